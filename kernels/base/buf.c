@@ -1,0 +1,246 @@
+/* buf.c - growable buffer and bounded cursor. */
+#include "kernels/base/buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+
+shoal_buf shoal_buf_init(size_t max)
+{
+    shoal_buf b = {NULL, 0, 0, max, false};
+    return b;
+}
+
+void shoal_buf_clear(shoal_buf *b)
+{
+    shoal_free(b->data);
+    *b = shoal_buf_init(b->max);
+}
+
+void shoal_buf_wipe(shoal_buf *b)
+{
+    if (b->data != NULL) {
+        shoal_wipe(b->data, b->cap);
+    }
+    shoal_buf_clear(b);
+}
+
+/* Grows by doubling into a fresh block and wipes the old one, so that secrets which pass through a
+ * buffer leave no stale copy on the heap. */
+static bool grow(shoal_buf *b, size_t need)
+{
+    size_t cap = b->cap < 64 ? 64 : b->cap;
+    while (cap < need) {
+        cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+    }
+    uint8_t *data = shoal_alloc(cap);
+    if (data == NULL) return false;
+    if (b->data != NULL) {
+        memcpy(data, b->data, b->len + 1);
+        shoal_wipe(b->data, b->len);
+        shoal_free(b->data);
+    }
+    b->data = data;
+    b->cap = cap;
+    return true;
+}
+
+uint8_t *shoal_buf_reserve(shoal_buf *b, size_t n)
+{
+    if (b->failed || n > b->max - b->len || b->max - b->len > b->max) {
+        b->failed = true;
+        return NULL;
+    }
+    size_t need = 0;
+    if (!shoal_add_size(b->len + 1, n, &need) || (need > b->cap && !grow(b, need))) {
+        b->failed = true;
+        return NULL;
+    }
+    return b->data + b->len;
+}
+
+bool shoal_buf_put(shoal_buf *b, const void *data, size_t n)
+{
+    uint8_t *dst = shoal_buf_reserve(b, n);
+    if (dst == NULL) return false;
+    if (n > 0) {
+        memcpy(dst, data, n);
+    }
+    b->len += n;
+    b->data[b->len] = 0;
+    return true;
+}
+
+bool shoal_buf_put_u8(shoal_buf *b, uint8_t v)
+{
+    return shoal_buf_put(b, &v, 1);
+}
+
+static bool put_le(shoal_buf *b, uint64_t v, size_t n)
+{
+    uint8_t bytes[8];
+    for (size_t i = 0; i < n; i++) {
+        bytes[i] = (uint8_t)(v >> (8 * i));
+    }
+    return shoal_buf_put(b, bytes, n);
+}
+
+bool shoal_buf_put_u16(shoal_buf *b, uint16_t v)
+{
+    return put_le(b, v, 2);
+}
+
+bool shoal_buf_put_u32(shoal_buf *b, uint32_t v)
+{
+    return put_le(b, v, 4);
+}
+
+bool shoal_buf_put_u64(shoal_buf *b, uint64_t v)
+{
+    return put_le(b, v, 8);
+}
+
+bool shoal_buf_put_str(shoal_buf *b, const char *s)
+{
+    return shoal_buf_put(b, s, strlen(s));
+}
+
+bool shoal_buf_putf(shoal_buf *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    uint8_t *dst = n < 0 ? NULL : shoal_buf_reserve(b, (size_t)n);
+    if (dst == NULL) {
+        b->failed = true;
+        return false;
+    }
+    va_start(ap, fmt);
+    (void)vsnprintf((char *)dst, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    b->len += (size_t)n;
+    return true;
+}
+
+const char *shoal_buf_str(const shoal_buf *b)
+{
+    return b->data == NULL ? "" : (const char *)b->data;
+}
+
+shoal_status shoal_buf_status(const shoal_buf *b, shoal_error *err)
+{
+    if (!b->failed) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the data does not fit its limit of %zu bytes",
+                      b->max);
+}
+
+shoal_cursor shoal_cursor_init(const void *data, size_t n)
+{
+    shoal_cursor c = {data, n, false};
+    return c;
+}
+
+const uint8_t *shoal_cursor_bytes(shoal_cursor *c, uint64_t n)
+{
+    if (c->failed || n > c->left) {
+        c->failed = true;
+        return NULL;
+    }
+    const uint8_t *p = c->p;
+    c->p += n;
+    c->left -= (size_t)n;
+    return p;
+}
+
+static uint64_t read_le(shoal_cursor *c, size_t n)
+{
+    const uint8_t *p = shoal_cursor_bytes(c, n);
+    uint64_t v = 0;
+    for (size_t i = 0; p != NULL && i < n; i++) {
+        v |= (uint64_t)p[i] << (8 * i);
+    }
+    return v;
+}
+
+uint8_t shoal_cursor_u8(shoal_cursor *c)
+{
+    return (uint8_t)read_le(c, 1);
+}
+
+uint16_t shoal_cursor_u16(shoal_cursor *c)
+{
+    return (uint16_t)read_le(c, 2);
+}
+
+uint32_t shoal_cursor_u32(shoal_cursor *c)
+{
+    return (uint32_t)read_le(c, 4);
+}
+
+uint64_t shoal_cursor_u64(shoal_cursor *c)
+{
+    return read_le(c, 8);
+}
+
+bool shoal_cursor_copy(shoal_cursor *c, void *dst, size_t n)
+{
+    const uint8_t *p = shoal_cursor_bytes(c, n);
+    if (p == NULL) {
+        memset(dst, 0, n);
+        return false;
+    }
+    memcpy(dst, p, n);
+    return true;
+}
+
+bool shoal_cursor_done(const shoal_cursor *c)
+{
+    return !c->failed && c->left == 0;
+}
+
+bool shoal_parse_u64(const char *s, uint64_t *out)
+{
+    uint64_t v = 0;
+    if (*s == '\0') return false;
+    for (; *s != '\0'; s++) {
+        if (*s < '0' || *s > '9') return false;
+        uint64_t digit = (uint64_t)(*s - '0');
+        if (v > (UINT64_MAX - digit) / 10) return false;
+        v = v * 10 + digit;
+    }
+    *out = v;
+    return true;
+}
+
+void shoal_hex_encode(const uint8_t *data, size_t n, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = digits[data[i] >> 4];
+        out[2 * i + 1] = digits[data[i] & 15];
+    }
+    out[2 * n] = '\0';
+}
+
+static int hex_digit(char ch)
+{
+    if (ch >= '0' && ch <= '9') return ch - '0';
+    if (ch >= 'a' && ch <= 'f') return ch - 'a' + 10;
+    if (ch >= 'A' && ch <= 'F') return ch - 'A' + 10;
+    return -1;
+}
+
+bool shoal_hex_decode(const char *hex, uint8_t *out, size_t n)
+{
+    if (strlen(hex) != 2 * n) return false;
+    for (size_t i = 0; i < n; i++) {
+        int hi = hex_digit(hex[2 * i]);
+        int lo = hex_digit(hex[2 * i + 1]);
+        if (hi < 0 || lo < 0) return false;
+        out[i] = (uint8_t)(hi * 16 + lo);
+    }
+    return true;
+}

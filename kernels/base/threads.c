@@ -1,0 +1,209 @@
+/* threads.c - pool of workers that spin briefly, then sleep.
+ *
+ * A job is a counter of ranges: every thread takes the next range until none is left. Which thread
+ * runs a range is left open; what a range is, is not. `epoch` grows by one per job; workers wait for
+ * it to change. `active` counts workers that may still touch the job, so the next job cannot start
+ * before all have left the old one.
+ */
+#include "kernels/base/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "kernels/base/mem.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+#define SPIN_PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define SPIN_PAUSE() __asm__ __volatile__("yield")
+#else
+#define SPIN_PAUSE() ((void)0)
+#endif
+
+/* About 20 us of spinning: longer than the gap between two kernels of a token, shorter than a
+ * scheduler tick. */
+enum { SPIN_LIMIT = 2000 };
+
+struct shoal_pool {
+    unsigned n_threads;
+    pthread_t threads[SHOAL_MAX_THREADS];
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    unsigned sleeping; /* under lock */
+    _Atomic unsigned epoch;
+    _Atomic bool stop;
+    _Atomic size_t next; /* next range to take */
+    _Atomic unsigned active;
+    size_t n, grain, n_ranges;
+    shoal_range_fn *fn;
+    void *ctx;
+    unsigned long long sections;
+};
+
+typedef struct worker_arg {
+    shoal_pool *pool;
+    unsigned index;
+} worker_arg;
+
+static void run_ranges(shoal_pool *p, unsigned worker)
+{
+    for (;;) {
+        size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
+        if (i >= p->n_ranges) return;
+        size_t begin = i * p->grain;
+        size_t end = p->n - begin < p->grain ? p->n : begin + p->grain;
+        p->fn(p->ctx, begin, end, worker);
+    }
+}
+
+/* Returns the new epoch once it differs from `seen`. */
+static unsigned wait_epoch(shoal_pool *p, unsigned seen)
+{
+    for (unsigned spin = 0; spin < SPIN_LIMIT; spin++) {
+        unsigned now = atomic_load_explicit(&p->epoch, memory_order_acquire);
+        if (now != seen) return now;
+        SPIN_PAUSE();
+    }
+    pthread_mutex_lock(&p->lock);
+    p->sleeping++;
+    while (atomic_load_explicit(&p->epoch, memory_order_acquire) == seen) {
+        pthread_cond_wait(&p->wake, &p->lock);
+    }
+    p->sleeping--;
+    pthread_mutex_unlock(&p->lock);
+    return atomic_load_explicit(&p->epoch, memory_order_acquire);
+}
+
+static void *worker_main(void *arg)
+{
+    worker_arg *wa = arg;
+    shoal_pool *p = wa->pool;
+    unsigned index = wa->index;
+    shoal_free(wa);
+    unsigned seen = 0;
+    for (;;) {
+        seen = wait_epoch(p, seen);
+        if (atomic_load_explicit(&p->stop, memory_order_acquire)) return NULL;
+        run_ranges(p, index);
+        atomic_fetch_sub_explicit(&p->active, 1, memory_order_release);
+    }
+}
+
+static void publish_epoch(shoal_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add_explicit(&p->epoch, 1, memory_order_release);
+    if (p->sleeping > 0) {
+        pthread_cond_broadcast(&p->wake);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static shoal_status start_worker(shoal_pool *p, unsigned index)
+{
+    worker_arg *wa = shoal_alloc(sizeof *wa);
+    if (wa == NULL) return SHOAL_ERR_NOMEM;
+    wa->pool = p;
+    wa->index = index;
+    if (pthread_create(&p->threads[index], NULL, worker_main, wa) != 0) {
+        shoal_free(wa);
+        return SHOAL_ERR_NOMEM;
+    }
+    return SHOAL_OK;
+}
+
+shoal_status shoal_pool_open(shoal_pool **out, unsigned n_threads, shoal_error *err)
+{
+    *out = NULL;
+    if (n_threads == 0) {
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+        n_threads = online < 1 ? 1 : (unsigned)online;
+    }
+    if (n_threads > SHOAL_MAX_THREADS) {
+        n_threads = SHOAL_MAX_THREADS;
+    }
+    shoal_pool *p = shoal_calloc(1, sizeof *p);
+    if (p == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "cannot allocate the thread pool");
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    p->n_threads = 1;
+    for (unsigned i = 1; i < n_threads; i++) {
+        if (start_worker(p, i) != SHOAL_OK) {
+            shoal_pool_close(p);
+            return shoal_fail(err, SHOAL_ERR_NOMEM, "cannot start thread %u of %u", i, n_threads);
+        }
+        p->n_threads++;
+    }
+    *out = p;
+    return SHOAL_OK;
+}
+
+void shoal_pool_close(shoal_pool *p)
+{
+    if (p == NULL) return;
+    atomic_store_explicit(&p->stop, true, memory_order_release);
+    publish_epoch(p);
+    for (unsigned i = 1; i < p->n_threads; i++) {
+        pthread_join(p->threads[i], NULL);
+    }
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->lock);
+    shoal_free(p);
+}
+
+unsigned shoal_pool_size(const shoal_pool *pool)
+{
+    return pool == NULL ? 1 : pool->n_threads;
+}
+
+unsigned long long shoal_pool_sections(const shoal_pool *pool)
+{
+    return pool == NULL ? 0 : pool->sections;
+}
+
+static void run_serial(size_t n, size_t grain, shoal_range_fn *fn, void *ctx)
+{
+    for (size_t begin = 0; begin < n;) {
+        size_t end = n - begin < grain ? n : begin + grain;
+        fn(ctx, begin, end, 0);
+        begin = end;
+    }
+}
+
+/* Waits until every worker has left the job. Spins: ranges are short by design; yields after a
+ * while so that an oversubscribed machine makes progress. */
+static void wait_done(shoal_pool *p)
+{
+    unsigned spin = 0;
+    while (atomic_load_explicit(&p->active, memory_order_acquire) != 0) {
+        if (++spin < SPIN_LIMIT) {
+            SPIN_PAUSE();
+        } else {
+            sched_yield();
+        }
+    }
+}
+
+void shoal_parallel_for(shoal_pool *pool, size_t n, size_t grain, shoal_range_fn *fn, void *ctx)
+{
+    if (grain == 0) {
+        grain = 1;
+    }
+    if (pool == NULL || pool->n_threads == 1 || n <= grain) {
+        run_serial(n, grain, fn, ctx);
+        return;
+    }
+    pool->n = n;
+    pool->grain = grain;
+    pool->n_ranges = n / grain + (n % grain != 0);
+    pool->fn = fn;
+    pool->ctx = ctx;
+    pool->sections++;
+    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->active, pool->n_threads - 1, memory_order_relaxed);
+    publish_epoch(pool);
+    run_ranges(pool, 0);
+    wait_done(pool);
+}

@@ -1,0 +1,186 @@
+/* kernels.h - arithmetic on arrays: what model code calls. See kernels/README.md.
+ *
+ * Letters, used everywhere: T rows (tokens) of a batch, D model width, H query heads, K key/value
+ * heads, E head width, F mlp width, V vocabulary, R adapter rank, M rows of a weight (outputs),
+ * N columns of a weight (inputs), S keys in a cache. Arrays are row-major f32 unless said.
+ *
+ * Each function here runs over the pool of its shoal_exec in ranges that do not depend on the
+ * number of threads, and accumulates in an order that depends neither on threads nor on T: row t of
+ * a result has the same bits whether it was computed alone or in a batch. (That makes speculative
+ * and batched decoding identical to plain decoding.) None of them allocates.
+ *
+ * The arithmetic itself comes from a table of function pointers (kernels/table.h), filled from
+ * portable C and replaced per processor; --cpu-mask forces lower levels.
+ *
+ * Layer: kernels/. Threads: a shoal_exec has one user at a time.
+ */
+#ifndef SHOAL_KERNELS_KERNELS_H
+#define SHOAL_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+#include "kernels/base/threads.h"
+#include "kernels/quant.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct shoal_table; /* kernels/table.h */
+
+/* A weight matrix W [M, N]: a borrowed, read-only view of (usually mapped) bytes. */
+typedef struct shoal_mat {
+    const void *data;
+    shoal_type type;
+    size_t rows; /* M */
+    size_t cols; /* N, a multiple of the type's block */
+    size_t row_bytes;
+} shoal_mat;
+
+/* Rows [first, first + n) of w, as a view. */
+shoal_mat shoal_mat_rows(const shoal_mat *w, size_t first, size_t n);
+
+/* Everything a computation needs besides its arrays. */
+typedef struct shoal_exec {
+    const struct shoal_table *table;
+    shoal_pool *pool; /* may be NULL: serial */
+    bool exact;       /* activations stay f32 instead of 8 bit (for parity work) */
+    void *scratch;    /* owned by the exec; per-worker panels */
+    size_t scratch_bytes;
+} shoal_exec;
+
+/* Chooses the kernels for this machine under `cpu_mask` (SHOAL_CPU_ALL normally) and allocates
+ * scratch for the pool's workers. The pool is borrowed. */
+SHOAL_MUST_USE shoal_status shoal_exec_open(shoal_exec *ex, shoal_pool *pool, uint32_t cpu_mask,
+                                            bool exact, shoal_error *err);
+void shoal_exec_close(shoal_exec *ex);
+
+/* "c", "avx2", ...: what --json prints as "kernels". */
+const char *shoal_exec_name(const shoal_exec *ex);
+
+/* ---- matrix products with frozen, quantised weights ------------------------------------------ */
+
+/* Rows of activations prepared once and shared by all matrices that read them (q, k, v; gate, up).
+ * In fast mode `packed` holds them as 8-bit blocks of 32 with f32 scales; layout private. */
+typedef struct shoal_act {
+    const float *x; /* [T, N], borrowed */
+    size_t T, N;
+    void *packed; /* shoal_act_bytes(T, N) bytes, 64-byte aligned, caller-owned */
+} shoal_act;
+
+size_t shoal_act_bytes(size_t T, size_t N);
+void shoal_act_prepare(const shoal_exec *ex, shoal_act *a, const float *x, size_t T, size_t N,
+                       void *packed);
+
+/* y_i [T, M_i] = x W_i^T for n matrices with the same N, in one parallel section.
+ * n <= SHOAL_GROUP_MAX. */
+enum { SHOAL_GROUP_MAX = 4 };
+void shoal_matmul(const shoal_exec *ex, const shoal_act *a, const shoal_mat *const *w,
+                  float *const *y, size_t n);
+
+/* The backward of the above for one matrix: dx [T, N] (+)= dy [T, M] W. Each panel of W is expanded
+ * once and used for all T rows. `accumulate` adds to dx instead of overwriting it. Always f32. */
+void shoal_matmul_dx(const shoal_exec *ex, const shoal_mat *w, const float *dy, size_t T, float *dx,
+                     bool accumulate);
+
+/* out [N] = row `index` of w, expanded (embedding lookup). */
+void shoal_mat_row(const shoal_mat *w, size_t index, float *out);
+
+/* ---- low-rank pair (LoRA) -------------------------------------------------------------------- */
+
+/* h [T, R] = x [T, N] A^T, A [R, N];  y [T, M] += scale * h B^T, B [M, R]. (Hu et al. 2021, 4.1) */
+void shoal_lowrank_fwd(const shoal_exec *ex, const float *A, const float *B, size_t R, size_t N,
+                       size_t M, float scale, const float *x, size_t T, float *h, float *y);
+
+/* Given dy [T, M], x and h (recomputed or kept):
+ *   dB [M, R] += scale * dy^T h;  dh = scale * dy B;  dA [R, N] += dh^T x;  dx [T, N] += dh A.
+ * dh [T, R] is scratch from the caller; dx may be NULL (lowest adapted layer). */
+void shoal_lowrank_bwd(const shoal_exec *ex, const float *A, const float *B, size_t R, size_t N,
+                       size_t M, float scale, const float *x, const float *h, const float *dy,
+                       size_t T, float *dh, float *dA, float *dB, float *dx);
+
+/* ---- attention -------------------------------------------------------------------------------- */
+
+typedef struct shoal_attn {
+    size_t T, H, K, E;      /* H a multiple of K: query head h reads key head h / (H / K) */
+    float scale;            /* usually 1 / sqrt(E) */
+    const float *q;         /* [T, H, E] */
+    const void *k, *v;      /* [S, K, E] of kv_type; S = n_past + T at least */
+    shoal_type kv_type;     /* F32 or F16 */
+    size_t n_past;          /* keys before row 0: row t sees keys [first(t), n_past + t] */
+    const uint32_t *first;  /* [T] or NULL for all 0: packed conversations, sliding windows */
+} shoal_attn;
+
+/* o [T, H, E]; lse [T, H] = log-sum-exp of the scaled scores, or NULL. Tiles of keys with running
+ * max and sum (Dao et al. 2022, alg. 1; Milakov and Gimelshein 2018); no T x T array at any T.
+ * Tile borders are at absolute key positions, so a row's bits do not depend on T or n_past split.*/
+void shoal_attn_fwd(const shoal_exec *ex, const shoal_attn *a, float *o, float *lse);
+
+/* Needs F32 k, v and n_past = 0. dq [T, H, E], dk, dv [T, K, E] are overwritten. Scores are
+ * recomputed per tile from lse (Dao et al. 2022, alg. 4). delta [T, H] is scratch. */
+void shoal_attn_bwd(const shoal_exec *ex, const shoal_attn *a, const float *o, const float *lse,
+                    const float *d_o, float *delta, float *dq, float *dk, float *dv);
+
+/* ---- pointwise and row-wise pairs ------------------------------------------------------------- */
+
+/* y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps); rstd [T] may be NULL. (Zhang, Sennrich 2019) */
+void shoal_rmsnorm_fwd(const shoal_exec *ex, const float *x, const float *w, float eps, size_t T,
+                       size_t D, float *y, float *rstd);
+/* dx (+)= backward of the above (w frozen). */
+void shoal_rmsnorm_bwd(const shoal_exec *ex, const float *x, const float *w, const float *rstd,
+                       const float *dy, size_t T, size_t D, float *dx, bool accumulate);
+
+typedef enum shoal_rope_style {
+    SHOAL_ROPE_PAIRS = 0, /* rotates (2j, 2j+1): GGUF files of arch llama */
+    SHOAL_ROPE_HALVES = 1 /* rotates (j, j + E/2): "neox" */
+} shoal_rope_style;
+
+/* cs [T, E/2, 2] = cos, sin of pos[t] * inv_freq[j]. (Su et al. 2021) */
+void shoal_rope_table(const uint32_t *pos, const float *inv_freq, size_t T, size_t E, float *cs);
+/* Rotates x [T, heads, E] in place by cs, or back by it (the backward) when `inverse`. */
+void shoal_rope(const shoal_exec *ex, shoal_rope_style style, float *x, const float *cs, size_t T,
+                size_t heads, size_t E, bool inverse);
+
+/* y = silu(g) * u over n values; y may alias g. Backward writes dg, du (may alias g, u). */
+void shoal_swiglu_fwd(const shoal_exec *ex, const float *g, const float *u, size_t n, float *y);
+void shoal_swiglu_bwd(const shoal_exec *ex, const float *g, const float *u, const float *dy,
+                      size_t n, float *dg, float *du);
+
+/* y += x over n values. */
+void shoal_add(const shoal_exec *ex, const float *x, size_t n, float *y);
+
+/* Per row t of logits [T, V]: nll[t] = logsumexp - logits[target]; when `scale` is not 0 the logits
+ * are overwritten by scale * (softmax - onehot). argmax [T] may be NULL. */
+void shoal_cross_entropy(const shoal_exec *ex, float *logits, const int32_t *targets, size_t T,
+                         size_t V, float scale, double *nll, int32_t *argmax);
+
+/* ---- optimiser -------------------------------------------------------------------------------- */
+
+typedef struct shoal_adamw {
+    float lr, beta1, beta2, eps, weight_decay;
+    uint64_t step;    /* 1 for the first call */
+    float grad_scale; /* clipping factor applied to g */
+} shoal_adamw;
+
+/* p, m, v updated in place, g read, n values. (Loshchilov and Hutter 2019, alg. 2) */
+void shoal_adamw_step(const shoal_exec *ex, const shoal_adamw *o, float *p, const float *g,
+                      float *m, float *v, size_t n);
+
+/* Sum of squares in double, in a fixed order. */
+double shoal_sum_squares(const shoal_exec *ex, const float *x, size_t n);
+
+/* ---- mask stream ------------------------------------------------------------------------------ */
+
+/* acc[i] += (or -=) word i of the ChaCha20 key stream (RFC 8439 2.3; zero nonce, block counter from
+ * first_word / 16, little-endian words) for n words, modulo 2^32. first_word must be a multiple of
+ * 16 and first_word + n <= 2^36: false otherwise, nothing done. key [8] little-endian words. */
+bool shoal_chacha_add(const shoal_exec *ex, const uint32_t key[8], uint64_t first_word,
+                      uint32_t *acc, size_t n, bool subtract);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,87 @@
+/* adapter.h - low-rank adapters over a frozen base model.
+ *
+ * For each adapted projection W [M, N] an adapter holds A [R, N] and B [M, R]; the effective weight
+ * is W + scale * B A with scale = alpha / R.  Source: Hu et al. 2021, section 4.1.
+ *
+ * All parameters live in one flat f32 array, in manifest order: layer by layer, within a layer in
+ * the order of shoal_proj, A before B. That array is what training updates, what a round sums, and
+ * what the file holds. Rows of B for q and k are in the order of the GGUF file's own rows (its RoPE
+ * pairs); conversion to and from PEFT's order happens only at import and export.
+ *
+ * Layer: lora/train. May include lora/model and kernels/.
+ * Threads: read by many or written by one.
+ */
+#ifndef SHOAL_LORA_TRAIN_ADAPTER_H
+#define SHOAL_LORA_TRAIN_ADAPTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/buf.h"
+#include "kernels/base/status.h"
+#include "lora/model/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SHOAL_LORA_MAX_RANK = 256 };
+
+/* Which projections, by bit (1u << SHOAL_PROJ_Q ...). */
+enum { SHOAL_TARGETS_ALL = (1u << SHOAL_N_PROJ) - 1u };
+
+typedef struct shoal_lora_spec {
+    size_t rank;      /* 1..SHOAL_LORA_MAX_RANK */
+    float alpha;      /* > 0 */
+    uint32_t targets; /* bits of shoal_proj, not 0 */
+} shoal_lora_spec;
+
+/* A and B of one projection; views into the flat array. a is NULL when not adapted. */
+typedef struct shoal_lora_pair {
+    float *a;     /* [R, N] */
+    float *b;     /* [M, R] */
+    size_t rank;  /* R */
+    float scale;  /* alpha / R */
+} shoal_lora_pair;
+
+typedef struct shoal_adapter {
+    shoal_lora_spec spec;
+    shoal_config cfg;             /* of the base model it belongs to */
+    uint64_t base_fingerprint;    /* shoal_model.fingerprint; 0 when the file did not say */
+    float *params;                /* [n_params], owned */
+    size_t n_params;
+    shoal_lora_pair *pairs;       /* [n_layer * SHOAL_N_PROJ] */
+} shoal_adapter;
+
+/* A fresh adapter: A ~ normal(0, 1/sqrt(N)) from the seed, B = 0, so it changes nothing yet. */
+SHOAL_MUST_USE shoal_status shoal_adapter_open(shoal_adapter **out, const shoal_model *m,
+                                               const shoal_lora_spec *spec, uint64_t seed,
+                                               shoal_error *err);
+void shoal_adapter_close(shoal_adapter *a);
+
+/* The pair of a projection; never NULL, its `a` is NULL when not adapted. */
+const shoal_lora_pair *shoal_adapter_pair(const shoal_adapter *a, size_t layer, shoal_proj p);
+
+/* Reads a GGUF LoRA file as llama.cpp writes it (general.type=adapter, adapter.type=lora,
+ * adapter.lora.alpha; NAME.weight.lora_a [R, N], NAME.weight.lora_b [M, R]; F32 or F16) and checks
+ * every shape against the model: an adapter of another model is refused with a hint. */
+SHOAL_MUST_USE shoal_status shoal_adapter_load(shoal_adapter **out, const shoal_model *m,
+                                               const char *path, shoal_error *err);
+
+/* Encodes as such a file (f32) that llama.cpp loads. Same adapter, same bytes. */
+SHOAL_MUST_USE shoal_status shoal_adapter_encode(const shoal_adapter *a, shoal_buf *out,
+                                                 shoal_error *err);
+
+/* The same from bytes in memory, e.g. a download; bytes are only read during the call. */
+SHOAL_MUST_USE shoal_status shoal_adapter_decode(shoal_adapter **out, const shoal_model *m,
+                                                 const void *data, size_t n, shoal_error *err);
+
+/* Canonical text of everything that gives a position in `params` its meaning: architecture, shapes,
+ * rank, alpha, targets, order. Equal manifests mean vectors may be added; roles hash it. */
+SHOAL_MUST_USE shoal_status shoal_adapter_manifest(const shoal_adapter *a, shoal_buf *out,
+                                                   shoal_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
