@@ -102,16 +102,17 @@ void shoal_lowrank_bwd(const shoal_exec *ex, const float *A, const float *B, siz
                        size_t M, float scale, const float *x, const float *h, const float *dy,
                        size_t T, float *dh, float *dA, float *dB, float *dx);
 
-/* ---- attention -------------------------------------------------------------------------------- */
+/* ---- attention --------------------------------------------------------------------------------
+ */
 
 typedef struct shoal_attn {
-    size_t T, H, K, E;      /* H a multiple of K: query head h reads key head h / (H / K) */
-    float scale;            /* usually 1 / sqrt(E) */
-    const float *q;         /* [T, H, E] */
-    const void *k, *v;      /* [S, K, E] of kv_type; S = n_past + T at least */
-    shoal_type kv_type;     /* F32 or F16 */
-    size_t n_past;          /* keys before row 0: row t sees keys [first(t), n_past + t] */
-    const uint32_t *first;  /* [T] or NULL for all 0: packed conversations, sliding windows */
+    size_t T, H, K, E;     /* H a multiple of K: query head h reads key head h / (H / K) */
+    float scale;           /* usually 1 / sqrt(E) */
+    const float *q;        /* [T, H, E] */
+    const void *k, *v;     /* [S, K, E] of kv_type; S = n_past + T at least */
+    shoal_type kv_type;    /* F32 or F16 */
+    size_t n_past;         /* keys before row 0: row t sees keys [first(t), n_past + t] */
+    const uint32_t *first; /* [T] or NULL for all 0: packed conversations, sliding windows */
 } shoal_attn;
 
 /* o [T, H, E]; lse [T, H] = log-sum-exp of the scaled scores, or NULL. Tiles of keys with running
@@ -124,9 +125,11 @@ void shoal_attn_fwd(const shoal_exec *ex, const shoal_attn *a, float *o, float *
 void shoal_attn_bwd(const shoal_exec *ex, const shoal_attn *a, const float *o, const float *lse,
                     const float *d_o, float *delta, float *dq, float *dk, float *dv);
 
-/* ---- pointwise and row-wise pairs ------------------------------------------------------------- */
+/* ---- pointwise and row-wise pairs -------------------------------------------------------------
+ */
 
-/* y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps); rstd [T] may be NULL. (Zhang, Sennrich 2019) */
+/* y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps); rstd [T] may be NULL. (Zhang, Sennrich 2019)
+ */
 void shoal_rmsnorm_fwd(const shoal_exec *ex, const float *x, const float *w, float eps, size_t T,
                        size_t D, float *y, float *rstd);
 /* dx (+)= backward of the above (w frozen). */
@@ -157,7 +160,8 @@ void shoal_add(const shoal_exec *ex, const float *x, size_t n, float *y);
 void shoal_cross_entropy(const shoal_exec *ex, float *logits, const int32_t *targets, size_t T,
                          size_t V, float scale, double *nll, int32_t *argmax);
 
-/* ---- optimiser -------------------------------------------------------------------------------- */
+/* ---- optimiser --------------------------------------------------------------------------------
+ */
 
 typedef struct shoal_adamw {
     float lr, beta1, beta2, eps, weight_decay;
@@ -172,7 +176,8 @@ void shoal_adamw_step(const shoal_exec *ex, const shoal_adamw *o, float *p, cons
 /* Sum of squares in double, in a fixed order. */
 double shoal_sum_squares(const shoal_exec *ex, const float *x, size_t n);
 
-/* ---- mask stream ------------------------------------------------------------------------------ */
+/* ---- mask stream ------------------------------------------------------------------------------
+ */
 
 /* acc[i] += (or -=) word i of the ChaCha20 key stream (RFC 8439 2.3; zero nonce, block counter from
  * first_word / 16, little-endian words) for n words, modulo 2^32. first_word must be a multiple of

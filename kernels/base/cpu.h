@@ -13,12 +13,12 @@ extern "C" {
 #endif
 
 enum {
-    SHOAL_CPU_AVX2 = 1u << 0,     /* AVX2 + FMA + F16C */
-    SHOAL_CPU_AVXVNNI = 1u << 1,  /* reserved for later kernels */
-    SHOAL_CPU_AVX512 = 1u << 2,   /* reserved for later kernels */
-    SHOAL_CPU_NEON = 1u << 8,     /* reserved for later kernels */
-    SHOAL_CPU_DOTPROD = 1u << 9,  /* reserved for later kernels */
-    SHOAL_CPU_I8MM = 1u << 10,    /* reserved for later kernels */
+    SHOAL_CPU_AVX2 = 1u << 0,    /* AVX2 + FMA + F16C */
+    SHOAL_CPU_AVXVNNI = 1u << 1, /* reserved for later kernels */
+    SHOAL_CPU_AVX512 = 1u << 2,  /* reserved for later kernels */
+    SHOAL_CPU_NEON = 1u << 8,    /* reserved for later kernels */
+    SHOAL_CPU_DOTPROD = 1u << 9, /* reserved for later kernels */
+    SHOAL_CPU_I8MM = 1u << 10,   /* reserved for later kernels */
     SHOAL_CPU_ALL = 0x7fffffff
 };
 

@@ -21,14 +21,12 @@ typedef enum shoal_log_level {
     SHOAL_LOG_DEBUG = 3  /* for developers; may be one line per message or step */
 } shoal_log_level;
 
-typedef void shoal_log_sink(void *ctx, shoal_log_level level, const char *module,
-                            const char *line);
+typedef void shoal_log_sink(void *ctx, shoal_log_level level, const char *module, const char *line);
 
 /* A NULL sink means stderr. */
 void shoal_log_set(shoal_log_level max_level, shoal_log_sink *sink, void *ctx);
 shoal_log_level shoal_log_max(void);
-void shoal_log(shoal_log_level level, const char *module, const char *fmt, ...)
-    SHOAL_PRINTF(3, 4);
+void shoal_log(shoal_log_level level, const char *module, const char *fmt, ...) SHOAL_PRINTF(3, 4);
 
 #ifdef __cplusplus
 }

@@ -13,8 +13,7 @@
 
 #if defined(__GNUC__)
 #define SHOAL_MUST_USE __attribute__((warn_unused_result))
-#define SHOAL_PRINTF(fmt_index, args_index) \
-    __attribute__((format(printf, fmt_index, args_index)))
+#define SHOAL_PRINTF(fmt_index, args_index) __attribute__((format(printf, fmt_index, args_index)))
 #else
 #define SHOAL_MUST_USE
 #define SHOAL_PRINTF(fmt_index, args_index)
@@ -70,12 +69,12 @@ void shoal_hint(shoal_error *err, const char *fmt, ...) SHOAL_PRINTF(2, 3);
 
 /* Leaves the calling function with the status when it is not OK. Only in functions that own
  * nothing; the others use one `out:` label. */
-#define SHOAL_TRY(expr)                     \
-    do {                                    \
-        shoal_status try_st_ = (expr);      \
-        if (try_st_ != SHOAL_OK) {          \
-            return try_st_;                 \
-        }                                   \
+#define SHOAL_TRY(expr)                \
+    do {                               \
+        shoal_status try_st_ = (expr); \
+        if (try_st_ != SHOAL_OK) {     \
+            return try_st_;            \
+        }                              \
     } while (0)
 
 #ifdef __cplusplus

@@ -1,9 +1,9 @@
 /* threads.c - pool of workers that spin briefly, then sleep.
  *
  * A job is a counter of ranges: every thread takes the next range until none is left. Which thread
- * runs a range is left open; what a range is, is not. `epoch` grows by one per job; workers wait for
- * it to change. `active` counts workers that may still touch the job, so the next job cannot start
- * before all have left the old one.
+ * runs a range is left open; what a range is, is not. `epoch` grows by one per job; workers wait
+ * for it to change. `active` counts workers that may still touch the job, so the next job cannot
+ * start before all have left the old one.
  */
 #include "kernels/base/threads.h"
 

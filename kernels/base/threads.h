@@ -27,8 +27,7 @@ typedef struct shoal_pool shoal_pool;
 typedef void shoal_range_fn(void *ctx, size_t begin, size_t end, unsigned worker);
 
 /* n_threads 1..SHOAL_MAX_THREADS including the caller; 0 means one per online processor. */
-SHOAL_MUST_USE shoal_status shoal_pool_open(shoal_pool **out, unsigned n_threads,
-                                            shoal_error *err);
+SHOAL_MUST_USE shoal_status shoal_pool_open(shoal_pool **out, unsigned n_threads, shoal_error *err);
 void shoal_pool_close(shoal_pool *pool);
 
 /* Threads of the pool, the caller included; 1 for NULL. */

@@ -1,8 +1,8 @@
 /* model.h - a base model bound to its GGUF file: shapes, weights, tokenizer, template.
  *
  * The file is mapped read-only and never copied: weights are views into the mapping. Everything is
- * checked at open; afterwards a shoal_model is immutable and may be shared by any number of sessions
- * and trainers.
+ * checked at open; afterwards a shoal_model is immutable and may be shared by any number of
+ * sessions and trainers.
  *
  * Layer: lora/model. Threads: read by many.
  */
@@ -35,13 +35,13 @@ typedef struct shoal_config {
     char arch[32];
     char name[128]; /* general.name, or "" */
     size_t n_layer;
-    size_t n_embd;     /* D */
-    size_t n_head;     /* H */
-    size_t n_head_kv;  /* K */
-    size_t head_dim;   /* E */
-    size_t n_ff;       /* F */
-    size_t n_vocab;    /* V */
-    size_t n_ctx;      /* context the model was trained for */
+    size_t n_embd;    /* D */
+    size_t n_head;    /* H */
+    size_t n_head_kv; /* K */
+    size_t head_dim;  /* E */
+    size_t n_ff;      /* F */
+    size_t n_vocab;   /* V */
+    size_t n_ctx;     /* context the model was trained for */
     float rope_base;
     float norm_eps;
     shoal_rope_style rope_style;
@@ -56,15 +56,15 @@ typedef struct shoal_layer {
 
 typedef struct shoal_model {
     shoal_config cfg;
-    shoal_mat embd;          /* [V, D] */
-    shoal_mat head;          /* [V, D]; the same view as embd when tied */
-    const float *out_norm;   /* [D] */
-    const float *inv_freq;   /* [E/2] rotation speeds */
-    shoal_layer *layers;     /* [n_layer] */
-    shoal_gguf *gguf;        /* owned */
-    shoal_tokenizer *tok;    /* owned; never NULL */
-    uint64_t fingerprint;    /* of shapes and sampled weights: tells models apart, not a security
-                                measure (that is the file's SHA-256, kept by the roles) */
+    shoal_mat embd;        /* [V, D] */
+    shoal_mat head;        /* [V, D]; the same view as embd when tied */
+    const float *out_norm; /* [D] */
+    const float *inv_freq; /* [E/2] rotation speeds */
+    shoal_layer *layers;   /* [n_layer] */
+    shoal_gguf *gguf;      /* owned */
+    shoal_tokenizer *tok;  /* owned; never NULL */
+    uint64_t fingerprint;  /* of shapes and sampled weights: tells models apart, not a security
+                              measure (that is the file's SHA-256, kept by the roles) */
 } shoal_model;
 
 /* Maps and checks a model file. On failure *out is NULL. */
@@ -74,7 +74,8 @@ void shoal_model_close(shoal_model *m);
 /* M and N of a projection, from the configuration. */
 void shoal_config_proj_shape(const shoal_config *cfg, shoal_proj p, size_t *rows, size_t *cols);
 
-/* "attn_q", "ffn_gate", ...: the GGUF tensor stem; and "q_proj", "gate_proj", ... as PEFT names it. */
+/* "attn_q", "ffn_gate", ...: the GGUF tensor stem; and "q_proj", "gate_proj", ... as PEFT names it.
+ */
 const char *shoal_proj_gguf_name(shoal_proj p);
 const char *shoal_proj_peft_name(shoal_proj p);
 

@@ -38,19 +38,19 @@ typedef struct shoal_lora_spec {
 
 /* A and B of one projection; views into the flat array. a is NULL when not adapted. */
 typedef struct shoal_lora_pair {
-    float *a;     /* [R, N] */
-    float *b;     /* [M, R] */
-    size_t rank;  /* R */
-    float scale;  /* alpha / R */
+    float *a;    /* [R, N] */
+    float *b;    /* [M, R] */
+    size_t rank; /* R */
+    float scale; /* alpha / R */
 } shoal_lora_pair;
 
 typedef struct shoal_adapter {
     shoal_lora_spec spec;
-    shoal_config cfg;             /* of the base model it belongs to */
-    uint64_t base_fingerprint;    /* shoal_model.fingerprint; 0 when the file did not say */
-    float *params;                /* [n_params], owned */
+    shoal_config cfg;          /* of the base model it belongs to */
+    uint64_t base_fingerprint; /* shoal_model.fingerprint; 0 when the file did not say */
+    float *params;             /* [n_params], owned */
     size_t n_params;
-    shoal_lora_pair *pairs;       /* [n_layer * SHOAL_N_PROJ] */
+    shoal_lora_pair *pairs; /* [n_layer * SHOAL_N_PROJ] */
 } shoal_adapter;
 
 /* A fresh adapter: A ~ normal(0, 1/sqrt(N)) from the seed, B = 0, so it changes nothing yet. */

@@ -1,0 +1,11 @@
+# The rules of the code that a machine can check.
+function(shoal_lint name)
+  add_test(NAME lint_${name} COMMAND ${ARGN})
+  set_tests_properties(lint_${name} PROPERTIES LABELS "fast;lint" SKIP_RETURN_CODE 77 TIMEOUT 300)
+endfunction()
+shoal_lint(layers ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -P ${CMAKE_CURRENT_LIST_DIR}/lint/layers.cmake)
+shoal_lint(banned ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -P ${CMAKE_CURRENT_LIST_DIR}/lint/banned.cmake)
+shoal_lint(headers ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -DCC=${CMAKE_C_COMPILER}
+           -P ${CMAKE_CURRENT_LIST_DIR}/lint/header_alone.cmake)
+shoal_lint(format bash ${CMAKE_CURRENT_LIST_DIR}/lint/format.sh ${PROJECT_SOURCE_DIR})
+shoal_lint(words bash ${CMAKE_CURRENT_LIST_DIR}/lint/project_words.sh ${PROJECT_SOURCE_DIR})
