@@ -1,0 +1,78 @@
+/* tls.h - the server side of TLS 1.2, as bytes in and bytes out; no sockets.
+ *
+ * Hardened to what the protocol needs: TLS 1.2 only, ECDHE-ECDSA with ChaCha20-Poly1305,
+ * AES-128-GCM or AES-256-GCM, extended master secret required, no renegotiation, no tickets, no
+ * compression. Client certificates may be required or optional; a certificate is accepted when it
+ * is a single leaf signed by the given CA and inside its dates. Who it belongs to and whether it is
+ * revoked is the handler's decision: it gets the leaf's DER bytes.
+ *
+ * Layer: proto/net; tls.c is the only user of mbedTLS's ssl module.
+ * Threads: a context is read by many, a session has one owner.
+ */
+#ifndef SHOAL_PROTO_NET_TLS_H
+#define SHOAL_PROTO_NET_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/buf.h"
+#include "kernels/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct shoal_tls_context shoal_tls_context;
+typedef struct shoal_tls_session shoal_tls_session;
+
+typedef enum shoal_tls_client_auth {
+    SHOAL_TLS_CLIENT_NONE,     /* no certificate is asked for */
+    SHOAL_TLS_CLIENT_OPTIONAL, /* asked for; none is fine, a bad one ends the handshake */
+    SHOAL_TLS_CLIENT_REQUIRED
+} shoal_tls_client_auth;
+
+typedef struct shoal_tls_options {
+    const uint8_t *cert_der; /* server certificate, borrowed during the call */
+    size_t cert_len;
+    const uint8_t *key_der; /* its private key (SEC1 or PKCS#8 DER), borrowed during the call */
+    size_t key_len;
+    const uint8_t *ca_der; /* issuer of client certificates; may be NULL with CLIENT_NONE */
+    size_t ca_len;
+    shoal_tls_client_auth client_auth;
+} shoal_tls_options;
+
+SHOAL_MUST_USE shoal_status shoal_tls_context_open(shoal_tls_context **out,
+                                                   const shoal_tls_options *opt, shoal_error *err);
+void shoal_tls_context_close(shoal_tls_context *c);
+
+/* One connection. The context must outlive it. */
+SHOAL_MUST_USE shoal_status shoal_tls_session_open(shoal_tls_session **out, shoal_tls_context *c,
+                                                   shoal_error *err);
+void shoal_tls_session_close(shoal_tls_session *s);
+
+/* Ciphertext from the peer, all of it consumed. What the session wants sent is appended to
+ * `wire_out`, decrypted bytes to `plain_out`. Returns SHOAL_OK, SHOAL_ERR_CANCELLED when the peer
+ * closed the session in an orderly way, or the reason the connection must be dropped (an alert may
+ * be in wire_out; send it first). */
+SHOAL_MUST_USE shoal_status shoal_tls_feed(shoal_tls_session *s, const uint8_t *data, size_t n,
+                                           shoal_buf *wire_out, shoal_buf *plain_out,
+                                           shoal_error *err);
+
+/* True once the handshake is complete and shoal_tls_seal may be called. */
+bool shoal_tls_ready(const shoal_tls_session *s);
+
+/* Encrypts all n bytes; records are appended to wire_out. */
+SHOAL_MUST_USE shoal_status shoal_tls_seal(shoal_tls_session *s, const uint8_t *data, size_t n,
+                                           shoal_buf *wire_out, shoal_error *err);
+
+/* Appends the close_notify alert. */
+void shoal_tls_finish(shoal_tls_session *s, shoal_buf *wire_out);
+
+/* DER of the client's verified certificate; NULL when it gave none. Valid while the session is. */
+const uint8_t *shoal_tls_peer_cert(const shoal_tls_session *s, size_t *n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
