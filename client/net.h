@@ -27,10 +27,10 @@ extern "C" {
 typedef struct shoal_net shoal_net;
 
 typedef struct shoal_net_config {
-    const char *base_url;    /* "https://host:port", no path; borrowed during open */
-    const uint8_t *pin;      /* [32] SHA-256 of the server's SubjectPublicKeyInfo (DER); required */
-    const char *cert_path;   /* PEM; NULL before enrolment */
-    const char *key_path;    /* PEM; NULL before enrolment */
+    const char *base_url;  /* "https://host:port", no path; borrowed during open */
+    const uint8_t *pin;    /* [32] SHA-256 of the server's SubjectPublicKeyInfo (DER); required */
+    const char *cert_path; /* PEM; NULL before enrolment */
+    const char *key_path;  /* PEM; NULL before enrolment */
     const volatile sig_atomic_t *stop; /* may be NULL */
 } shoal_net_config;
 
@@ -60,7 +60,7 @@ typedef void shoal_net_progress(void *ctx, uint64_t done, uint64_t total);
 /* Brings url into the file `path`, going on where an earlier attempt stopped when the server can.
  * The file is left as it is on failure, for the next attempt. */
 typedef struct shoal_net_download {
-    const char *url;  /* http or https */
+    const char *url; /* http or https */
     const char *path;
     uint64_t max_bytes;
     shoal_net_progress *progress; /* may be NULL */

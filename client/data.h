@@ -1,0 +1,82 @@
+/* data.h - a user's JSONL file as tokens with a mask of what is learnt.
+ *
+ * One object a line, {"messages":[{"role":"user","content":"..."},...]}; the chat template turns it
+ * into tokens, and the loss is on assistant content and its end-of-turn token unless asked
+ * otherwise.
+ * {"text":"..."} is also taken: raw text, every token after the first is learnt. A line that is not
+ * of either form is an error that names file and line; nothing is skipped in silence. Blank lines
+ * are allowed.
+ *
+ * Layer: client. Threads: a data set is read by many, written by one.
+ */
+#ifndef SHOAL_CLIENT_DATA_H
+#define SHOAL_CLIENT_DATA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+#include "lora/model/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    SHOAL_DATA_MAX_LINE = 1 << 20,  /* bytes of one line */
+    SHOAL_DATA_MAX_LINES = 1 << 20, /* samples of one file */
+    SHOAL_DATA_MAX_MESSAGES = 256   /* messages of one conversation */
+};
+#define SHOAL_DATA_MAX_TOKENS ((size_t)1 << 28) /* tokens of one file */
+
+/* One conversation. mask[i] says that ids[i] is learnt (predicted from the tokens before it). */
+typedef struct shoal_sample {
+    int32_t *ids;  /* [n], owned by the data set */
+    uint8_t *mask; /* [n] 0 or 1 */
+    size_t n;
+    size_t n_supervised; /* ones in mask */
+    size_t n_prompt;     /* tokens before the last assistant content (for generation); 0 if none */
+    char *answer;        /* the last assistant content, NUL-terminated, or NULL */
+    size_t line;         /* 1-based line in its file */
+} shoal_sample;
+
+typedef struct shoal_dataset {
+    shoal_sample *items; /* [n], owned */
+    size_t n;
+    size_t cap;
+    size_t n_tokens;
+    size_t n_cut; /* samples that were longer than max_tokens and lost their tail */
+} shoal_dataset;
+
+typedef struct shoal_data_options {
+    size_t max_tokens; /* longest sample; longer ones are cut at the end (0: no limit) */
+    bool train_on_all; /* learn every token, not only the assistant's */
+} shoal_data_options;
+
+/* Reads a whole file ("-" is stdin). A cut sample without a learnt token left is an error naming
+ * its line. A zero-initialised *out is filled; on failure it is empty. */
+SHOAL_MUST_USE shoal_status shoal_dataset_load(shoal_dataset *out, const char *path,
+                                               const shoal_model *m,
+                                               const shoal_data_options *options, shoal_error *err);
+void shoal_dataset_clear(shoal_dataset *d);
+
+/* Adds one line of text (without its line end); `name` and `line` are for the error text. */
+SHOAL_MUST_USE shoal_status shoal_dataset_add(shoal_dataset *d, const char *text, size_t n,
+                                              const shoal_model *m,
+                                              const shoal_data_options *options, const char *name,
+                                              size_t line, shoal_error *err);
+
+/* Called per line, without line end. A status other than OK stops the reading and is returned. */
+typedef shoal_status shoal_line_fn(void *ctx, const char *text, size_t n, size_t line,
+                                   shoal_error *err);
+
+/* Feeds each line of a file ("-" is stdin) to fn; blank lines are passed over. A line longer than
+ * SHOAL_DATA_MAX_LINE is an error. */
+SHOAL_MUST_USE shoal_status shoal_lines_each(const char *path, shoal_line_fn *fn, void *ctx,
+                                             shoal_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
