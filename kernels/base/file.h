@@ -1,0 +1,39 @@
+/* file.h - whole files: read with a stated maximum, replace atomically.
+ *
+ * A reader of a file written here sees either the old contents or the new, whatever happens in
+ * between: the bytes go to a temporary file in the same directory, are synced, and take the name by
+ * rename; then the directory is synced.
+ *
+ * Layer: kernels/base. Threads: no shared state but the test hook.
+ */
+#ifndef SHOAL_KERNELS_BASE_FILE_H
+#define SHOAL_KERNELS_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/buf.h"
+#include "kernels/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Replaces (or creates) `path` with n bytes and permission bits `mode` (0600, 0644). On failure the
+ * old file is untouched and nothing is left behind; a full disk is SHOAL_ERR_FULL. */
+SHOAL_MUST_USE shoal_status shoal_file_write_atomic(const char *path, const void *data, size_t n,
+                                                    unsigned mode, shoal_error *err);
+
+/* Reads a whole file into *out, which is initialised here (need not be before) and is owned by the
+ * caller; on failure it is empty. More than `max` bytes is SHOAL_ERR_TOO_LARGE. Pipes work. */
+SHOAL_MUST_USE shoal_status shoal_file_read(const char *path, size_t max, shoal_buf *out,
+                                            shoal_error *err);
+
+/* Test hook: the n-th write, fsync or rename from now on (1 = the next) fails with errno_value; 0
+ * turns it off. Not for use outside tests. */
+void shoal_file_fail_at(uint64_t n, int errno_value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

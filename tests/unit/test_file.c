@@ -1,0 +1,122 @@
+/* Whole-file reads and atomic replacement: contents, permissions, limits, failure at every call. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "kernels/base/file.h"
+
+static char dir[64];
+static char path[96];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    memcpy(dir, "/tmp/shoal-file-XXXXXX", sizeof "/tmp/shoal-file-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    assert_true(snprintf(path, sizeof path, "%s/f", dir) > 0);
+    return 0;
+}
+
+static int drop_dir(void **state)
+{
+    (void)state;
+    (void)unlink(path);
+    return rmdir(dir);
+}
+
+/* Entries of the directory besides . and .. */
+static size_t count_entries(void)
+{
+    size_t n = 0;
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        n += e->d_name[0] != '.';
+    }
+    assert_int_equal(closedir(d), 0);
+    return n;
+}
+
+static void assert_contents(const char *want)
+{
+    shoal_buf b;
+    shoal_error err = {0};
+    assert_int_equal(shoal_file_read(path, 1u << 20, &b, &err), SHOAL_OK);
+    assert_int_equal(b.len, strlen(want));
+    assert_string_equal(shoal_buf_str(&b), want);
+    shoal_buf_clear(&b);
+}
+
+static void test_replaces(void **state)
+{
+    (void)state;
+    shoal_error err = {0};
+    assert_int_equal(shoal_file_write_atomic(path, "old", 3, 0644, &err), SHOAL_OK);
+    assert_contents("old");
+    assert_int_equal(shoal_file_write_atomic(path, "newer", 5, 0600, &err), SHOAL_OK);
+    assert_contents("newer");
+    struct stat sb;
+    assert_int_equal(stat(path, &sb), 0);
+    assert_int_equal(sb.st_mode & 0777, 0600);
+    assert_int_equal(count_entries(), 1);
+}
+
+/* Whatever call fails, the file holds the old or the new contents whole and no litter stays. */
+static void test_failure_keeps_a_whole_file(void **state)
+{
+    (void)state;
+    shoal_error err = {0};
+    size_t failures = 0;
+    for (uint64_t n = 1; n <= 8; n++) {
+        assert_int_equal(shoal_file_write_atomic(path, "old", 3, 0644, &err), SHOAL_OK);
+        shoal_file_fail_at(n, ENOSPC);
+        shoal_status st = shoal_file_write_atomic(path, "new", 3, 0644, &err);
+        shoal_file_fail_at(0, 0);
+        if (st == SHOAL_OK) {
+            assert_contents("new");
+        } else {
+            failures++;
+            assert_int_equal(st, SHOAL_ERR_FULL);
+            assert_contents(n <= 3 ? "old" : "new"); /* write, fsync, rename | directory sync */
+        }
+        assert_int_equal(count_entries(), 1);
+    }
+    assert_int_equal(failures, 4);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    shoal_error err = {0};
+    shoal_buf b;
+    static const char data[20000] = "x";
+    assert_int_equal(shoal_file_write_atomic(path, data, sizeof data, 0644, &err), SHOAL_OK);
+    assert_int_equal(shoal_file_read(path, sizeof data, &b, &err), SHOAL_OK);
+    assert_int_equal(b.len, sizeof data);
+    shoal_buf_clear(&b);
+    assert_int_equal(shoal_file_read(path, sizeof data - 1, &b, &err), SHOAL_ERR_TOO_LARGE);
+    assert_int_equal(b.len, 0);
+    assert_int_equal(shoal_file_read("/nonexistent/f", 9, &b, &err), SHOAL_ERR_NOT_FOUND);
+    assert_int_equal(shoal_file_write_atomic("/nonexistent/f", "x", 1, 0644, &err),
+                     SHOAL_ERR_NOT_FOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_replaces, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(test_failure_keeps_a_whole_file, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(test_limits, make_dir, drop_dir),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
