@@ -1,0 +1,47 @@
+/* exec.c - opens an execution context: a kernel table and scratch for each worker of a pool.
+ *
+ * Both live in one block: the table first, then one scratch area a worker, each on its own cache
+ * lines.
+ */
+#include "kernels/kernels.h"
+
+#include "kernels/base/mem.h"
+#include "kernels/table.h"
+
+enum { TABLE_BYTES = (sizeof(shoal_table) + 63) / 64 * 64 };
+
+shoal_status shoal_exec_open(shoal_exec *ex, shoal_pool *pool, uint32_t cpu_mask, bool exact,
+                             shoal_error *err)
+{
+    *ex = (shoal_exec){.pool = pool, .exact = exact};
+    size_t bytes =
+        TABLE_BYTES + (size_t)shoal_pool_size(pool) * SHOAL_SCRATCH_FLOATS * sizeof(float);
+    ex->scratch = shoal_alloc_aligned(bytes);
+    if (ex->scratch == NULL) {
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "cannot allocate %zu bytes of kernel scratch",
+                          bytes);
+    }
+    ex->scratch_bytes = bytes;
+    shoal_table *table = ex->scratch;
+    shoal_table_select(table, cpu_mask);
+    ex->table = table;
+    return SHOAL_OK;
+}
+
+void shoal_exec_close(shoal_exec *ex)
+{
+    if (ex == NULL) return;
+    shoal_free_aligned(ex->scratch);
+    *ex = (shoal_exec){0};
+}
+
+const char *shoal_exec_name(const shoal_exec *ex)
+{
+    return ex->table->name;
+}
+
+float *shoal_exec_scratch(const shoal_exec *ex, unsigned worker)
+{
+    char *first = (char *)ex->scratch + TABLE_BYTES;
+    return (float *)(void *)first + (size_t)worker * SHOAL_SCRATCH_FLOATS;
+}

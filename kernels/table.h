@@ -1,0 +1,99 @@
+/* table.h - the table of function pointers behind kernels.h.
+ *
+ * A slot is the arithmetic of one tile, row or panel: no threads, no allocation, no checks. The
+ * drivers (matmul.c, attention.c, ...) cut the work into ranges and call slots on them. The table
+ * is filled from portable C, which is the definition of right; then a staircase of processor
+ * levels replaces what it does better. How to add a slot or a level: kernels/README.md.
+ *
+ * Layer: kernels/, private to it and its tests. Threads: a table is constant once selected.
+ */
+#ifndef SHOAL_KERNELS_TABLE_H
+#define SHOAL_KERNELS_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Slots that exist once a weight type are arrays indexed by shoal_type. */
+enum { SHOAL_TYPE_SLOTS = 9 };
+
+/* ---- 8-bit activations (act.c) ----------------------------------------------------------------
+ *
+ * Rows are packed in tiles of SHOAL_ACT_TILE rows (the last one may hold fewer, n rows). A tile is
+ * N / 32 blocks; a block is int8 q[n][32] followed by float ds[n][2] where, per row,
+ *   ds[0] = d, the scale (x is about d * q, |q| <= 127);  ds[1] = d * sum(q).
+ * So tile t0 starts at byte t0 * (N / 32) * SHOAL_ACT_BLOCK_BYTES. */
+enum { SHOAL_QBLOCK = 32, SHOAL_ACT_TILE = 32, SHOAL_ACT_BLOCK_BYTES = 32 + 2 * 4 };
+
+/* Packs `n` rows x [n, N] (row stride N) into one tile. N is a multiple of 32. */
+typedef void shoal_act_pack_fn(const float *x, size_t n, size_t N, void *tile);
+
+/* y[t * ldy + r] = <row r of w, row t of the tile> for rows x n values; w is `blocks` blocks of the
+ * type a row, rows `row_bytes` apart. Per output: integer dot of each block, then one f32
+ * accumulator over the blocks in order, whatever rows and n are. */
+typedef void shoal_dot_q8_fn(const void *w, size_t row_bytes, size_t rows, size_t blocks,
+                             const void *tile, size_t n, float *y, size_t ldy);
+
+/* ---- f32 panels -------------------------------------------------------------------------------*/
+
+/* A panel is SHOAL_PANEL columns of a right-hand side, k deep: float [k][SHOAL_PANEL]. */
+enum { SHOAL_PANEL = 16 };
+
+/* out [n] = n weights expanded, bit for bit as quant.h defines them. */
+typedef void shoal_dequant_fn(const void *row, float *out, size_t n);
+
+/* panel [k][16] = transpose of rows [16] of k values, `ld` apart; rows beyond `n` are zero. */
+typedef void shoal_panel_fn(const float *rows, size_t ld, size_t n, size_t k, float *panel);
+
+/* c [T, cols] (+)= a [T, k] panel [k, cols]; row strides lda, ldc; cols <= 16. One accumulator an
+ * output, in the order of k, from 0 (not from c), whatever T and cols are. */
+typedef void shoal_gemm_panel_fn(const float *a, size_t lda, size_t T, const float *panel, size_t k,
+                                 float *c, size_t ldc, size_t cols, bool add);
+
+typedef struct shoal_table {
+    const char *name; /* "c", "avx2" */
+
+    /* matrix products: matmul.c, matmul_dx.c, act.c, quant.c */
+    shoal_act_pack_fn *act_pack;
+    shoal_dot_q8_fn *dot_q8[SHOAL_TYPE_SLOTS];   /* NULL for F32 and F16: always the f32 path */
+    shoal_dequant_fn *dequant[SHOAL_TYPE_SLOTS]; /* NULL for unused type numbers */
+    shoal_panel_fn *panel;
+    shoal_gemm_panel_fn *gemm_panel;
+} shoal_table;
+
+/* Fillers: one a family and level. */
+void shoal_matmul_init_c(shoal_table *t);
+
+/* x86 staircase (x86/init.c): `flags` is what the machine has and the mask allows. */
+void shoal_table_init_x86(shoal_table *t, uint32_t flags);
+void shoal_matmul_init_avx2(shoal_table *t);
+
+/* Fills *t for this machine under `mask` and checks every replaced slot against C: a slot that
+ * disagrees goes back to C and one warning is logged. */
+void shoal_table_select(shoal_table *t, uint32_t mask);
+
+/* One self-check: runs the slot of both tables on a fixed input; true when they agree within the
+ * slot's bound. `offset` is the slot's place in shoal_table. */
+typedef struct shoal_slot_check {
+    const char *name;
+    size_t offset;
+    bool (*agrees)(const shoal_table *c, const shoal_table *t);
+} shoal_slot_check;
+
+extern const shoal_slot_check shoal_matmul_checks[]; /* ends with a NULL name */
+
+/* Scratch of one worker of ex for the length of one parallel section: SHOAL_SCRATCH_FLOATS floats,
+ * 64-byte aligned, contents undefined. */
+enum { SHOAL_SCRATCH_FLOATS = 32 * 1024 };
+float *shoal_exec_scratch(const shoal_exec *ex, unsigned worker);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
