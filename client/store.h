@@ -20,7 +20,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/base/buf.h"
 #include "kernels/base/status.h"
 
 #ifdef __cplusplus
@@ -57,10 +56,6 @@ bool shoal_store_name_ok(const char *name);
 
 /* Makes a directory (mode 0700) unless it is there. Its parent must exist. */
 SHOAL_MUST_USE shoal_status shoal_store_mkdir(const char *path, shoal_error *err);
-
-/* Reads a whole file of at most max bytes into out (initialised here; clear it after use). */
-SHOAL_MUST_USE shoal_status shoal_store_read(const char *path, size_t max, shoal_buf *out,
-                                             shoal_error *err);
 
 /* Writes adapters/TASK/vN.gguf and points latest.gguf at it. */
 SHOAL_MUST_USE shoal_status shoal_store_put_adapter(const shoal_store *s, const char *task,
