@@ -31,9 +31,10 @@ enum { SHOAL_LORA_MAX_RANK = 256 };
 enum { SHOAL_TARGETS_ALL = (1u << SHOAL_N_PROJ) - 1u };
 
 typedef struct shoal_lora_spec {
-    size_t rank;      /* 1..SHOAL_LORA_MAX_RANK */
-    float alpha;      /* > 0 */
-    uint32_t targets; /* bits of shoal_proj, not 0 */
+    size_t rank;        /* 1..SHOAL_LORA_MAX_RANK */
+    float alpha;        /* > 0 */
+    uint32_t targets;   /* bits of shoal_proj, not 0 */
+    size_t first_layer; /* the lowest adapted layer; 0 adapts all, n_layer - k the top k */
 } shoal_lora_spec;
 
 /* A and B of one projection; views into the flat array. a is NULL when not adapted. */
@@ -64,11 +65,13 @@ const shoal_lora_pair *shoal_adapter_pair(const shoal_adapter *a, size_t layer, 
 
 /* Reads a GGUF LoRA file as llama.cpp writes it (general.type=adapter, adapter.type=lora,
  * adapter.lora.alpha; NAME.weight.lora_a [R, N], NAME.weight.lora_b [M, R]; F32 or F16) and checks
- * every shape against the model: an adapter of another model is refused with a hint. */
+ * every shape against the model: an adapter of another model is refused with a hint, and so are
+ * values that are not finite. Every adapted layer must adapt the same projections at one rank. */
 SHOAL_MUST_USE shoal_status shoal_adapter_load(shoal_adapter **out, const shoal_model *m,
                                                const char *path, shoal_error *err);
 
-/* Encodes as such a file (f32) that llama.cpp loads. Same adapter, same bytes. */
+/* Encodes as such a file (f32) that llama.cpp loads. Same adapter, same bytes. The fingerprint of
+ * the base travels in the key shoal.base_fingerprint, which other programs ignore. */
 SHOAL_MUST_USE shoal_status shoal_adapter_encode(const shoal_adapter *a, shoal_buf *out,
                                                  shoal_error *err);
 
@@ -80,6 +83,13 @@ SHOAL_MUST_USE shoal_status shoal_adapter_decode(shoal_adapter **out, const shoa
  * rank, alpha, targets, order. Equal manifests mean vectors may be added; roles hash it. */
 SHOAL_MUST_USE shoal_status shoal_adapter_manifest(const shoal_adapter *a, shoal_buf *out,
                                                    shoal_error *err);
+
+/* Rows of B [heads * E, cols] of q and k between PEFT's order, where a head's rotation pairs are
+ * (j, j + E/2), and that of GGUF files of architecture llama, where they are (2j, 2j + 1): within a
+ * head, GGUF row 2j is PEFT row j and GGUF row 2j + 1 is PEFT row E/2 + j. E is even; in and out
+ * must not overlap. */
+void shoal_rope_rows_from_peft(const float *in, float *out, size_t heads, size_t E, size_t cols);
+void shoal_rope_rows_to_peft(const float *in, float *out, size_t heads, size_t E, size_t cols);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,71 @@
+/* plan.h - what a training step will cost in memory, before any of it is allocated.
+ *
+ * The plan is exact: the trainer allocates one arena of plan.arena_bytes and nothing else, then or
+ * later. Activations are the large part. A block needs its tape (inputs of its products, attention
+ * statistics) for its backward; the plan keeps the tapes of as many blocks as the budget allows,
+ * counted from the top, and has the rest recomputed from their inputs. (Chen et al. 2016, "Training
+ * deep nets with sublinear memory cost", with a budget instead of a square root.)
+ *
+ * Layer: lora/train. Threads: pure functions.
+ */
+#ifndef SHOAL_LORA_TRAIN_PLAN_H
+#define SHOAL_LORA_TRAIN_PLAN_H
+
+#include <stddef.h>
+
+#include "kernels/base/buf.h"
+#include "kernels/base/status.h"
+#include "lora/model/model.h"
+#include "lora/train/adapter.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    SHOAL_TRAIN_MAX_TOKENS = 1 << 20, /* most rows of a micro-batch */
+    SHOAL_HEAD_ROWS_DEFAULT = 32      /* rows of logits held at once */
+};
+
+typedef enum shoal_recompute {
+    SHOAL_RECOMPUTE_AUTO = 0, /* keep as many tapes as fit max_ram; without a limit, one */
+    SHOAL_RECOMPUTE_OFF = 1,  /* keep all tapes: fastest, largest */
+    SHOAL_RECOMPUTE_ON = 2    /* keep one tape: smallest; about a third more time a step */
+} shoal_recompute;
+
+typedef struct shoal_plan_options {
+    size_t max_tokens; /* rows of a micro-batch; no sample may be longer */
+    size_t max_ram;    /* bound on plan.peak_bytes; 0: none */
+    size_t head_rows;  /* rows of logits held at once; 0: SHOAL_HEAD_ROWS_DEFAULT */
+    shoal_recompute recompute;
+} shoal_plan_options;
+
+typedef struct shoal_plan {
+    size_t max_tokens; /* T */
+    size_t head_rows;
+    size_t first_layer;   /* lowest adapted layer: no gradient flows below it */
+    size_t tapes;         /* blocks whose tape is kept, 1..n_layer - first_layer */
+    size_t tape_bytes;    /* one tape */
+    size_t input_bytes;   /* inputs of all blocks from first_layer up, [n, T, D] */
+    size_t work_bytes;    /* shared scratch of forward and backward */
+    size_t head_bytes;    /* logits and what belongs to them */
+    size_t optim_bytes;   /* gradient and two moments */
+    size_t arena_bytes;   /* what the trainer allocates: the sum of the above, and of `tapes` */
+    size_t adapter_bytes; /* parameters */
+    size_t base_bytes;    /* weights in the read-only mapping; the system may drop their pages */
+    size_t peak_bytes;    /* arena + adapter + base: resident memory to expect, program aside */
+} shoal_plan;
+
+/* Fills *out; SHOAL_ERR_NOMEM with a hint (smaller max_tokens, rank or fewer layers) when not even
+ * one tape fits max_ram. Allocates nothing. */
+SHOAL_MUST_USE shoal_status shoal_plan_make(shoal_plan *out, const shoal_model *m,
+                                            const shoal_adapter *a, const shoal_plan_options *opts,
+                                            shoal_error *err);
+
+/* Appends a table for a person: one line a part, in MB. */
+void shoal_plan_print(const shoal_plan *plan, shoal_buf *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
