@@ -1,0 +1,105 @@
+/* sa.h - SA-1, secure aggregation: what both roles share.
+ *
+ * Stages and messages of a session (PROTOCOL.md section 5):
+ *
+ *   server stage   client sends        server answers
+ *   ADVERTISE      M1 advertise        M2 roster
+ *   SHARES         M3 shares           M4 delivery
+ *   INPUT          M5 masked input     M6 survivors claim
+ *   SURVIVORS      M6 signature        M7 unmask request
+ *   UNMASK         M8 unmask           (result)
+ *   DONE / FAILED
+ *
+ * Session indices are ranks in the roster sorted by client id, from 1. Sets of clients are bitmaps
+ * over those indices.
+ *
+ * Layer: proto/. Threads: pure functions.
+ */
+#ifndef SHOAL_PROTO_SA_H
+#define SHOAL_PROTO_SA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/buf.h"
+#include "proto/codec.h"
+#include "proto/crypto.h"
+#include "proto/limits.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    SHOAL_SA_VERSION = 1,
+    SHOAL_SA_SUITE = 1, /* X25519, HKDF-SHA256, ChaCha20(-Poly1305), ECDSA P-256, GF(2^8) Shamir */
+    SHOAL_SA_SESSION_BYTES = 32,
+    SHOAL_SA_TASK_BYTES = 16
+};
+
+typedef enum shoal_sa_stage {
+    SHOAL_SA_ADVERTISE = 0,
+    SHOAL_SA_SHARES = 1,
+    SHOAL_SA_INPUT = 2,
+    SHOAL_SA_SURVIVORS = 3,
+    SHOAL_SA_UNMASK = 4,
+    SHOAL_SA_DONE = 5,
+    SHOAL_SA_FAILED = 6
+} shoal_sa_stage;
+
+/* "advertise", "shares", ...; never NULL. */
+const char *shoal_sa_stage_name(shoal_sa_stage s);
+
+/* M0: everything a session is bound to. Its hash goes into every key and signature, so a client
+ * that was given another model, adapter or parameter derives masks that cancel with nobody's. */
+typedef struct shoal_sa_descriptor {
+    uint8_t task_id[SHOAL_SA_TASK_BYTES];
+    uint64_t round; /* rises by at least 1 with every session of the task */
+    uint8_t session_id[SHOAL_SA_SESSION_BYTES];
+    uint8_t base_model_hash[32];
+    uint8_t adapter_hash[32]; /* SHA-256 of the adapter file this cohort starts from */
+    shoal_codec codec;        /* dim, R, scale, clip norm, weight_max; n_max = largest cohort */
+    uint32_t noise_num, noise_den; /* differential privacy: sigma as a rational; 0/1 = none */
+    uint32_t noise_parties;        /* n_noise; 0 = none */
+    uint32_t n_min, n_target;      /* COHORT_MIN <= n_min <= n_target <= codec.n_max */
+    uint32_t degree;               /* k of the neighbour graph; 0 = complete graph */
+    uint32_t deadline_ms[5];       /* of stages ADVERTISE..UNMASK, each from the stage's opening */
+} shoal_sa_descriptor;
+
+/* Refuses a descriptor that is impossible whatever one's policy (ranges, overflow proof). */
+SHOAL_MUST_USE shoal_status shoal_sa_descriptor_check(const shoal_sa_descriptor *d,
+                                                      shoal_error *err);
+/* Appends canonical bytes || signature by the task key. */
+SHOAL_MUST_USE shoal_status shoal_sa_descriptor_sign(const shoal_sa_descriptor *d,
+                                                     const shoal_key *task_key, shoal_buf *out,
+                                                     shoal_error *err);
+/* Verifies under the pinned task key, decodes, checks; ctx = hash every later value is bound to. */
+SHOAL_MUST_USE shoal_status shoal_sa_descriptor_open(const void *signed_bytes, size_t n,
+                                                     const uint8_t task_spki[SHOAL_SPKI_BYTES],
+                                                     shoal_sa_descriptor *out, uint8_t ctx[32],
+                                                     shoal_error *err);
+
+/* A set of session indices 1..n. */
+typedef struct shoal_sa_set {
+    uint64_t w[(SHOAL_LIMIT_COHORT_MAX + 63) / 64];
+} shoal_sa_set;
+
+bool shoal_sa_set_has(const shoal_sa_set *s, size_t index);
+void shoal_sa_set_add(shoal_sa_set *s, size_t index);
+size_t shoal_sa_set_count(const shoal_sa_set *s);
+bool shoal_sa_set_subset(const shoal_sa_set *inner, const shoal_sa_set *outer);
+bool shoal_sa_set_equal(const shoal_sa_set *a, const shoal_sa_set *b);
+
+/* t = q = floor(2n/3) + 1: shares that open a secret, clients that must go on at each stage, and
+ * signatures that certify a survivor set. Two certified sets would need n/3 double signers, and a
+ * server that lies to two halves cannot collect both kinds of share of one client. */
+size_t shoal_sa_threshold(size_t n);
+
+/* The seam for sparse graphs: j shares secrets and masks with i. Complete graph: i != j. */
+bool shoal_sa_neighbours(const shoal_sa_descriptor *d, size_t n, size_t i, size_t j);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
