@@ -69,6 +69,7 @@ typedef struct shoal_table {
 
 /* Fillers: one a family and level. */
 void shoal_matmul_init_c(shoal_table *t);
+void shoal_quant_init_c(shoal_table *t);
 
 /* x86 staircase (x86/init.c): `flags` is what the machine has and the mask allows. */
 void shoal_table_init_x86(shoal_table *t, uint32_t flags);

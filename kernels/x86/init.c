@@ -6,5 +6,5 @@ void shoal_table_init_x86(shoal_table *t, uint32_t flags)
 {
     if ((flags & SHOAL_CPU_AVX2) == 0) return;
     t->name = "avx2";
-    shoal_matmul_init_avx2(t);
+    (void)t;
 }

@@ -1,0 +1,158 @@
+/* matmul.c - y = x W^T for a group of matrices in one parallel section.
+ *
+ * The outputs of each matrix are cut into strips of rows; the strips of all matrices of the group
+ * form one list, and a range of the parallel loop is one strip for all T rows of x. A strip never
+ * crosses matrices and its size depends on the arithmetic only.
+ *
+ * Two arithmetics: fast (8-bit activations, dot_q8.c) and f32 (panels, gemm.c). Each gives an
+ * output the same bits for every T and every number of threads.
+ */
+#include "kernels/matmul.h"
+
+#include <assert.h>
+
+#include "kernels/act.h"
+#include "kernels/gemm.h"
+
+enum {
+    FAST_STRIP = 32, /* rows: 11 KB of Q4_1 at N = 576, about a microsecond when T is 1 */
+    F32_STRIP = 3 * SHOAL_PANEL
+};
+
+_Static_assert(F32_STRIP / SHOAL_PANEL * SHOAL_PANEL_FLOATS + SHOAL_PANEL_FLOATS <=
+                   SHOAL_SCRATCH_FLOATS,
+               "panels of a strip and one block of expanded rows fit a worker's scratch");
+
+shoal_mat shoal_mat_rows(const shoal_mat *w, size_t first, size_t n)
+{
+    assert(first <= w->rows && n <= w->rows - first);
+    shoal_mat view = *w;
+    view.data = (const char *)w->data + first * w->row_bytes;
+    view.rows = n;
+    return view;
+}
+
+const void *shoal_mat_at(const shoal_mat *w, size_t row, size_t col)
+{
+    const shoal_type_info *info = shoal_type_get((uint32_t)w->type);
+    return (const char *)w->data + row * w->row_bytes + col / info->block * info->block_bytes;
+}
+
+void shoal_mat_row(const shoal_mat *w, size_t index, float *out)
+{
+    assert(index < w->rows);
+    shoal_dequantize(w->type, shoal_mat_at(w, index, 0), out, w->cols);
+}
+
+typedef struct matmul_job {
+    const shoal_exec *ex;
+    const shoal_act *a;
+    const shoal_mat *const *w;
+    float *const *y;
+    size_t n;
+} matmul_job;
+
+static bool is_fast(const shoal_exec *ex, const shoal_mat *w)
+{
+    return !ex->exact && ex->table->dot_q8[w->type] != NULL;
+}
+
+static size_t strip_rows(const shoal_exec *ex, const shoal_mat *w)
+{
+    return is_fast(ex, w) ? FAST_STRIP : F32_STRIP;
+}
+
+static size_t count_strips(const shoal_exec *ex, const shoal_mat *w)
+{
+    size_t rows = strip_rows(ex, w);
+    return (w->rows + rows - 1) / rows;
+}
+
+/* y [T, M], columns [first, first + rows), from 8-bit activations. */
+static void fast_strip(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w, size_t first,
+                       size_t rows, float *y)
+{
+    shoal_dot_q8_fn *dot = ex->table->dot_q8[w->type];
+    const void *data = shoal_mat_at(w, first, 0);
+    for (size_t t = 0; t < a->T; t += SHOAL_ACT_TILE) {
+        size_t n = a->T - t < SHOAL_ACT_TILE ? a->T - t : SHOAL_ACT_TILE;
+        dot(data, w->row_bytes, rows, a->N / SHOAL_QBLOCK, shoal_act_tile(a, t), n,
+            y + t * w->rows + first, w->rows);
+    }
+}
+
+/* Expands rows [first, first + rows) of w, columns [k0, k0 + k), into panels. `block` holds one
+ * panel's rows on the way. */
+static void expand_strip(const shoal_table *table, const shoal_mat *w, size_t first, size_t rows,
+                         size_t k0, size_t k, float *block, float *panels)
+{
+    for (size_t r = 0; r < rows; r += SHOAL_PANEL, panels += SHOAL_PANEL_FLOATS) {
+        size_t n = rows - r < SHOAL_PANEL ? rows - r : SHOAL_PANEL;
+        const char *from = shoal_mat_at(w, first + r, k0);
+        for (size_t i = 0; i < n; i++, from += w->row_bytes) {
+            table->dequant[w->type](from, block + i * k, k);
+        }
+        table->panel(block, k, n, k, panels);
+    }
+}
+
+static void f32_strip(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w, size_t first,
+                      size_t rows, float *y, float *scratch)
+{
+    float *panels = scratch + SHOAL_PANEL_FLOATS;
+    for (size_t k0 = 0; k0 < a->N; k0 += SHOAL_GEMM_K) {
+        size_t k = a->N - k0 < SHOAL_GEMM_K ? a->N - k0 : SHOAL_GEMM_K;
+        expand_strip(ex->table, w, first, rows, k0, k, scratch, panels);
+        shoal_gemm_panels(ex->table, a->x + k0, a->N, a->T, panels, k, y + first, w->rows, rows,
+                          k0 > 0);
+    }
+}
+
+static void run_strip(const matmul_job *job, size_t i, size_t strip, unsigned worker)
+{
+    const shoal_exec *ex = job->ex;
+    const shoal_mat *w = job->w[i];
+    size_t step = strip_rows(ex, w);
+    size_t first = strip * step;
+    size_t rows = w->rows - first < step ? w->rows - first : step;
+    if (is_fast(ex, w)) {
+        fast_strip(ex, job->a, w, first, rows, job->y[i]);
+    } else {
+        f32_strip(ex, job->a, w, first, rows, job->y[i], shoal_exec_scratch(ex, worker));
+    }
+}
+
+/* Items are strips, counted through the matrices of the group in order. */
+static void run_strips(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    const matmul_job *job = ctx;
+    size_t before = 0; /* strips of earlier matrices */
+    for (size_t i = 0; i < job->n; i++) {
+        size_t count = count_strips(job->ex, job->w[i]);
+        for (; begin < end && begin < before + count; begin++) {
+            run_strip(job, i, begin - before, worker);
+        }
+        before += count;
+    }
+}
+
+void shoal_matmul(const shoal_exec *ex, const shoal_act *a, const shoal_mat *const *w,
+                  float *const *y, size_t n)
+{
+    assert(n <= SHOAL_GROUP_MAX);
+    size_t strips = 0;
+    for (size_t i = 0; i < n; i++) {
+        assert(w[i]->cols == a->N);
+        strips += count_strips(ex, w[i]);
+    }
+    matmul_job job = {.ex = ex, .a = a, .w = w, .y = y, .n = n};
+    shoal_parallel_for(ex->pool, strips, 1, run_strips, &job);
+}
+
+void shoal_matmul_init_c(shoal_table *t)
+{
+    shoal_quant_init_c(t);
+    t->act_pack = shoal_act_pack_c;
+    shoal_dot_init_c(t);
+    shoal_gemm_init_c(t);
+}

@@ -1,0 +1,23 @@
+/* matmul.h - what the files of the matrix products share.
+ *
+ * Layer: kernels/, private. Threads: pure.
+ */
+#ifndef SHOAL_KERNELS_MATMUL_H
+#define SHOAL_KERNELS_MATMUL_H
+
+#include "kernels/table.h"
+
+/* First byte of element (row, col) of w; col is a multiple of the type's block. */
+const void *shoal_mat_at(const shoal_mat *w, size_t row, size_t col);
+
+enum { SHOAL_Q4_0_BYTES = 18, SHOAL_Q4_1_BYTES = 20, SHOAL_Q8_0_BYTES = 34 };
+
+/* The binary16 at p, little-endian, any alignment. */
+static inline float shoal_load_f16(const uint8_t *p)
+{
+    return shoal_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
+}
+
+void shoal_dot_init_c(shoal_table *t);
+
+#endif

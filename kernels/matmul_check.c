@@ -1,0 +1,149 @@
+/* matmul_check.c - self-checks of the matrix product slots: small fixed inputs, both tables.
+ *
+ * Shapes cover a full vector of rows and a tail, more than one block, and more than one column.
+ * Bounds: a sum of n products in any order is off by at most n * eps * sum |a b| (Higham
+ * 2002, 3.1); conversions and 8-bit packing must agree exactly.
+ */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/matmul.h"
+
+enum {
+    CHECK_ROWS = 19, /* outputs: two vectors of 8 and a tail */
+    CHECK_N = 64,
+    CHECK_T = 5,
+    CHECK_BYTES = CHECK_ROWS * CHECK_N * 4
+};
+
+/* A fixed sequence of values in [-1, 1). */
+static void fill_floats(float *x, size_t n, uint32_t seed)
+{
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        x[i] = (float)(seed >> 8) * 0x1p-23f - 1.0f;
+    }
+}
+
+/* Rows of fixed weights of a type; returns the bytes of a row. */
+static size_t fill_weights(shoal_type type, uint8_t *w)
+{
+    float row[CHECK_N];
+    size_t row_bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)type), CHECK_N);
+    for (size_t r = 0; r < CHECK_ROWS; r++) {
+        fill_floats(row, CHECK_N, (uint32_t)r + 7);
+        shoal_quantize(type, row, w + r * row_bytes, CHECK_N);
+    }
+    return row_bytes;
+}
+
+/* |values| of both operands are at most about 1 here, so sum |a b| <= n. */
+static bool close_enough(const float *a, const float *b, size_t n, size_t terms)
+{
+    float bound = 2.0f * (float)(terms * terms) * FLT_EPSILON;
+    for (size_t i = 0; i < n; i++) {
+        if (!(fabsf(a[i] - b[i]) <= bound)) return false;
+    }
+    return true;
+}
+
+static bool check_act_pack(const shoal_table *c, const shoal_table *t)
+{
+    enum { BYTES = CHECK_T * (CHECK_N / SHOAL_QBLOCK) * SHOAL_ACT_BLOCK_BYTES };
+    float x[CHECK_T * CHECK_N];
+    uint8_t want[BYTES];
+    uint8_t got[BYTES];
+    fill_floats(x, CHECK_T * CHECK_N, 1);
+    c->act_pack(x, CHECK_T, CHECK_N, want);
+    t->act_pack(x, CHECK_T, CHECK_N, got);
+    return memcmp(want, got, BYTES) == 0;
+}
+
+static bool check_dot(const shoal_table *c, const shoal_table *t, shoal_type type)
+{
+    uint8_t w[CHECK_BYTES];
+    uint8_t tile[CHECK_T * (CHECK_N / SHOAL_QBLOCK) * SHOAL_ACT_BLOCK_BYTES];
+    float x[CHECK_T * CHECK_N];
+    float want[CHECK_T * CHECK_ROWS];
+    float got[CHECK_T * CHECK_ROWS];
+    size_t row_bytes = fill_weights(type, w);
+    size_t blocks = CHECK_N / SHOAL_QBLOCK;
+    fill_floats(x, CHECK_T * CHECK_N, 2);
+    c->act_pack(x, CHECK_T, CHECK_N, tile);
+    c->dot_q8[type](w, row_bytes, CHECK_ROWS, blocks, tile, CHECK_T, want, CHECK_ROWS);
+    t->dot_q8[type](w, row_bytes, CHECK_ROWS, blocks, tile, CHECK_T, got, CHECK_ROWS);
+    return close_enough(want, got, CHECK_T * CHECK_ROWS, CHECK_N);
+}
+
+static bool check_dequant(const shoal_table *c, const shoal_table *t, shoal_type type)
+{
+    uint8_t w[CHECK_BYTES];
+    float want[CHECK_N];
+    float got[CHECK_N];
+    fill_weights(type, w);
+    c->dequant[type](w, want, CHECK_N);
+    t->dequant[type](w, got, CHECK_N);
+    return memcmp(want, got, sizeof want) == 0;
+}
+
+static bool check_panel(const shoal_table *c, const shoal_table *t)
+{
+    enum { K = 19, N = 13 };
+    float rows[N * K];
+    float want[K * SHOAL_PANEL];
+    float got[K * SHOAL_PANEL];
+    fill_floats(rows, N * K, 3);
+    c->panel(rows, K, N, K, want);
+    t->panel(rows, K, N, K, got);
+    return memcmp(want, got, sizeof want) == 0;
+}
+
+static bool check_gemm_panel(const shoal_table *c, const shoal_table *t)
+{
+    enum { K = 33, T = 8, COLS = 13 };
+    float a[T * K];
+    float panel[K * SHOAL_PANEL];
+    float want[T * COLS];
+    float got[T * COLS];
+    fill_floats(a, T * K, 4);
+    fill_floats(panel, K * SHOAL_PANEL, 5);
+    fill_floats(want, T * COLS, 6);
+    memcpy(got, want, sizeof got);
+    c->gemm_panel(a, K, T, panel, K, want, COLS, COLS, true);
+    t->gemm_panel(a, K, T, panel, K, got, COLS, COLS, true);
+    return close_enough(want, got, T * COLS, K);
+}
+
+#define TYPE_CHECKS(type)                                                        \
+    static bool check_dot_##type(const shoal_table *c, const shoal_table *t)     \
+    {                                                                            \
+        return check_dot(c, t, SHOAL_TYPE_##type);                               \
+    }                                                                            \
+    static bool check_dequant_##type(const shoal_table *c, const shoal_table *t) \
+    {                                                                            \
+        return check_dequant(c, t, SHOAL_TYPE_##type);                           \
+    }
+
+TYPE_CHECKS(Q4_0)
+TYPE_CHECKS(Q4_1)
+TYPE_CHECKS(Q8_0)
+
+static bool check_dequant_F16(const shoal_table *c, const shoal_table *t)
+{
+    return check_dequant(c, t, SHOAL_TYPE_F16);
+}
+
+const shoal_slot_check shoal_matmul_checks[] = {
+    {"act_pack", offsetof(shoal_table, act_pack), check_act_pack},
+    {"dot_q4_0", offsetof(shoal_table, dot_q8[SHOAL_TYPE_Q4_0]), check_dot_Q4_0},
+    {"dot_q4_1", offsetof(shoal_table, dot_q8[SHOAL_TYPE_Q4_1]), check_dot_Q4_1},
+    {"dot_q8_0", offsetof(shoal_table, dot_q8[SHOAL_TYPE_Q8_0]), check_dot_Q8_0},
+    {"dequant_f16", offsetof(shoal_table, dequant[SHOAL_TYPE_F16]), check_dequant_F16},
+    {"dequant_q4_0", offsetof(shoal_table, dequant[SHOAL_TYPE_Q4_0]), check_dequant_Q4_0},
+    {"dequant_q4_1", offsetof(shoal_table, dequant[SHOAL_TYPE_Q4_1]), check_dequant_Q4_1},
+    {"dequant_q8_0", offsetof(shoal_table, dequant[SHOAL_TYPE_Q8_0]), check_dequant_Q8_0},
+    {"panel", offsetof(shoal_table, panel), check_panel},
+    {"gemm_panel", offsetof(shoal_table, gemm_panel), check_gemm_panel},
+    {NULL, 0, NULL},
+};

@@ -1,0 +1,78 @@
+/* matmul_dx.c - dx = dy W, the backward of a product with frozen weights.
+ *
+ * The columns of dx are cut into strips. A strip walks the rows of W in steps of SHOAL_GEMM_K,
+ * expands its columns of these rows into panels (W is already in the order a panel wants: no
+ * transpose) and adds the product for all T rows. The order of the sum is that of W's rows,
+ * whatever T and the number of threads are.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "kernels/gemm.h"
+#include "kernels/matmul.h"
+
+enum { DX_PANELS = 6, DX_STRIP = DX_PANELS * SHOAL_PANEL }; /* 96 columns: whole blocks of 32 */
+
+_Static_assert(DX_STRIP % SHOAL_QBLOCK == 0, "a strip starts at a block");
+_Static_assert(DX_PANELS *SHOAL_PANEL_FLOATS + DX_STRIP <= SHOAL_SCRATCH_FLOATS,
+               "panels and one expanded row fit a worker's scratch");
+
+typedef struct dx_job {
+    const shoal_exec *ex;
+    const shoal_mat *w;
+    const float *dy;
+    size_t T;
+    float *dx;
+    bool accumulate;
+} dx_job;
+
+/* Spreads one row of `cols` weights over the panels: 16 to each, at depth i. */
+static void scatter_row(const float *row, size_t cols, size_t i, float *panels)
+{
+    float *to = panels + i * SHOAL_PANEL;
+    for (size_t j = 0; j < cols; j += SHOAL_PANEL, to += SHOAL_PANEL_FLOATS) {
+        if (cols - j >= SHOAL_PANEL) {
+            memcpy(to, row + j, SHOAL_PANEL * sizeof *to);
+        } else {
+            memset(to, 0, SHOAL_PANEL * sizeof *to);
+            memcpy(to, row + j, (cols - j) * sizeof *to);
+        }
+    }
+}
+
+/* Columns [first, first + cols) of dx. */
+static void dx_strip(const dx_job *job, size_t first, size_t cols, float *scratch)
+{
+    const shoal_table *table = job->ex->table;
+    const shoal_mat *w = job->w;
+    float *panels = scratch;
+    float *row = scratch + DX_PANELS * SHOAL_PANEL_FLOATS;
+    for (size_t m = 0; m < w->rows; m += SHOAL_GEMM_K) {
+        size_t k = w->rows - m < SHOAL_GEMM_K ? w->rows - m : SHOAL_GEMM_K;
+        const char *from = shoal_mat_at(w, m, first);
+        for (size_t i = 0; i < k; i++, from += w->row_bytes) {
+            table->dequant[w->type](from, row, cols);
+            scatter_row(row, cols, i, panels);
+        }
+        shoal_gemm_panels(table, job->dy + m, w->rows, job->T, panels, k, job->dx + first, w->cols,
+                          cols, job->accumulate || m > 0);
+    }
+}
+
+static void run_dx_strips(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    const dx_job *job = ctx;
+    for (size_t i = begin; i < end; i++) {
+        size_t first = i * DX_STRIP;
+        size_t cols = job->w->cols - first < DX_STRIP ? job->w->cols - first : DX_STRIP;
+        dx_strip(job, first, cols, shoal_exec_scratch(job->ex, worker));
+    }
+}
+
+void shoal_matmul_dx(const shoal_exec *ex, const shoal_mat *w, const float *dy, size_t T, float *dx,
+                     bool accumulate)
+{
+    dx_job job = {.ex = ex, .w = w, .dy = dy, .T = T, .dx = dx, .accumulate = accumulate};
+    size_t strips = (w->cols + DX_STRIP - 1) / DX_STRIP;
+    shoal_parallel_for(ex->pool, strips, 1, run_dx_strips, &job);
+}
