@@ -1,0 +1,65 @@
+/* guarded.c - see guarded.h. */
+#include "tests/support/guarded.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "kernels/base/mem.h"
+
+enum { GUARD = 128, INSIDE = 0xff, OUTSIDE = 0xa5 };
+
+guarded guarded_open(size_t bytes, size_t offset)
+{
+    guarded g = {.bytes = bytes};
+    g.base = shoal_alloc_aligned(GUARD + 64 + bytes + GUARD);
+    assert_non_null(g.base);
+    memset(g.base, OUTSIDE, GUARD + 64 + bytes + GUARD);
+    g.p = g.base + GUARD + offset % 64;
+    memset(g.p, INSIDE, bytes);
+    return g;
+}
+
+static bool all_outside(const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != OUTSIDE) return false;
+    }
+    return true;
+}
+
+bool guarded_intact(const guarded *g)
+{
+    const unsigned char *p = g->p;
+    return all_outside(g->base, (size_t)(p - g->base)) && all_outside(p + g->bytes, GUARD);
+}
+
+void guarded_close(guarded *g)
+{
+    shoal_free_aligned(g->base);
+    *g = (guarded){0};
+}
+
+void fill_normal(shoal_rng *rng, float *x, size_t n, double sigma)
+{
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)(sigma * shoal_rng_normal(rng));
+    }
+}
+
+void fill_weights(shoal_rng *rng, shoal_type type, size_t rows, size_t cols, void *w)
+{
+    size_t row_bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)type), cols);
+    float *row = shoal_alloc((cols + 1) * sizeof *row);
+    assert_non_null(row);
+    for (size_t r = 0; r < rows; r++) {
+        fill_normal(rng, row, cols, 0.1);
+        shoal_quantize(type, row, (char *)w + r * row_bytes, cols);
+    }
+    shoal_free(row);
+}

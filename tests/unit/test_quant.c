@@ -1,0 +1,295 @@
+/* test_quant.c - element types, binary16, and the block formats against published vectors. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/buf.h"
+#include "kernels/base/cpu.h"
+#include "kernels/base/rng.h"
+#include "kernels/table.h"
+#include "tests/support/guarded.h"
+
+static const shoal_type types[] = {SHOAL_TYPE_F32, SHOAL_TYPE_F16, SHOAL_TYPE_Q4_0, SHOAL_TYPE_Q4_1,
+                                   SHOAL_TYPE_Q8_0};
+enum { N_TYPES = sizeof types / sizeof types[0] };
+
+static const uint32_t levels[] = {0, SHOAL_CPU_ALL};
+enum { N_LEVELS = 2 };
+
+/* ---- types ------------------------------------------------------------------------------------
+ */
+
+static void types_are_known_by_gguf_number(void **state)
+{
+    (void)state;
+    assert_string_equal(shoal_type_get(3)->name, "Q4_1");
+    assert_string_equal(shoal_type_get(8)->name, "Q8_0");
+    assert_null(shoal_type_get(4));
+    assert_null(shoal_type_get(12));
+    assert_null(shoal_type_get(UINT32_MAX));
+}
+
+static void row_bytes_are_checked(void **state)
+{
+    (void)state;
+    assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q4_0), 64), 36);
+    assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q4_1), 576), 360);
+    assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q8_0), 576), 612);
+    assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_F16), 5), 10);
+    assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q4_0), 33), 0);
+    assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_F32), SIZE_MAX / 2), 0);
+    assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q8_0), SIZE_MAX / 32 * 32), 0);
+}
+
+/* ---- binary16 ---------------------------------------------------------------------------------
+ */
+
+/* Value of a finite binary16 from its definition (IEEE 754-2019, 3.4). */
+static double half_value(uint16_t h)
+{
+    int exponent = (h >> 10) & 31;
+    int fraction = h & 0x3ff;
+    double v = exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, exponent - 25);
+    return (h & 0x8000) != 0 ? -v : v;
+}
+
+static void every_half_survives_a_round_trip(void **state)
+{
+    (void)state;
+    for (uint32_t h = 0; h < 0x10000; h++) {
+        float f = shoal_f16_to_f32((uint16_t)h);
+        if ((h & 0x7c00) == 0x7c00 && (h & 0x3ff) != 0) {
+            assert_true(isnan(f) && isnan(shoal_f16_to_f32(shoal_f32_to_f16(f))));
+            continue;
+        }
+        if ((h & 0x7c00) != 0x7c00) {
+            assert_true((double)f == half_value((uint16_t)h));
+        }
+        assert_int_equal(shoal_f32_to_f16(f), h);
+    }
+    assert_true(isinf(shoal_f16_to_f32(0x7c00)) && shoal_f16_to_f32(0xfc00) < 0);
+}
+
+/* Between neighbours a < b every float goes to the nearer, a tie to the even one. */
+static void floats_round_to_nearest_even_half(void **state)
+{
+    (void)state;
+    for (uint16_t h = 0; h < 0x7bff; h++) {
+        float a = shoal_f16_to_f32(h);
+        float b = shoal_f16_to_f32((uint16_t)(h + 1));
+        float middle = a + (b - a) * 0.5f; /* exact: one bit more than a half has */
+        uint16_t even = (uint16_t)(h + (h & 1));
+        assert_int_equal(shoal_f32_to_f16(middle), even);
+        assert_int_equal(shoal_f32_to_f16(nextafterf(middle, a)), h);
+        assert_int_equal(shoal_f32_to_f16(nextafterf(middle, b)), h + 1);
+        assert_int_equal(shoal_f32_to_f16(-middle), even | 0x8000);
+    }
+    assert_int_equal(shoal_f32_to_f16(65519.0f), 0x7bff);
+    assert_int_equal(shoal_f32_to_f16(65520.0f), 0x7c00);
+    assert_int_equal(shoal_f32_to_f16(1e38f), 0x7c00);
+    assert_int_equal(shoal_f32_to_f16(1e-30f), 0);
+}
+
+/* ---- expansion --------------------------------------------------------------------------------
+ */
+
+/* Expands `bytes` at every level and compares with `want`, bit for bit. */
+static void expect_values(shoal_type type, const uint8_t *bytes, size_t n_bytes, const float *want,
+                          size_t n)
+{
+    for (size_t i = 0; i < N_LEVELS; i++) {
+        shoal_table table;
+        shoal_table_select(&table, levels[i]);
+        guarded in = guarded_open(n_bytes, 7);
+        guarded out = guarded_open(n * sizeof(float), 4 * i);
+        memcpy(in.p, bytes, n_bytes);
+        table.dequant[type](in.p, out.p, n);
+        assert_memory_equal(out.p, want, n * sizeof(float));
+        assert_true(guarded_intact(&out));
+        guarded_close(&in);
+        guarded_close(&out);
+    }
+    float *plain = malloc(n * sizeof *plain);
+    shoal_dequantize(type, bytes, plain, n);
+    assert_memory_equal(plain, want, n * sizeof(float));
+    free(plain);
+}
+
+/* One published block (or row of halves): {"hex", "values"}. */
+static void check_vector(shoal_type type, json_t *block)
+{
+    const char *hex = json_string_value(json_object_get(block, "hex"));
+    json_t *values = json_object_get(block, "values");
+    size_t n = json_array_size(values);
+    size_t n_bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)type), n);
+    uint8_t bytes[256];
+    float want[256];
+    assert_true(n > 0 && n <= 256 && n_bytes <= sizeof bytes);
+    assert_true(shoal_hex_decode(hex, bytes, n_bytes));
+    for (size_t i = 0; i < n; i++) {
+        want[i] = (float)json_number_value(json_array_get(values, i));
+    }
+    expect_values(type, bytes, n_bytes, want, n);
+}
+
+static void published_blocks_expand_bit_for_bit(void **state)
+{
+    json_t *all = json_object_get(*state, "types");
+    for (size_t i = 0; i < N_TYPES; i++) {
+        json_t *blocks = json_object_get(
+            json_object_get(all, shoal_type_get((uint32_t)types[i])->name), "blocks");
+        assert_true(types[i] == SHOAL_TYPE_F32 || json_array_size(blocks) >= 8);
+        for (size_t b = 0; b < json_array_size(blocks); b++) {
+            check_vector(types[i], json_array_get(blocks, b));
+        }
+    }
+}
+
+/* Random bytes, all lengths, unaligned: every level equals C, inside its buffer. */
+static void levels_expand_alike(void **state)
+{
+    (void)state;
+    shoal_rng rng = shoal_rng_init(11);
+    for (size_t i = 0; i < N_TYPES; i++) {
+        const shoal_type_info *info = shoal_type_get((uint32_t)types[i]);
+        for (size_t n = info->block; n <= 130 + 5 * info->block; n += info->block) {
+            uint8_t bytes[2048];
+            float want[512];
+            size_t n_bytes = shoal_type_row_bytes(info, n);
+            fill_weights(&rng, types[i], 1, n, bytes);
+            shoal_dequantize(types[i], bytes, want, n);
+            expect_values(types[i], bytes, n_bytes, want, n);
+        }
+    }
+}
+
+/* ---- quantisation ------------------------------------------------------------------------------
+ */
+
+/* Largest allowed error of one weight: half a step of the format, plus the binary16 rounding
+ * (2^-11, relative) of scale and minimum as they reach the largest code. */
+static double error_bound(shoal_type type, const float *x)
+{
+    double lo = 0;
+    double hi = 0;
+    double peak = 0;
+    for (size_t i = 0; i < 32; i++) {
+        lo = i == 0 || (double)x[i] < lo ? (double)x[i] : lo;
+        hi = i == 0 || (double)x[i] > hi ? (double)x[i] : hi;
+        peak = fmax(peak, fabs((double)x[i]));
+    }
+    double rounding = 0x1p-11 * 2 * peak + 128 * 0x1p-25;
+    switch (type) {
+    case SHOAL_TYPE_Q4_0:
+        return peak / 8 * 1.0 + rounding; /* code 16 does not exist: a full step */
+    case SHOAL_TYPE_Q4_1: return (hi - lo) / 15 * 0.5 + rounding * 1.5;
+    case SHOAL_TYPE_Q8_0: return peak / 127 * 0.5 + rounding;
+    case SHOAL_TYPE_F16: return rounding;
+    case SHOAL_TYPE_F32: return 0;
+    }
+    return 0;
+}
+
+static void quantised_values_are_within_half_a_step(void **state)
+{
+    (void)state;
+    shoal_rng rng = shoal_rng_init(5);
+    for (size_t i = 0; i < N_TYPES; i++) {
+        for (int round = 0; round < 200; round++) {
+            float x[32];
+            float back[32];
+            uint8_t row[128];
+            fill_normal(&rng, x, 32, pow(10, round % 7 - 4));
+            shoal_quantize(types[i], x, row, 32);
+            shoal_dequantize(types[i], row, back, 32);
+            double bound = error_bound(types[i], x);
+            for (size_t j = 0; j < 32; j++) {
+                assert_true(fabs((double)back[j] - (double)x[j]) <= bound);
+            }
+        }
+    }
+}
+
+/* Expanded published blocks, quantised again, give the same values: the reference's scale choice.
+ */
+static void requantised_reference_blocks_keep_their_values(void **state)
+{
+    json_t *all = json_object_get(*state, "types");
+    const shoal_type stable[] = {SHOAL_TYPE_Q4_1, SHOAL_TYPE_Q8_0};
+    for (size_t i = 0; i < 2; i++) {
+        json_t *blocks = json_object_get(
+            json_object_get(all, shoal_type_get((uint32_t)stable[i])->name), "blocks");
+        for (size_t b = 0; b < 8; b++) {
+            json_t *values = json_object_get(json_array_get(blocks, b), "values");
+            float x[32];
+            float back[32];
+            uint8_t row[34];
+            for (size_t j = 0; j < 32; j++) {
+                x[j] = (float)json_number_value(json_array_get(values, j));
+            }
+            shoal_quantize(stable[i], x, row, 32);
+            shoal_dequantize(stable[i], row, back, 32);
+            double step = error_bound(stable[i], x) * 0.1;
+            for (size_t j = 0; j < 32; j++) {
+                assert_true(fabs((double)back[j] - (double)x[j]) <= step);
+            }
+        }
+    }
+}
+
+static void odd_input_quantises_without_harm(void **state)
+{
+    (void)state;
+    const float odd[] = {0.0f, -0.0f, 1e-45f, 3e38f, INFINITY, -INFINITY, NAN};
+    for (size_t i = 0; i < N_TYPES; i++) {
+        for (size_t v = 0; v < sizeof odd / sizeof odd[0]; v++) {
+            float x[32];
+            guarded row =
+                guarded_open(shoal_type_row_bytes(shoal_type_get((uint32_t)types[i]), 32), 3);
+            for (size_t j = 0; j < 32; j++) {
+                x[j] = j % 3 == 0 ? odd[v] : 0.0f;
+            }
+            shoal_quantize(types[i], x, row.p, 32);
+            assert_true(guarded_intact(&row));
+            guarded_close(&row);
+        }
+    }
+}
+
+int main(void)
+{
+    const char *shared = getenv("SHOAL_SHARED");
+    char path[1024];
+    snprintf(path, sizeof path, "%s/vectors/dequant.json", shared != NULL ? shared : "../shared");
+    json_t *vectors = json_load_file(path, 0, NULL);
+    const struct CMUnitTest own[] = {
+        cmocka_unit_test(types_are_known_by_gguf_number),
+        cmocka_unit_test(row_bytes_are_checked),
+        cmocka_unit_test(every_half_survives_a_round_trip),
+        cmocka_unit_test(floats_round_to_nearest_even_half),
+        cmocka_unit_test(levels_expand_alike),
+        cmocka_unit_test(quantised_values_are_within_half_a_step),
+        cmocka_unit_test(odd_input_quantises_without_harm),
+    };
+    const struct CMUnitTest published[] = {
+        cmocka_unit_test_prestate(published_blocks_expand_bit_for_bit, vectors),
+        cmocka_unit_test_prestate(requantised_reference_blocks_keep_their_values, vectors),
+    };
+    int failed = cmocka_run_group_tests(own, NULL, NULL);
+    if (vectors == NULL) {
+        fprintf(stderr, "skipped: %s is missing\n", path);
+        return failed != 0 ? failed : 77;
+    }
+    failed += cmocka_run_group_tests(published, NULL, NULL);
+    json_decref(vectors);
+    return failed;
+}
