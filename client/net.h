@@ -5,14 +5,13 @@
  * bounded. Downloads of models by address may follow redirects: their bytes are checked against a
  * hash before anybody sees them.
  *
- * A transfer looks at `stop` several times a second and ends with CANCELLED once it is set.
+ * A transfer asks `stop` at least once a second and ends with CANCELLED once it says so.
  *
  * Layer: client/. Threads: one owner per shoal_net.
  */
 #ifndef SHOAL_CLIENT_NET_H
 #define SHOAL_CLIENT_NET_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,12 +30,16 @@ typedef struct shoal_net_config {
     const uint8_t *pin;    /* [32] SHA-256 of the server's SubjectPublicKeyInfo (DER); required */
     const char *cert_path; /* PEM; NULL before enrolment */
     const char *key_path;  /* PEM; NULL before enrolment */
-    const volatile sig_atomic_t *stop; /* may be NULL */
+    bool (*stop)(void);    /* true: give up with CANCELLED; may be NULL */
 } shoal_net_config;
 
 SHOAL_MUST_USE shoal_status shoal_net_open(shoal_net **out, const shoal_net_config *cfg,
                                            shoal_error *err);
 void shoal_net_close(shoal_net *net);
+
+/* True when the failure says nothing about us: the server is away, slow or unreachable, and the
+ * same request may work later. */
+bool shoal_net_is_away(shoal_status st);
 
 /* One request. `reply` is owned by the caller and emptied first; its max caps the answer.
  * timeout_s bounds the whole exchange. Returns OK for any HTTP status, which goes to *http_status:
@@ -65,7 +68,7 @@ typedef struct shoal_net_download {
     uint64_t max_bytes;
     shoal_net_progress *progress; /* may be NULL */
     void *progress_ctx;
-    const volatile sig_atomic_t *stop; /* may be NULL */
+    bool (*stop)(void); /* as above */
 } shoal_net_download;
 
 SHOAL_MUST_USE shoal_status shoal_net_fetch_file(const shoal_net_download *d, shoal_error *err);

@@ -20,9 +20,9 @@ extern "C" {
 #endif
 
 enum {
-    SHOAL_RECORD_FIELDS = 32, /* lines of a file */
+    SHOAL_RECORD_FIELDS = 24, /* lines of a file */
     SHOAL_RECORD_KEY = 32,    /* bytes of a key, the final NUL included */
-    SHOAL_RECORD_VALUE = 512  /* bytes of a value, the final NUL included */
+    SHOAL_RECORD_VALUE = 320  /* bytes of a value, the final NUL included */
 };
 
 typedef struct shoal_record {

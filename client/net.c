@@ -1,0 +1,336 @@
+/* net.c - HTTP over TLS through libcurl. */
+#include "client/net.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <curl/curl.h>
+
+#include "kernels/base/mem.h"
+
+enum {
+    URL_MAX_BYTES = 2048,
+    CONNECT_TIMEOUT_S = 10,
+    DOWNLOAD_STALL_S = 60, /* a download slower than 1 byte/s for this long has stalled */
+    REDIRECTS_MAX = 5
+};
+
+struct shoal_net {
+    CURL *curl;
+    char base_url[URL_MAX_BYTES];
+    bool (*stop)(void);
+    char detail[CURL_ERROR_SIZE];
+};
+
+bool shoal_net_is_away(shoal_status st)
+{
+    return st == SHOAL_ERR_IO || st == SHOAL_ERR_TIMEOUT;
+}
+
+/* libcurl's global set-up, once a process. The programs call it from the main thread only. */
+static shoal_status global_init(shoal_error *err)
+{
+    static bool done;
+    if (!done && curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
+        return shoal_fail(err, SHOAL_ERR_INTERNAL, "libcurl cannot start");
+    }
+    done = true;
+    return SHOAL_OK;
+}
+
+/* Base64 of 32 bytes with padding, the form CURLOPT_PINNEDPUBLICKEY wants. */
+static void base64_of_32(const uint8_t in[32], char out[45])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t o = 0;
+    for (size_t i = 0; i < 32; i += 3) {
+        uint32_t v = (uint32_t)in[i] << 16;
+        v |= i + 1 < 32 ? (uint32_t)in[i + 1] << 8 : 0u;
+        v |= i + 2 < 32 ? (uint32_t)in[i + 2] : 0u;
+        for (int shift = 18; shift >= 0; shift -= 6)
+            out[o++] = digits[(v >> shift) & 63u];
+    }
+    out[43] = '='; /* 32 = 3 * 10 + 2: the last group has one byte too few */
+    out[44] = '\0';
+}
+
+/* What libcurl's result means to the caller. `where` is the address without secrets. */
+static shoal_status fail_curl(shoal_error *err, CURLcode code, const char *where,
+                              const char *detail)
+{
+    const char *why = detail[0] != '\0' ? detail : curl_easy_strerror(code);
+    shoal_status st = SHOAL_ERR_IO;
+    switch (code) {
+    case CURLE_ABORTED_BY_CALLBACK: return shoal_fail(err, SHOAL_ERR_CANCELLED, "stopped");
+    case CURLE_OUT_OF_MEMORY: return shoal_fail(err, SHOAL_ERR_NOMEM, "memory is out");
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+        shoal_fail(err, SHOAL_ERR_TAMPERED, "%s is not the server that issued the join link",
+                   where);
+        shoal_hint(err, "its key differs from the one in the link: ask for a fresh link, and do "
+                        "not go on if nobody has changed the server's key");
+        return SHOAL_ERR_TAMPERED;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL: st = SHOAL_ERR_ARG; break;
+    case CURLE_OPERATION_TIMEDOUT: st = SHOAL_ERR_TIMEOUT; break;
+    default: break;
+    }
+    shoal_fail(err, st, "cannot reach %s: %s", where, why);
+    if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST) {
+        shoal_hint(err, "is the server running, and is this device online?");
+    }
+    return st;
+}
+
+static int on_transfer(void *ctx, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total,
+                       curl_off_t ul_now)
+{
+    (void)dl_total;
+    (void)dl_now;
+    (void)ul_total;
+    (void)ul_now;
+    const shoal_net *net = ctx;
+    return net->stop != NULL && net->stop() ? 1 : 0;
+}
+
+/* Returning less than n makes libcurl end with CURLE_WRITE_ERROR. */
+static size_t on_reply(char *data, size_t size, size_t n, void *ctx)
+{
+    return shoal_buf_put(ctx, data, size * n) ? size * n : 0;
+}
+
+/* Options that never change between requests: who we talk to and what TLS must look like. The
+ * server's certificate is its own CA's, so the public key itself is checked, not a chain. */
+static bool set_up_tls(shoal_net *net, const shoal_net_config *cfg)
+{
+    char pin[64];
+    char b64[45];
+    base64_of_32(cfg->pin, b64);
+    (void)snprintf(pin, sizeof pin, "sha256//%s", b64);
+    CURL *c = net->curl;
+    bool ok = curl_easy_setopt(c, CURLOPT_PINNEDPUBLICKEY, pin) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK;
+    if (cfg->cert_path != NULL) {
+        ok = ok && curl_easy_setopt(c, CURLOPT_SSLCERT, cfg->cert_path) == CURLE_OK;
+        ok = ok && curl_easy_setopt(c, CURLOPT_SSLKEY, cfg->key_path) == CURLE_OK;
+    }
+    return ok;
+}
+
+static bool set_up_transfer(shoal_net *net)
+{
+    CURL *c = net->curl;
+    bool ok = curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_ERRORBUFFER, net->detail) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_NOPROXY, "*") == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_transfer) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_XFERINFODATA, net) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_reply) == CURLE_OK;
+    return ok;
+}
+
+shoal_status shoal_net_open(shoal_net **out, const shoal_net_config *cfg, shoal_error *err)
+{
+    *out = NULL;
+    SHOAL_TRY(global_init(err));
+    if (strncmp(cfg->base_url, "https://", 8) != 0 || strlen(cfg->base_url) > URL_MAX_BYTES / 2) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "the server's address must be https://HOST:PORT");
+    }
+    shoal_net *net = shoal_calloc(1, sizeof *net);
+    if (net == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "memory is out");
+    memcpy(net->base_url, cfg->base_url, strlen(cfg->base_url) + 1);
+    net->stop = cfg->stop;
+    net->curl = curl_easy_init();
+    if (net->curl == NULL || !set_up_transfer(net) || !set_up_tls(net, cfg)) {
+        shoal_net_close(net);
+        return shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "this libcurl cannot do pinned TLS");
+    }
+    *out = net;
+    return SHOAL_OK;
+}
+
+void shoal_net_close(shoal_net *net)
+{
+    if (net == NULL) return;
+    curl_easy_cleanup(net->curl);
+    shoal_free(net);
+}
+
+/* Method, body and headers of one request; the header list is the caller's to free. */
+static bool set_up_request(CURL *c, const shoal_net_request *rq, struct curl_slist **headers)
+{
+    bool post = strcmp(rq->method, "POST") == 0;
+    bool ok = true;
+    if (post) {
+        ok =
+            curl_easy_setopt(c, CURLOPT_POST, 1L) == CURLE_OK &&
+            curl_easy_setopt(c, CURLOPT_POSTFIELDS, rq->body_len > 0 ? rq->body : "") == CURLE_OK &&
+            curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body_len) == CURLE_OK;
+    } else {
+        ok = curl_easy_setopt(c, CURLOPT_HTTPGET, 1L) == CURLE_OK;
+    }
+    char type[128];
+    (void)snprintf(type, sizeof type, "Content-Type: %s",
+                   rq->content_type != NULL ? rq->content_type : "application/octet-stream");
+    /* "Expect:" off: the server answers at once, a second round trip would be waste. */
+    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
+    struct curl_slist *more = list != NULL && post ? curl_slist_append(list, type) : list;
+    *headers = more != NULL ? more : list;
+    return ok && more != NULL && curl_easy_setopt(c, CURLOPT_HTTPHEADER, more) == CURLE_OK;
+}
+
+shoal_status shoal_net_exchange(shoal_net *net, const shoal_net_request *rq, shoal_buf *reply,
+                                int *http_status, shoal_error *err)
+{
+    char url[URL_MAX_BYTES];
+    struct curl_slist *headers = NULL;
+    *http_status = 0;
+    shoal_buf_clear(reply);
+    if (snprintf(url, sizeof url, "%s%s", net->base_url, rq->path) >= (int)sizeof url) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "the request's address is too long");
+    }
+    CURL *c = net->curl;
+    net->detail[0] = '\0';
+    bool ok = set_up_request(c, rq, &headers) &&
+              curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
+              curl_easy_setopt(c, CURLOPT_WRITEDATA, reply) == CURLE_OK &&
+              curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)rq->timeout_s) == CURLE_OK;
+    CURLcode code = ok ? curl_easy_perform(c) : CURLE_OUT_OF_MEMORY;
+    (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, NULL);
+    curl_slist_free_all(headers);
+    if (code == CURLE_WRITE_ERROR && reply->failed) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the server's answer is over %zu bytes",
+                          reply->max);
+    }
+    if (code != CURLE_OK) return fail_curl(err, code, net->base_url, net->detail);
+    long status = 0;
+    (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+    *http_status = (int)status;
+    return SHOAL_OK;
+}
+
+/* ---- downloads --------------------------------------------------------------------------------
+ */
+
+typedef struct download {
+    const shoal_net_download *d;
+    FILE *file;
+    uint64_t have; /* bytes in the file */
+    uint64_t had;  /* of them, from earlier attempts */
+    int why;       /* errno of a failed write */
+    bool too_large;
+} download;
+
+static size_t on_file_bytes(char *data, size_t size, size_t n, void *ctx)
+{
+    download *dl = ctx;
+    size_t bytes = size * n;
+    if (bytes > dl->d->max_bytes || dl->have > dl->d->max_bytes - bytes) {
+        dl->too_large = true;
+        return 0;
+    }
+    errno = 0;
+    if (fwrite(data, 1, bytes, dl->file) != bytes) {
+        dl->why = errno != 0 ? errno : EIO;
+        return 0;
+    }
+    dl->have += bytes;
+    return bytes;
+}
+
+static int on_download(void *ctx, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total,
+                       curl_off_t ul_now)
+{
+    (void)dl_now;
+    (void)ul_total;
+    (void)ul_now;
+    download *dl = ctx;
+    if (dl->d->stop != NULL && dl->d->stop()) return 1;
+    if (dl->d->progress != NULL) {
+        uint64_t total = dl_total > 0 ? (uint64_t)dl_total + dl->had : 0;
+        dl->d->progress(dl->d->progress_ctx, dl->have, total);
+    }
+    return 0;
+}
+
+static bool set_up_download(CURL *c, download *dl, char *detail)
+{
+    bool ok = curl_easy_setopt(c, CURLOPT_URL, dl->d->url) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_ERRORBUFFER, detail) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)DOWNLOAD_STALL_S) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)dl->had) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_file_bytes) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_WRITEDATA, dl) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_download) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_XFERINFODATA, dl) == CURLE_OK;
+    return ok;
+}
+
+/* One attempt from byte `had` on. *restart is set when the server cannot go on from there, and
+ * *complete when it says that nothing is missing. */
+static shoal_status download_from(download *dl, bool *restart, shoal_error *err)
+{
+    char detail[CURL_ERROR_SIZE] = "";
+    CURL *c = curl_easy_init();
+    if (c == NULL || !set_up_download(c, dl, detail)) {
+        curl_easy_cleanup(c);
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "libcurl cannot prepare the download");
+    }
+    CURLcode code = curl_easy_perform(c);
+    long status = 0;
+    (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_cleanup(c);
+    if (fflush(dl->file) != 0 && dl->why == 0) dl->why = errno;
+    if (dl->why != 0) return shoal_fail_errno(err, dl->why, "cannot write %s", dl->d->path);
+    if (dl->too_large) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%s is larger than a model may be", dl->d->url);
+    }
+    *restart = dl->had > 0 && (code == CURLE_RANGE_ERROR || status == 416);
+    if (*restart || code == CURLE_OK) return SHOAL_OK;
+    if (code == CURLE_HTTP_RETURNED_ERROR) {
+        return shoal_fail(err, status == 404 ? SHOAL_ERR_NOT_FOUND : SHOAL_ERR_IO,
+                          "the server answers %ld for %s", status, dl->d->url);
+    }
+    return fail_curl(err, code, dl->d->url, detail);
+}
+
+shoal_status shoal_net_fetch_file(const shoal_net_download *d, shoal_error *err)
+{
+    SHOAL_TRY(global_init(err));
+    struct stat sb;
+    download dl = {.d = d};
+    if (stat(d->path, &sb) == 0 && sb.st_size > 0) dl.had = (uint64_t)sb.st_size;
+    bool restart = false;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        dl.had = restart ? 0 : dl.had;
+        dl.have = dl.had;
+        dl.file = fopen(d->path, restart ? "wb" : "ab");
+        if (dl.file == NULL) return shoal_fail_errno(err, errno, "cannot open %s", d->path);
+        shoal_status st = download_from(&dl, &restart, err);
+        if (fclose(dl.file) != 0 && st == SHOAL_OK) {
+            st = shoal_fail_errno(err, errno, "cannot write %s", d->path);
+        }
+        if (st != SHOAL_OK || !restart) return st;
+    }
+    return shoal_fail(err, SHOAL_ERR_IO, "%s cannot be fetched from its beginning", d->url);
+}
