@@ -18,35 +18,37 @@
 
 #include "kernels/base/status.h"
 #include "lora/model/model.h"
+#include "lora/train/trainer.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 enum {
-    SHOAL_DATA_MAX_LINE = 1 << 20,  /* bytes of one line */
-    SHOAL_DATA_MAX_LINES = 1 << 20, /* samples of one file */
-    SHOAL_DATA_MAX_MESSAGES = 256   /* messages of one conversation */
+    SHOAL_DATA_MAX_LINE = 1 << 20, /* bytes of one line */
+    SHOAL_DATA_MAX_LINES = 1 << 20 /* samples of one file */
 };
 #define SHOAL_DATA_MAX_TOKENS ((size_t)1 << 28) /* tokens of one file */
 
-/* One conversation. mask[i] says that ids[i] is learnt (predicted from the tokens before it). */
-typedef struct shoal_sample {
-    int32_t *ids;  /* [n], owned by the data set */
-    uint8_t *mask; /* [n] 0 or 1 */
-    size_t n;
-    size_t n_supervised; /* ones in mask */
-    size_t n_prompt;     /* tokens before the last assistant content (for generation); 0 if none */
-    char *answer;        /* the last assistant content, NUL-terminated, or NULL */
-    size_t line;         /* 1-based line in its file */
-} shoal_sample;
+/* What a data set knows of one line besides its shoal_sample; owns the sample's arrays. */
+typedef struct shoal_example {
+    int32_t *ids;
+    uint8_t *mask;
+    size_t n_prompt; /* tokens before the last assistant content (for generation); 0 if none */
+    char *answer;    /* the last assistant content [n_answer], NUL-terminated, or NULL */
+    size_t n_answer;
+    size_t line; /* 1-based line in its file */
+} shoal_example;
 
 typedef struct shoal_dataset {
-    shoal_sample *items; /* [n], owned */
+    shoal_sample *samples;   /* [n], what trainers take; views into the examples */
+    shoal_example *examples; /* [n] */
     size_t n;
     size_t cap;
-    size_t n_tokens;
-    size_t n_cut; /* samples that were longer than max_tokens and lost their tail */
+    size_t n_tokens;     /* of all samples */
+    size_t n_supervised; /* targets of all samples */
+    size_t longest;      /* tokens of the longest sample */
+    size_t n_cut;        /* samples that were longer than max_tokens and lost their tail */
 } shoal_dataset;
 
 typedef struct shoal_data_options {

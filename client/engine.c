@@ -1,0 +1,89 @@
+/* engine.c - threads, kernels, model and adapter in one call. */
+#include "client/engine.h"
+
+#include <sys/stat.h>
+
+#include "client/peft.h"
+#include "client/store.h"
+#include "kernels/base/cpu.h"
+#include "kernels/base/log.h"
+
+void shoal_engine_option_table(shoal_engine_options *o, shoal_option table[SHOAL_ENGINE_N_OPTIONS])
+{
+    table[0] = (shoal_option){.name = "threads",
+                              .letter = 't',
+                              .kind = SHOAL_OPTION_COUNT,
+                              .value = &o->threads,
+                              .metavar = "N",
+                              .help = "threads to compute with (default: one per processor)",
+                              .min = 1,
+                              .max = SHOAL_MAX_THREADS};
+    table[1] = (shoal_option){.name = "cpu-mask",
+                              .kind = SHOAL_OPTION_STRING,
+                              .value = &o->cpu_mask,
+                              .metavar = "LEVEL",
+                              .help = "use only kernels up to: c, avx2, all or a hexadecimal mask"};
+    table[2] = (shoal_option){
+        .name = "exact",
+        .kind = SHOAL_OPTION_FLAG,
+        .value = &o->exact,
+        .help = "keep activations in f32 throughout (slower; for comparing numbers)"};
+    table[3] = (shoal_option){.name = "verbose",
+                              .letter = 'v',
+                              .kind = SHOAL_OPTION_FLAG,
+                              .value = &o->verbose,
+                              .help = "say more about what is being done"};
+}
+
+static shoal_status open_exec(shoal_engine *e, const shoal_engine_options *o, shoal_error *err)
+{
+    uint32_t mask = SHOAL_CPU_ALL;
+    if (o->cpu_mask != NULL && !shoal_cpu_mask_parse(o->cpu_mask, &mask)) {
+        (void)shoal_fail(err, SHOAL_ERR_ARG, "--cpu-mask does not know \"%.40s\"", o->cpu_mask);
+        shoal_hint(err, "use c, avx2, all or a hexadecimal mask");
+        return SHOAL_ERR_ARG;
+    }
+    SHOAL_TRY(shoal_pool_open(&e->pool, (unsigned)o->threads, err));
+    return shoal_exec_open(&e->exec, e->pool, mask, o->exact, err);
+}
+
+static shoal_status open_model(shoal_engine *e, const char *name, shoal_error *err)
+{
+    char path[SHOAL_PATH_MAX];
+    SHOAL_TRY(shoal_store_model_path(name, path, err));
+    return shoal_model_open(&e->model, path, err);
+}
+
+shoal_status shoal_engine_load_adapter(const shoal_engine *e, const char *path, shoal_adapter **out,
+                                       shoal_error *err)
+{
+    char found[SHOAL_PATH_MAX];
+    struct stat sb;
+    SHOAL_TRY(shoal_store_adapter_path(path, found, err));
+    if (stat(found, &sb) == 0 && S_ISDIR(sb.st_mode)) {
+        return shoal_peft_load(out, e->model, found, err);
+    }
+    return shoal_adapter_load(out, e->model, found, err);
+}
+
+shoal_status shoal_engine_open(shoal_engine *e, const shoal_engine_options *o, shoal_error *err)
+{
+    *e = (shoal_engine){0};
+    if (o->verbose) shoal_log_set(SHOAL_LOG_DEBUG, NULL, NULL);
+    shoal_status st = open_exec(e, o, err);
+    if (st == SHOAL_OK && o->model != NULL) st = open_model(e, o->model, err);
+    if (st == SHOAL_OK && o->adapter != NULL) {
+        st = shoal_engine_load_adapter(e, o->adapter, &e->adapter, err);
+    }
+    if (st != SHOAL_OK) shoal_engine_close(e);
+    return st;
+}
+
+void shoal_engine_close(shoal_engine *e)
+{
+    shoal_adapter_close(e->adapter);
+    shoal_model_close(e->model);
+    shoal_exec_close(&e->exec);
+    shoal_pool_close(e->pool);
+    *e = (shoal_engine){0};
+}
