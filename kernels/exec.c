@@ -1,7 +1,7 @@
 /* exec.c - opens an execution context: a kernel table and scratch for each worker of a pool.
  *
- * Both live in one block: the table first, then one scratch area a worker, each on its own cache
- * lines.
+ * All live in one block: the table first, then the shared area, then one scratch area a worker, each
+ * on its own cache lines.
  */
 #include "kernels/kernels.h"
 
@@ -14,8 +14,8 @@ shoal_status shoal_exec_open(shoal_exec *ex, shoal_pool *pool, uint32_t cpu_mask
                              shoal_error *err)
 {
     *ex = (shoal_exec){.pool = pool, .exact = exact};
-    size_t bytes =
-        TABLE_BYTES + (size_t)shoal_pool_size(pool) * SHOAL_SCRATCH_FLOATS * sizeof(float);
+    size_t floats = (size_t)shoal_pool_size(pool) * SHOAL_SCRATCH_FLOATS + SHOAL_SHARED_FLOATS;
+    size_t bytes = TABLE_BYTES + floats * sizeof(float);
     ex->scratch = shoal_alloc_aligned(bytes);
     if (ex->scratch == NULL) {
         return shoal_fail(err, SHOAL_ERR_NOMEM, "cannot allocate %zu bytes of kernel scratch",
@@ -40,8 +40,12 @@ const char *shoal_exec_name(const shoal_exec *ex)
     return ex->table->name;
 }
 
+float *shoal_exec_shared(const shoal_exec *ex)
+{
+    return (float *)(void *)((char *)ex->scratch + TABLE_BYTES);
+}
+
 float *shoal_exec_scratch(const shoal_exec *ex, unsigned worker)
 {
-    char *first = (char *)ex->scratch + TABLE_BYTES;
-    return (float *)(void *)first + (size_t)worker * SHOAL_SCRATCH_FLOATS;
+    return shoal_exec_shared(ex) + SHOAL_SHARED_FLOATS + (size_t)worker * SHOAL_SCRATCH_FLOATS;
 }

@@ -105,6 +105,8 @@ void shoal_lowrank_bwd(const shoal_exec *ex, const float *A, const float *B, siz
 /* ---- attention --------------------------------------------------------------------------------
  */
 
+enum { SHOAL_ATTN_MAX_E = 256 }; /* widest head: tiles of keys live in a worker's scratch */
+
 typedef struct shoal_attn {
     size_t T, H, K, E;     /* H a multiple of K: query head h reads key head h / (H / K) */
     float scale;           /* usually 1 / sqrt(E) */
@@ -156,7 +158,8 @@ void shoal_swiglu_bwd(const shoal_exec *ex, const float *g, const float *u, cons
 void shoal_add(const shoal_exec *ex, const float *x, size_t n, float *y);
 
 /* Per row t of logits [T, V]: nll[t] = logsumexp - logits[target]; when `scale` is not 0 the logits
- * are overwritten by scale * (softmax - onehot). argmax [T] may be NULL. */
+ * are overwritten by scale * (softmax - onehot). A target outside [0, V) marks a row that is not
+ * supervised: nll 0, gradient 0. argmax [T] (lowest index of the maximum) may be NULL. */
 void shoal_cross_entropy(const shoal_exec *ex, float *logits, const int32_t *targets, size_t T,
                          size_t V, float scale, double *nll, int32_t *argmax);
 

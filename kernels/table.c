@@ -34,6 +34,7 @@ void shoal_table_select(shoal_table *t, uint32_t mask)
     memset(&c, 0, sizeof c);
     c.name = "c";
     shoal_matmul_init_c(&c);
+    shoal_rowops_init_c(&c);
     *t = c;
 #ifdef SHOAL_X86
     shoal_table_init_x86(t, shoal_cpu_flags() & mask);
@@ -41,4 +42,5 @@ void shoal_table_select(shoal_table *t, uint32_t mask)
     (void)mask;
 #endif
     check_slots(shoal_matmul_checks, &c, t);
+    check_slots(shoal_rowops_checks, &c, t);
 }

@@ -56,6 +56,42 @@ typedef void shoal_panel_fn(const float *rows, size_t ld, size_t n, size_t k, fl
 typedef void shoal_gemm_panel_fn(const float *a, size_t lda, size_t T, const float *panel, size_t k,
                                  float *c, size_t ldc, size_t cols, bool add);
 
+/* ---- rows: attention, low-rank pair, pointwise, loss ------------------------------------------*/
+
+/* The dense products; orders of accumulation are in dense.h. */
+typedef void shoal_dense_nt_fn(size_t m, size_t n, size_t k, const float *a, size_t lda,
+                               const float *b, size_t ldb, float *c, size_t ldc);
+typedef void shoal_dense_nn_fn(size_t m, size_t n, size_t k, float s, const float *a, size_t a_row,
+                               size_t a_col, const float *b, size_t ldb, float *c, size_t ldc);
+typedef void shoal_dense_transpose_fn(size_t rows, size_t cols, const float *in, size_t ld_in,
+                                      float *out, size_t ld_out);
+
+/* One row of scores against a tile of n <= 64 keys, of which [lo, hi) are visible. s becomes
+ * exp(s - m') with m' = max(*m, visible scores), zero elsewhere; *m = m', *l = *l * shrink + sum(s);
+ * returns shrink = exp(*m - m'), 1 when nothing is visible. s has room for n rounded up to 8. */
+typedef float shoal_softmax_tile_fn(float *s, size_t lo, size_t hi, size_t n, float *m, float *l);
+
+/* Its backward: s becomes P = exp(s - lse), dp becomes P * (dp - delta); zero outside [lo, hi). */
+typedef void shoal_softmax_grad_fn(float *s, float *dp, size_t lo, size_t hi, size_t n, float lse,
+                                   float delta);
+
+/* One row each; see the functions of kernels.h. rmsnorm returns rstd. */
+typedef float shoal_rmsnorm_fn(const float *x, const float *w, float eps, size_t D, float *y);
+typedef void shoal_rmsnorm_grad_fn(const float *x, const float *w, float rstd, const float *dy,
+                                   size_t D, float *dx, bool accumulate);
+typedef void shoal_swiglu_fn(const float *g, const float *u, size_t n, float *y);
+typedef void shoal_swiglu_grad_fn(const float *g, const float *u, const float *dy, size_t n,
+                                  float *dg, float *du);
+
+/* Maximum of a row (-inf for none); sum of exp(x - shift); x = factor * exp(x - shift). */
+typedef float shoal_row_max_fn(const float *x, size_t n);
+typedef double shoal_row_exp_sum_fn(const float *x, size_t n, float shift);
+typedef void shoal_row_softmax_fn(float *x, size_t n, float shift, float factor);
+
+/* acc [n] += or -= the key stream from block `counter`; the blocks must not wrap the counter. */
+typedef void shoal_chacha_fn(const uint32_t key[8], uint32_t counter, uint32_t *acc, size_t n,
+                             bool subtract);
+
 typedef struct shoal_table {
     const char *name; /* "c", "avx2" */
 
@@ -65,11 +101,27 @@ typedef struct shoal_table {
     shoal_dequant_fn *dequant[SHOAL_TYPE_SLOTS]; /* NULL for unused type numbers */
     shoal_panel_fn *panel;
     shoal_gemm_panel_fn *gemm_panel;
+
+    /* rows: attention.c, lowrank.c, pointwise.c, loss.c, chacha.c */
+    shoal_dense_nt_fn *dense_nt;
+    shoal_dense_nn_fn *dense_nn;
+    shoal_dense_transpose_fn *dense_transpose;
+    shoal_softmax_tile_fn *softmax_tile;
+    shoal_softmax_grad_fn *softmax_grad;
+    shoal_rmsnorm_fn *rmsnorm;
+    shoal_rmsnorm_grad_fn *rmsnorm_grad;
+    shoal_swiglu_fn *swiglu;
+    shoal_swiglu_grad_fn *swiglu_grad;
+    shoal_row_max_fn *row_max;
+    shoal_row_exp_sum_fn *row_exp_sum;
+    shoal_row_softmax_fn *row_softmax;
+    shoal_chacha_fn *chacha;
 } shoal_table;
 
 /* Fillers: one a family and level. */
 void shoal_matmul_init_c(shoal_table *t);
 void shoal_quant_init_c(shoal_table *t);
+void shoal_rowops_init_c(shoal_table *t);
 
 /* x86 staircase (x86/init.c): `flags` is what the machine has and the mask allows. */
 void shoal_table_init_x86(shoal_table *t, uint32_t flags);
@@ -88,11 +140,16 @@ typedef struct shoal_slot_check {
 } shoal_slot_check;
 
 extern const shoal_slot_check shoal_matmul_checks[]; /* ends with a NULL name */
+extern const shoal_slot_check shoal_rowops_checks[];
 
 /* Scratch of one worker of ex for the length of one parallel section: SHOAL_SCRATCH_FLOATS floats,
  * 64-byte aligned, contents undefined. */
 enum { SHOAL_SCRATCH_FLOATS = 32 * 1024 };
 float *shoal_exec_scratch(const shoal_exec *ex, unsigned worker);
+
+/* One more area that belongs to no worker: partial results that outlive a section (attention). */
+enum { SHOAL_SHARED_FLOATS = 128 * 1024 };
+float *shoal_exec_shared(const shoal_exec *ex);
 
 #ifdef __cplusplus
 }

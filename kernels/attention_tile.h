@@ -1,0 +1,115 @@
+/* attention_tile.h - how attention is cut into tiles, shared by its forward and backward.
+ *
+ * The query heads that read one key head are handled together: for key head `kh` the query rows are
+ * numbered i = t * G + g (token t, g-th head of the group, G = H / K), so a tile of keys is loaded
+ * once for the whole group. Row tiles are runs of `rows` such numbers; key tiles are KEY_TILE keys
+ * from multiples of KEY_TILE. Neither cut depends on threads, and the key cut not on T.
+ *
+ * Layer: kernels/, internal to attention*.c. Threads: pure.
+ */
+#ifndef SHOAL_KERNELS_ATTENTION_TILE_H
+#define SHOAL_KERNELS_ATTENTION_TILE_H
+
+#include "kernels/kernels.h"
+#include "kernels/table.h"
+
+enum {
+    KEY_TILE = 64,      /* keys scored at a time */
+    ROW_TILE_MAX = 64,  /* query rows of a tile, fewer for wide heads: see attn_rows */
+    PANEL_FLOATS = 4096 /* floats of one panel of rows, for E <= 256 */
+};
+
+/* Pieces of a worker's scratch. */
+typedef struct attn_panels {
+    float *q;   /* [rows, E] queries of the tile, times scale */
+    float *acc; /* [rows, E] */
+    float *s;   /* [rows, KEY_TILE] scores, then weights */
+    float *dp;  /* [rows, KEY_TILE] backward only */
+    float *kv;  /* [KEY_TILE, E] keys or values expanded from f16 */
+} attn_panels;
+
+static inline size_t attn_rows(size_t E)
+{
+    size_t rows = PANEL_FLOATS / E;
+    return rows > ROW_TILE_MAX ? ROW_TILE_MAX : rows;
+}
+
+static inline attn_panels attn_panels_of(const shoal_exec *ex, unsigned worker)
+{
+    float *p = shoal_exec_scratch(ex, worker);
+    attn_panels a;
+    a.q = p;
+    a.acc = a.q + PANEL_FLOATS;
+    a.s = a.acc + PANEL_FLOATS;
+    a.dp = a.s + ROW_TILE_MAX * KEY_TILE;
+    a.kv = a.dp + ROW_TILE_MAX * KEY_TILE;
+    return a;
+}
+
+static inline size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Keys row t sees: [first, end). */
+static inline size_t attn_first(const shoal_attn *a, size_t t)
+{
+    return a->first == NULL ? 0 : a->first[t];
+}
+
+static inline size_t attn_end(const shoal_attn *a, size_t t)
+{
+    return a->n_past + t + 1;
+}
+
+/* Start of query row i of key head kh in an array [T, H, E]. */
+static inline size_t attn_row(const shoal_attn *a, size_t kh, size_t i)
+{
+    size_t group = a->H / a->K;
+    return ((i / group) * a->H + kh * group + i % group) * a->E;
+}
+
+/* The keys that some row of [i0, i1) sees. */
+static inline void attn_span(const shoal_attn *a, size_t i0, size_t i1, size_t *first, size_t *end)
+{
+    size_t group = a->H / a->K;
+    size_t t1 = (i1 - 1) / group;
+    *first = SIZE_MAX;
+    for (size_t t = i0 / group; t <= t1; t++) {
+        *first = min_size(*first, attn_first(a, t));
+    }
+    *end = attn_end(a, t1);
+}
+
+/* Keys of tile [key0, key0 + n) that row i sees, as [lo, hi) within the tile; empty when lo >= hi.
+ */
+static inline void attn_visible(const shoal_attn *a, size_t i, size_t key0, size_t n, size_t *lo,
+                                size_t *hi)
+{
+    size_t t = i / (a->H / a->K);
+    size_t first = attn_first(a, t);
+    size_t end = attn_end(a, t);
+    *lo = first > key0 ? first - key0 : 0;
+    *hi = end > key0 ? min_size(end - key0, n) : 0;
+}
+
+/* Copies rows [i0, i1) of x [T, H, E] for key head kh to out [rows, E], times scale. */
+void shoal_attn_pack(const shoal_attn *a, const float *x, size_t kh, size_t i0, size_t i1,
+                     float scale, float *out);
+
+/* Keys (or values) [key0, key0 + n) of head kh as f32; *ld is their row stride. Either the cache
+ * itself or `buf` [KEY_TILE, E] filled from f16. */
+const float *shoal_attn_keys(const shoal_exec *ex, const shoal_attn *a, const void *cache,
+                             size_t kh, size_t key0, size_t n, float *buf, size_t *ld);
+
+/* The portable versions of the two row slots (table.h: softmax_tile, softmax_grad). */
+float shoal_softmax_tile_c(float *s, size_t lo, size_t hi, size_t n, float *m, float *l);
+void shoal_softmax_grad_c(float *s, float *dp, size_t lo, size_t hi, size_t n, float lse,
+                          float delta);
+
+#endif

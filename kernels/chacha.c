@@ -1,0 +1,109 @@
+/* chacha.c - ChaCha20 key stream added to an array: the expansion of secure-aggregation masks.
+ *
+ * RFC 8439, section 2.3. State words 0..3 are constants, 4..11 the key, 12 the block
+ * counter, 13..15 the nonce, here zero. The portable version works on WIDE blocks at once, word by
+ * word, which compilers turn into vectors. Key-stream words left on the stack are wiped: who reads
+ * them removes a mask.
+ */
+#include "kernels/kernels.h"
+
+#include "kernels/base/mem.h"
+#include "kernels/rowops.h"
+#include "kernels/table.h"
+
+enum {
+    BLOCK_WORDS = 16,
+    WIDE = 4,            /* blocks at once */
+    RANGE_WORDS = 16384, /* of a parallel range: a multiple of 16, about 50 us */
+    DOUBLE_ROUNDS = 10
+};
+
+typedef uint32_t wide[WIDE];
+
+typedef struct chacha_job {
+    const shoal_table *k;
+    const uint32_t *key;
+    uint32_t first_block;
+    uint32_t *acc;
+    bool subtract;
+} chacha_job;
+
+static void mix(wide *x, size_t d, size_t a, size_t b, unsigned left)
+{
+    for (size_t i = 0; i < WIDE; i++) {
+        x[a][i] += x[b][i];
+        uint32_t t = x[d][i] ^ x[a][i];
+        x[d][i] = t << left | t >> (32 - left);
+    }
+}
+
+static void quarter_round(wide *x, size_t a, size_t b, size_t c, size_t d)
+{
+    mix(x, d, a, b, 16);
+    mix(x, b, c, d, 12);
+    mix(x, d, a, b, 8);
+    mix(x, b, c, d, 7);
+}
+
+/* Words of blocks counter .. counter + WIDE - 1: x[w][i] is word w of block i. */
+static void wide_blocks(const uint32_t key[8], uint32_t counter, wide *x)
+{
+    static const uint32_t constants[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
+    wide start[BLOCK_WORDS];
+    for (uint32_t i = 0; i < WIDE; i++) {
+        for (size_t w = 0; w < BLOCK_WORDS; w++) {
+            start[w][i] = w < 4 ? constants[w] : w < 12 ? key[w - 4] : w == 12 ? counter + i : 0;
+            x[w][i] = start[w][i];
+        }
+    }
+    for (int round = 0; round < DOUBLE_ROUNDS; round++) {
+        for (size_t q = 0; q < 4; q++) {
+            quarter_round(x, q, 4 + q, 8 + q, 12 + q);
+        }
+        for (size_t q = 0; q < 4; q++) {
+            quarter_round(x, q, 4 + (q + 1) % 4, 8 + (q + 2) % 4, 12 + (q + 3) % 4);
+        }
+    }
+    for (size_t w = 0; w < BLOCK_WORDS; w++) {
+        for (size_t i = 0; i < WIDE; i++) {
+            x[w][i] += start[w][i];
+        }
+    }
+    shoal_wipe(start, sizeof start);
+}
+
+void shoal_chacha_c(const uint32_t key[8], uint32_t counter, uint32_t *acc, size_t n, bool subtract)
+{
+    wide x[BLOCK_WORDS];
+    uint32_t flip = subtract ? UINT32_MAX : 0; /* (w ^ flip) - flip is w or -w */
+    for (size_t base = 0; base < n; base += (size_t)BLOCK_WORDS * WIDE) {
+        wide_blocks(key, counter, x);
+        size_t left = n - base;
+        size_t words = left < (size_t)BLOCK_WORDS * WIDE ? left : (size_t)BLOCK_WORDS * WIDE;
+        for (size_t i = 0; i < words; i++) {
+            acc[base + i] += (x[i % BLOCK_WORDS][i / BLOCK_WORDS] ^ flip) - flip;
+        }
+        counter += WIDE;
+    }
+    shoal_wipe(x, sizeof x);
+}
+
+static void chacha_range(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    (void)worker;
+    const chacha_job *j = ctx;
+    j->k->chacha(j->key, j->first_block + (uint32_t)(begin / BLOCK_WORDS), j->acc + begin,
+                 end - begin, j->subtract);
+}
+
+bool shoal_chacha_add(const shoal_exec *ex, const uint32_t key[8], uint64_t first_word,
+                      uint32_t *acc, size_t n, bool subtract)
+{
+    const uint64_t words = (uint64_t)1 << 36; /* of the key stream: 2^32 blocks */
+    if (first_word % BLOCK_WORDS != 0 || first_word > words || n > words - first_word) {
+        return false;
+    }
+    chacha_job j = {ex->table, key, (uint32_t)(first_word / BLOCK_WORDS), acc, subtract};
+    shoal_parallel_for(ex->pool, n, RANGE_WORDS, chacha_range, &j);
+    return true;
+}
