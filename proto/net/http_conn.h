@@ -1,0 +1,132 @@
+/* http_conn.h - one HTTP connection: the state that http_server.c, http_conn.c and http_respond.c
+ * share. Not for the roles.
+ *
+ * A connection carries one request at a time. Bytes that arrive while a request waits for its
+ * answer are kept (up to the header limit) and parsed afterwards, so that a disconnect is still
+ * noticed.
+ *
+ * Layer: proto/net, private. Threads: the loop's.
+ */
+#ifndef SHOAL_PROTO_NET_HTTP_CONN_H
+#define SHOAL_PROTO_NET_HTTP_CONN_H
+
+#include <http_parser.h>
+
+#include "proto/net/http_server.h"
+#include "proto/net/tcp.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct http_conn http_conn;
+
+typedef enum http_phase {
+    HTTP_IDLE,    /* between requests */
+    HTTP_HEADERS, /* TLS handshake, request line, headers */
+    HTTP_BODY,
+    HTTP_ANSWER, /* the handler has the request, or its answer is being written */
+    HTTP_LINGER  /* answered and shut down; reading on so that the peer gets the answer */
+} http_phase;
+
+typedef enum http_answer {
+    ANSWER_NONE,
+    ANSWER_STREAM, /* stream_begin was called */
+    ANSWER_SHARED, /* bytes of the handler are being written */
+    ANSWER_DONE    /* everything is queued */
+} http_answer;
+
+struct shoal_http_request {
+    http_conn *conn;
+    shoal_buf text; /* method, path, query, then header names and values, each NUL-terminated */
+    size_t path_at; /* offsets into text */
+    size_t query_at;
+    size_t headers_at;
+    shoal_buf url;
+    shoal_buf body;
+    shoal_buf extra; /* response headers added by the handler */
+    shoal_http_accept accept;
+    bool open; /* the handler has the handle: answered by it or gone */
+    bool in_value;
+    bool complete;
+    bool chunked_answer;
+    bool has_body;
+    bool head; /* HEAD: the answer has no body */
+    http_answer answer;
+    int fail_status; /* what the server itself will answer with; 0: nothing */
+    const char *fail_reason;
+    uint64_t body_began_ms;
+    uint64_t body_seen;
+    void *user;
+    void (*on_gone)(void *ctx, shoal_http_request *req);
+    void *gone_ctx;
+    void (*on_drain)(void *ctx, shoal_http_request *req);
+    void *drain_ctx;
+    const uint8_t *shared; /* rest of a shared answer */
+    size_t shared_left;
+    shoal_loop_fn *release;
+    void *release_ctx;
+};
+
+struct http_conn {
+    http_conn *next, **link; /* in the server's list */
+    shoal_http_server *server;
+    shoal_tcp_stream *tcp;
+    shoal_tls_session *tls;
+    shoal_timer *timer;
+    http_parser parser;
+    shoal_buf pending; /* plain bytes not yet parsed */
+    http_phase phase;
+    uint64_t phase_deadline; /* 0: none */
+    uint64_t write_progress_ms;
+    size_t n_requests;
+    bool close_after; /* no further request on this connection */
+    bool closing;
+    bool peer_done;
+    bool parsing; /* parse_input is on the stack */
+    bool paused;
+    shoal_http_request req;
+};
+
+struct shoal_http_server {
+    shoal_loop *loop;
+    shoal_tcp_listener *listener;
+    shoal_tls_context *tls;
+    shoal_http_limits lim;
+    shoal_http_handler h;
+    http_conn *conns;
+    size_t n_conns;
+    uint16_t port;
+    bool stopping;
+    shoal_timer *grace;
+    shoal_loop_fn *on_stopped;
+    void *stopped_ctx;
+};
+
+/* http_conn.c */
+void http_conn_open(shoal_http_server *s, shoal_tcp_stream *stream);
+void http_conn_drop(http_conn *c); /* on_gone and the freeing follow from the loop */
+void http_conn_arm(http_conn *c);  /* sets the timer to the nearest deadline */
+void http_conn_phase(http_conn *c, http_phase phase, uint64_t timeout_ms);
+void http_conn_next(http_conn *c); /* the answer is queued: next request or close */
+/* Queues bytes for the peer, encrypted when over TLS. False: the connection is being dropped. */
+bool http_conn_send(http_conn *c, const void *data, size_t n);
+
+/* http_parse.c */
+void http_request_init(shoal_http_request *r, http_conn *c);
+void http_request_clear(shoal_http_request *r);
+void http_parse_input(http_conn *c); /* parses c->pending as far as possible */
+
+/* http_respond.c */
+void http_fail(http_conn *c, int status, const char *reason); /* answers and closes */
+void http_pump(http_conn *c); /* continues a shared answer; tells a stream that it drained */
+void http_release(shoal_http_request *r);   /* gives shared bytes back */
+void http_tell_gone(shoal_http_request *r); /* calls on_gone if the handler has the handle */
+
+/* http_server.c */
+void http_server_conn_closed(shoal_http_server *s);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
