@@ -23,12 +23,13 @@ extern "C" {
 #endif
 
 enum {
-    SHOAL_TRAIN_MAX_TOKENS = 1 << 20, /* most rows of a micro-batch */
-    SHOAL_HEAD_ROWS_DEFAULT = 32      /* rows of logits held at once */
+    SHOAL_TRAIN_MAX_TOKENS = 1 << 20,   /* most rows of a micro-batch */
+    SHOAL_HEAD_ROWS_DEFAULT = 32,       /* rows of logits held at once */
+    SHOAL_TRAIN_RAM_DEFAULT = 256 << 20 /* what AUTO aims at when no limit is given */
 };
 
 typedef enum shoal_recompute {
-    SHOAL_RECOMPUTE_AUTO = 0, /* keep as many tapes as fit max_ram; without a limit, one */
+    SHOAL_RECOMPUTE_AUTO = 0, /* keep as many tapes as fit max_ram, or else the default aim */
     SHOAL_RECOMPUTE_OFF = 1,  /* keep all tapes: fastest, largest */
     SHOAL_RECOMPUTE_ON = 2    /* keep one tape: smallest; about a third more time a step */
 } shoal_recompute;

@@ -1,0 +1,131 @@
+/* backward.c - gradients of a block, the mirror of forward.c. */
+#include <string.h>
+
+#include "lora/train/step.h"
+
+static bool is_adapted(const shoal_step *s, size_t layer, shoal_proj p)
+{
+    return shoal_adapter_pair(s->a, layer, p)->a != NULL;
+}
+
+/* What of a block's backward is wanted: everything when a gradient must leave it at the bottom; in
+ * the lowest adapted block only what leads to an adapted projection. */
+typedef struct wanted {
+    bool dx_in; /* gradient of the block's input */
+    bool d_qkv; /* of q, k, v: backward through attention */
+    bool d_mid; /* of the stream between attention and mlp */
+    bool d_gu;  /* of gate and up */
+} wanted;
+
+static wanted what_is_wanted(const shoal_step *s, size_t layer)
+{
+    wanted w;
+    w.dx_in = layer > s->plan->first_layer;
+    w.d_qkv = w.dx_in || is_adapted(s, layer, SHOAL_PROJ_Q) || is_adapted(s, layer, SHOAL_PROJ_K) ||
+              is_adapted(s, layer, SHOAL_PROJ_V);
+    w.d_mid = w.d_qkv || is_adapted(s, layer, SHOAL_PROJ_O);
+    w.d_gu =
+        w.d_mid || is_adapted(s, layer, SHOAL_PROJ_GATE) || is_adapted(s, layer, SHOAL_PROJ_UP);
+    return w;
+}
+
+/* Mirror of project() for one projection: dA, dB when adapted; dx (+)= dy W + the adapter's part
+ * unless dx is NULL. x is only read when adapted. */
+static void d_project(const shoal_step *s, size_t layer, shoal_proj p, const float *x,
+                      const float *dy, float *dx, bool accumulate, const shoal_tape *tp)
+{
+    const shoal_mat *w = &s->m->layers[layer].proj[p];
+    const shoal_lora_pair *pair = shoal_adapter_pair(s->a, layer, p);
+    if (dx != NULL) {
+        shoal_matmul_dx(s->ex, w, dy, s->T, dx, accumulate);
+    }
+    if (pair->a != NULL) {
+        float *dA = s->ws->grad + (pair->a - s->a->params);
+        float *dB = s->ws->grad + (pair->b - s->a->params);
+        shoal_lowrank_bwd(s->ex, pair->a, pair->b, pair->rank, w->cols, w->rows, pair->scale, x,
+                          tp->h[p], dy, s->T, s->ws->dh, dA, dB, dx);
+    }
+}
+
+/* ws->dx holds the gradient of the block's output, which is also that of the stream's part in it;
+ * the mlp's part is added. Gradients of g and u overwrite g and u. */
+static void mlp_backward(const shoal_step *s, size_t layer, const wanted *want, shoal_tape *tp)
+{
+    const shoal_config *c = &s->m->cfg;
+    const shoal_layer *w = &s->m->layers[layer];
+    shoal_workspace *ws = s->ws;
+
+    if (is_adapted(s, layer, SHOAL_PROJ_DOWN)) {
+        shoal_swiglu_fwd(s->ex, tp->g, tp->u, s->T * c->n_ff, ws->s);
+    }
+    d_project(s, layer, SHOAL_PROJ_DOWN, ws->s, ws->dx, want->d_gu ? ws->ds : NULL, false, tp);
+    if (!want->d_gu) {
+        return;
+    }
+    shoal_swiglu_bwd(s->ex, tp->g, tp->u, ws->ds, s->T * c->n_ff, tp->g, tp->u);
+    if (is_adapted(s, layer, SHOAL_PROJ_GATE) || is_adapted(s, layer, SHOAL_PROJ_UP)) {
+        shoal_rmsnorm_fwd(s->ex, tp->mid, w->ffn_norm, c->norm_eps, s->T, c->n_embd, ws->norm,
+                          NULL);
+    }
+    float *dnorm = want->d_mid ? ws->dnorm : NULL;
+    d_project(s, layer, SHOAL_PROJ_GATE, ws->norm, tp->g, dnorm, false, tp);
+    d_project(s, layer, SHOAL_PROJ_UP, ws->norm, tp->u, dnorm, true, tp);
+    if (want->d_mid) {
+        shoal_rmsnorm_bwd(s->ex, tp->mid, w->ffn_norm, tp->rstd_ffn, ws->dnorm, s->T, c->n_embd,
+                          ws->dx, true);
+    }
+}
+
+/* The same for attention, from the gradient of the middle of the block to that of its input. */
+static void attention_backward(const shoal_step *s, size_t layer, const wanted *want,
+                               const float *x_in, shoal_tape *tp)
+{
+    const shoal_config *c = &s->m->cfg;
+    const shoal_layer *w = &s->m->layers[layer];
+    shoal_workspace *ws = s->ws;
+
+    d_project(s, layer, SHOAL_PROJ_O, tp->o, ws->dx, want->d_qkv ? ws->d_o : NULL, false, tp);
+    if (!want->d_qkv) {
+        return;
+    }
+    shoal_attn attn = shoal_tape_attn(s, tp);
+    shoal_attn_bwd(s->ex, &attn, tp->o, tp->lse, ws->d_o, ws->delta, ws->dq, ws->dk, ws->dv);
+    shoal_rope(s->ex, c->rope_style, ws->dq, ws->cs, s->T, c->n_head, c->head_dim, true);
+    shoal_rope(s->ex, c->rope_style, ws->dk, ws->cs, s->T, c->n_head_kv, c->head_dim, true);
+
+    shoal_rmsnorm_fwd(s->ex, x_in, w->attn_norm, c->norm_eps, s->T, c->n_embd, ws->norm, NULL);
+    float *dnorm = want->dx_in ? ws->dnorm : NULL;
+    d_project(s, layer, SHOAL_PROJ_Q, ws->norm, ws->dq, dnorm, false, tp);
+    d_project(s, layer, SHOAL_PROJ_K, ws->norm, ws->dk, dnorm, true, tp);
+    d_project(s, layer, SHOAL_PROJ_V, ws->norm, ws->dv, dnorm, true, tp);
+    if (want->dx_in) {
+        shoal_rmsnorm_bwd(s->ex, x_in, w->attn_norm, tp->rstd_attn, ws->dnorm, s->T, c->n_embd,
+                          ws->dx, true);
+    }
+}
+
+static void block_backward(const shoal_step *s, size_t layer)
+{
+    const float *x_in = shoal_block_input(s, layer);
+    shoal_tape *tp = shoal_block_tape(s, layer);
+    wanted want = what_is_wanted(s, layer);
+
+    if (!shoal_block_keeps_tape(s, layer)) {
+        shoal_block_recompute(s, layer, tp);
+    }
+    mlp_backward(s, layer, &want, tp);
+    if (want.d_mid) {
+        attention_backward(s, layer, &want, x_in, tp);
+    }
+}
+
+bool shoal_step_backward(const shoal_step *s)
+{
+    for (size_t layer = s->m->cfg.n_layer; layer > s->plan->first_layer; layer--) {
+        if (s->stop != NULL && s->stop(s->stop_ctx)) {
+            return false;
+        }
+        block_backward(s, layer - 1);
+    }
+    return true;
+}

@@ -1,0 +1,227 @@
+/* trainer.c - micro-batches, gradient accumulation and the optimiser step. */
+#include "lora/train/trainer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "lora/train/step.h"
+#include "lora/train/workspace.h"
+
+struct shoal_trainer {
+    const shoal_model *m; /* borrowed */
+    shoal_adapter *a;     /* borrowed */
+    const shoal_exec *ex; /* borrowed */
+    shoal_trainer_options opts;
+    shoal_plan plan;
+    shoal_workspace ws;
+    shoal_optim optim; /* m and v are views into ws */
+};
+
+static shoal_status check_options(const shoal_trainer_options *o, shoal_error *err)
+{
+    bool betas_ok = o->beta1 >= 0.0f && o->beta1 < 1.0f && o->beta2 >= 0.0f && o->beta2 < 1.0f;
+    bool rest_ok = o->eps >= 0.0f && o->weight_decay >= 0.0f && o->clip >= 0.0f;
+    if (!betas_ok || !rest_ok || !isfinite(o->eps + o->weight_decay + o->clip)) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "an optimiser setting is out of range");
+    }
+    return SHOAL_OK;
+}
+
+static void set_defaults(shoal_trainer_options *o)
+{
+    if (o->beta1 == 0.0f && o->beta2 == 0.0f && o->eps == 0.0f) {
+        o->beta1 = 0.9f;
+        o->beta2 = 0.999f;
+        o->eps = 1e-8f;
+    }
+}
+
+shoal_status shoal_trainer_open(shoal_trainer **out, const shoal_model *m, shoal_adapter *a,
+                                const shoal_exec *ex, const shoal_trainer_options *opts,
+                                shoal_error *err)
+{
+    *out = NULL;
+    shoal_plan plan;
+    SHOAL_TRY(check_options(opts, err));
+    SHOAL_TRY(shoal_plan_make(&plan, m, a, &opts->plan, err));
+    shoal_trainer *tr = shoal_calloc(1, sizeof *tr);
+    if (tr == NULL) {
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "cannot allocate a trainer");
+    }
+    tr->m = m;
+    tr->a = a;
+    tr->ex = ex;
+    tr->opts = *opts;
+    tr->plan = plan;
+    set_defaults(&tr->opts);
+    shoal_status st = shoal_workspace_open(&tr->ws, &plan, m, a, err);
+    if (st != SHOAL_OK) {
+        shoal_free(tr);
+        return st;
+    }
+    tr->optim = (shoal_optim){tr->ws.m, tr->ws.v, a->n_params, 0};
+    *out = tr;
+    return SHOAL_OK;
+}
+
+void shoal_trainer_close(shoal_trainer *tr)
+{
+    if (tr == NULL) {
+        return;
+    }
+    shoal_workspace_close(&tr->ws);
+    shoal_free(tr);
+}
+
+static shoal_status check_sample(const shoal_trainer *tr, const shoal_sample *s, size_t index,
+                                 shoal_error *err)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->ids[i] < 0 || (size_t)s->ids[i] >= tr->m->cfg.n_vocab) {
+            return shoal_fail(err, SHOAL_ERR_FORMAT,
+                              "sample %zu: token %d at position %zu is not in the vocabulary",
+                              index, (int)s->ids[i], i);
+        }
+    }
+    size_t rows = shoal_sample_rows(s);
+    if (rows == 0) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "sample %zu has no token to learn", index);
+    }
+    if (rows > tr->plan.max_tokens) {
+        shoal_status st =
+            shoal_fail(err, SHOAL_ERR_TOO_LARGE, "sample %zu has %zu tokens, more than %zu", index,
+                       rows, tr->plan.max_tokens);
+        shoal_hint(err, "raise the context length, or split the sample");
+        return st;
+    }
+    return SHOAL_OK;
+}
+
+shoal_status shoal_trainer_check(const shoal_trainer *tr, const shoal_sample *samples, size_t n,
+                                 shoal_error *err)
+{
+    if (n > UINT32_MAX) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%zu samples are too many", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        SHOAL_TRY(check_sample(tr, &samples[i], i, err));
+    }
+    return SHOAL_OK;
+}
+
+/* One micro-batch that lies in the workspace; weight 0 is forward only. */
+static shoal_status run_pack(shoal_trainer *tr, float weight, shoal_loss *loss, shoal_error *err)
+{
+    shoal_step step = {tr->m,         tr->a,
+                       tr->ex,        &tr->plan,
+                       &tr->ws,       tr->ws.pack.n_rows,
+                       tr->opts.stop, tr->opts.stop_ctx};
+    if (!shoal_step_forward(&step)) {
+        return shoal_fail(err, SHOAL_ERR_CANCELLED, "training was asked to stop");
+    }
+    shoal_step_head(&step, weight, loss->nll, &loss->nll_sum);
+    loss->n_supervised += tr->ws.pack.n_sup;
+    loss->n_tokens += tr->ws.pack.n_rows;
+    if (!isfinite(loss->nll_sum)) {
+        shoal_status st = shoal_fail(err, SHOAL_ERR_OVERFLOW, "the loss is not a finite number");
+        shoal_hint(err, "a lower learning rate usually helps");
+        return st;
+    }
+    if (weight != 0.0f && !shoal_step_backward(&step)) {
+        return shoal_fail(err, SHOAL_ERR_CANCELLED, "training was asked to stop");
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status run_all(shoal_trainer *tr, const shoal_sample *samples, size_t n, float weight,
+                            shoal_loss *loss, shoal_error *err)
+{
+    loss->nll_sum = 0.0;
+    loss->n_supervised = 0;
+    loss->n_tokens = 0;
+    for (size_t i = 0; loss->nll != NULL && i < n; i++) {
+        loss->nll[i] = 0.0;
+    }
+    for (size_t from = 0; from < n;) {
+        from += shoal_pack_fill(&tr->ws.pack, samples, from, n, tr->plan.max_tokens);
+        SHOAL_TRY(run_pack(tr, weight, loss, err));
+    }
+    return SHOAL_OK;
+}
+
+static void zero_gradient(shoal_trainer *tr)
+{
+    memset(tr->ws.grad, 0, tr->a->n_params * sizeof *tr->ws.grad);
+}
+
+shoal_status shoal_trainer_accumulate(shoal_trainer *tr, const shoal_sample *samples, size_t n,
+                                      float weight, shoal_loss *loss, shoal_error *err)
+{
+    if (!isfinite(weight) || weight == 0.0f) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "the weight of a target must be a number, not 0");
+    }
+    SHOAL_TRY(shoal_trainer_check(tr, samples, n, err));
+    shoal_status st = run_all(tr, samples, n, weight, loss, err);
+    if (st != SHOAL_OK) {
+        zero_gradient(tr);
+    }
+    return st;
+}
+
+shoal_status shoal_trainer_loss(shoal_trainer *tr, const shoal_sample *samples, size_t n,
+                                shoal_loss *loss, shoal_error *err)
+{
+    SHOAL_TRY(shoal_trainer_check(tr, samples, n, err));
+    return run_all(tr, samples, n, 0.0f, loss, err);
+}
+
+shoal_status shoal_trainer_step(shoal_trainer *tr, float lr, double *grad_norm, shoal_error *err)
+{
+    double norm = sqrt(shoal_sum_squares(tr->ex, tr->ws.grad, tr->a->n_params));
+    if (grad_norm != NULL) {
+        *grad_norm = norm;
+    }
+    if (!isfinite(norm)) {
+        zero_gradient(tr);
+        return shoal_fail(err, SHOAL_ERR_OVERFLOW, "the gradient is not finite; step skipped");
+    }
+    double clip = (double)tr->opts.clip;
+    double scale = clip > 0.0 && norm > clip ? clip / norm : 1.0;
+    tr->optim.step++;
+    shoal_adamw adamw = {lr,           tr->opts.beta1,        tr->opts.beta2,
+                         tr->opts.eps, tr->opts.weight_decay, tr->optim.step,
+                         (float)scale};
+    shoal_adamw_step(tr->ex, &adamw, tr->a->params, tr->ws.grad, tr->ws.m, tr->ws.v,
+                     tr->a->n_params);
+    zero_gradient(tr);
+    return SHOAL_OK;
+}
+
+void shoal_trainer_reset(shoal_trainer *tr)
+{
+    zero_gradient(tr);
+    memset(tr->ws.m, 0, tr->a->n_params * sizeof *tr->ws.m);
+    memset(tr->ws.v, 0, tr->a->n_params * sizeof *tr->ws.v);
+    tr->optim.step = 0;
+}
+
+const float *shoal_trainer_grad(const shoal_trainer *tr)
+{
+    return tr->ws.grad;
+}
+
+shoal_optim *shoal_trainer_optim(shoal_trainer *tr)
+{
+    return &tr->optim;
+}
+
+const shoal_plan *shoal_trainer_plan(const shoal_trainer *tr)
+{
+    return &tr->plan;
+}
+
+shoal_adapter *shoal_trainer_adapter(shoal_trainer *tr)
+{
+    return tr->a;
+}

@@ -1,0 +1,184 @@
+/* workspace.c - sizes and places of a trainer's arrays. */
+#include "lora/train/workspace.h"
+
+#include <string.h>
+
+/* Either sums (arena NULL) or takes. `bytes` counts what was asked for since it was last zeroed. */
+typedef struct layout {
+    shoal_arena *arena;
+    size_t bytes;
+    bool failed;
+} layout;
+
+/* A piece of a * b elements of `size` bytes. */
+static void *piece(layout *l, size_t a, size_t b, size_t size)
+{
+    size_t n = 0;
+    if (!shoal_mul_size(a, b, &n) || !shoal_arena_add(&l->bytes, n, size)) {
+        l->failed = true;
+        return NULL;
+    }
+    if (l->arena == NULL) {
+        return NULL;
+    }
+    void *p = shoal_arena_take(l->arena, n, size);
+    l->failed = l->failed || p == NULL;
+    return p;
+}
+
+static float *floats(layout *l, size_t a, size_t b)
+{
+    return piece(l, a, b, sizeof(float));
+}
+
+/* Bytes counted since the last call. */
+static size_t section(layout *l)
+{
+    size_t bytes = l->bytes;
+    l->bytes = 0;
+    return bytes;
+}
+
+static void lay_tape(layout *l, shoal_tape *tp, size_t T, const shoal_config *c,
+                     const shoal_lora_spec *spec)
+{
+    tp->q = floats(l, T, c->n_head * c->head_dim);
+    tp->k = floats(l, T, c->n_head_kv * c->head_dim);
+    tp->v = floats(l, T, c->n_head_kv * c->head_dim);
+    tp->o = floats(l, T, c->n_head * c->head_dim);
+    tp->lse = floats(l, T, c->n_head);
+    tp->mid = floats(l, T, c->n_embd);
+    tp->g = floats(l, T, c->n_ff);
+    tp->u = floats(l, T, c->n_ff);
+    tp->rstd_attn = floats(l, T, 1);
+    tp->rstd_ffn = floats(l, T, 1);
+    for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
+        bool is_adapted = ((spec->targets >> p) & 1u) != 0;
+        tp->h[p] = is_adapted ? floats(l, T, spec->rank) : NULL;
+    }
+}
+
+static void lay_pack(layout *l, shoal_pack *pack, size_t T)
+{
+    pack->ids = piece(l, T, 1, sizeof *pack->ids);
+    pack->pos = piece(l, T, 1, sizeof *pack->pos);
+    pack->first = piece(l, T, 1, sizeof *pack->first);
+    pack->sup_row = piece(l, T, 1, sizeof *pack->sup_row);
+    pack->sup_target = piece(l, T, 1, sizeof *pack->sup_target);
+    pack->sup_sample = piece(l, T, 1, sizeof *pack->sup_sample);
+}
+
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The mlp's and the attention's large arrays share one piece: backward is in one or the other. */
+static void lay_shared(layout *l, shoal_workspace *ws, size_t T, const shoal_config *c)
+{
+    size_t q_width = c->n_head * c->head_dim;
+    size_t kv_width = c->n_head_kv * c->head_dim;
+    float *p = floats(l, T, max_size(2 * c->n_ff, 2 * q_width + 2 * kv_width));
+    if (p == NULL) {
+        return;
+    }
+    ws->s = p;
+    ws->ds = p + T * c->n_ff;
+    ws->d_o = p;
+    ws->dq = p + T * q_width;
+    ws->dk = ws->dq + T * q_width;
+    ws->dv = ws->dk + T * kv_width;
+}
+
+static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, const shoal_config *c,
+                     const shoal_lora_spec *spec)
+{
+    size_t T = plan->max_tokens;
+    size_t widest = max_size(c->n_ff, max_size(c->n_embd, c->n_head * c->head_dim));
+    lay_pack(l, &ws->pack, T);
+    ws->tapes = piece(l, plan->tapes, 1, sizeof *ws->tapes);
+    ws->norm = floats(l, T, c->n_embd);
+    ws->dnorm = floats(l, T, c->n_embd);
+    ws->dx = floats(l, T, c->n_embd);
+    ws->cs = floats(l, T, c->head_dim);
+    ws->delta = floats(l, T, c->n_head);
+    ws->dh = floats(l, T, spec->rank);
+    ws->packed = piece(l, shoal_act_bytes(T, widest), 1, 1);
+    lay_shared(l, ws, T, c);
+}
+
+static void lay_head(layout *l, shoal_workspace *ws, size_t C, const shoal_config *c)
+{
+    ws->head_x = floats(l, C, c->n_embd);
+    ws->head_norm = floats(l, C, c->n_embd);
+    ws->head_dnorm = floats(l, C, c->n_embd);
+    ws->head_rstd = floats(l, C, 1);
+    ws->logits = floats(l, C, c->n_vocab);
+    ws->head_nll = piece(l, C, 1, sizeof *ws->head_nll);
+}
+
+/* The walk. With an arena, tapes are laid one by one; without, one is sized and multiplied. */
+static bool lay_out(layout *l, shoal_workspace *ws, shoal_plan *plan, const shoal_model *m,
+                    const shoal_adapter *a)
+{
+    const shoal_config *c = &m->cfg;
+    size_t T = plan->max_tokens;
+
+    lay_work(l, ws, plan, c, &a->spec);
+    plan->work_bytes = section(l);
+    ws->inputs = floats(l, T, (c->n_layer - plan->first_layer + 1) * c->n_embd);
+    plan->input_bytes = section(l);
+    lay_head(l, ws, plan->head_rows, c);
+    plan->head_bytes = section(l);
+    ws->grad = floats(l, a->n_params, 1);
+    ws->m = floats(l, a->n_params, 1);
+    ws->v = floats(l, a->n_params, 1);
+    plan->optim_bytes = section(l);
+
+    shoal_tape unplaced;
+    for (size_t i = 0; i < (l->arena == NULL ? 1 : plan->tapes); i++) {
+        lay_tape(l, l->arena == NULL ? &unplaced : &ws->tapes[i], T, c, &a->spec);
+        plan->tape_bytes = section(l);
+    }
+    return !l->failed;
+}
+
+bool shoal_workspace_size(shoal_plan *plan, const shoal_model *m, const shoal_adapter *a)
+{
+    layout l = {NULL, 0, false};
+    shoal_workspace unplaced;
+    memset(&unplaced, 0, sizeof unplaced);
+    size_t tapes = 0;
+    size_t total = 0;
+    bool fits = lay_out(&l, &unplaced, plan, m, a) &&
+                shoal_mul_size(plan->tape_bytes, plan->tapes, &tapes) &&
+                shoal_add_size(total, plan->work_bytes, &total) &&
+                shoal_add_size(total, plan->input_bytes, &total) &&
+                shoal_add_size(total, plan->head_bytes, &total) &&
+                shoal_add_size(total, plan->optim_bytes, &total) &&
+                shoal_add_size(total, tapes, &total);
+    plan->arena_bytes = total;
+    return fits;
+}
+
+shoal_status shoal_workspace_open(shoal_workspace *ws, const shoal_plan *plan, const shoal_model *m,
+                                  const shoal_adapter *a, shoal_error *err)
+{
+    memset(ws, 0, sizeof *ws);
+    SHOAL_TRY(shoal_arena_open(&ws->arena, plan->arena_bytes, err));
+    layout l = {&ws->arena, 0, false};
+    shoal_plan recount = *plan;
+    if (!lay_out(&l, ws, &recount, m, a) || ws->arena.used != plan->arena_bytes) {
+        shoal_workspace_close(ws);
+        return shoal_fail(err, SHOAL_ERR_INTERNAL, "the memory plan does not match its layout");
+    }
+    memset(ws->grad, 0, a->n_params * sizeof *ws->grad);
+    memset(ws->m, 0, a->n_params * sizeof *ws->m);
+    memset(ws->v, 0, a->n_params * sizeof *ws->v);
+    return SHOAL_OK;
+}
+
+void shoal_workspace_close(shoal_workspace *ws)
+{
+    shoal_arena_close(&ws->arena);
+}

@@ -1,0 +1,83 @@
+/* workspace.h - every array a training step touches, and the one walk that lays them out.
+ *
+ * The same walk sums the sizes for the plan and carves the arena for the trainer, so the two cannot
+ * disagree.
+ *
+ * Layer: lora/train, private. Threads: as the trainer's.
+ */
+#ifndef SHOAL_LORA_TRAIN_WORKSPACE_H
+#define SHOAL_LORA_TRAIN_WORKSPACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/mem.h"
+#include "lora/model/model.h"
+#include "lora/train/adapter.h"
+#include "lora/train/plan.h"
+
+/* What the forward of one block leaves for its backward. Norm outputs and silu(g) * u are not kept:
+ * they are a pointwise pass to recompute. h = x A^T is kept: R floats a token against N. */
+typedef struct shoal_tape {
+    float *q;               /* [T, H*E] after rotation */
+    float *k, *v;           /* [T, K*E]; k after rotation */
+    float *o;               /* [T, H*E] attention output */
+    float *lse;             /* [T, H] */
+    float *mid;             /* [T, D] residual stream between attention and mlp */
+    float *g, *u;           /* [T, F] before the activation */
+    float *rstd_attn;       /* [T] */
+    float *rstd_ffn;        /* [T] */
+    float *h[SHOAL_N_PROJ]; /* [T, R]; NULL when not adapted */
+} shoal_tape;
+
+/* One micro-batch: samples laid end to end. */
+typedef struct shoal_pack {
+    int32_t *ids;         /* [T] */
+    uint32_t *pos;        /* [T] position within the own sample */
+    uint32_t *first;      /* [T] row where the own sample starts */
+    size_t n_rows;        /* used rows, <= T */
+    uint32_t *sup_row;    /* [T] rows with a target, ascending */
+    int32_t *sup_target;  /* [T] what each of them should predict */
+    uint32_t *sup_sample; /* [T] index of its sample in the caller's array */
+    size_t n_sup;
+} shoal_pack;
+
+typedef struct shoal_workspace {
+    shoal_arena arena;
+    shoal_pack pack;
+    float *inputs;     /* [n_layer - first_layer + 1, T, D]: inputs of the adapted blocks, and the
+                          output of the last */
+    shoal_tape *tapes; /* [plan.tapes] */
+
+    float *norm;   /* [T, D] normalised input of a group of projections */
+    float *dnorm;  /* [T, D] its gradient; in forward the projection added to the stream */
+    float *dx;     /* [T, D] gradient of the residual stream */
+    float *cs;     /* [T, E/2, 2] rotation table */
+    float *delta;  /* [T, H] */
+    float *dh;     /* [T, R] */
+    void *packed;  /* activations prepared for matmul */
+    float *s, *ds; /* [T, F] mlp, never alive together with the next line */
+    float *d_o, *dq, *dk, *dv; /* [T, H*E] twice, [T, K*E] twice */
+
+    float *head_x;     /* [C, D], C = plan.head_rows */
+    float *head_norm;  /* [C, D] */
+    float *head_dnorm; /* [C, D] */
+    float *head_rstd;  /* [C] */
+    float *logits;     /* [C, V], turned in place into their gradient */
+    double *head_nll;  /* [C] */
+
+    float *grad, *m, *v; /* [n_params] */
+} shoal_workspace;
+
+/* Fills the byte counts of *plan, whose max_tokens, head_rows, first_layer and tapes are set. False
+ * on overflow. */
+bool shoal_workspace_size(shoal_plan *plan, const shoal_model *m, const shoal_adapter *a);
+
+/* Allocates plan->arena_bytes and lays everything out; optimiser state is zeroed. */
+SHOAL_MUST_USE shoal_status shoal_workspace_open(shoal_workspace *ws, const shoal_plan *plan,
+                                                 const shoal_model *m, const shoal_adapter *a,
+                                                 shoal_error *err);
+void shoal_workspace_close(shoal_workspace *ws);
+
+#endif
