@@ -16,6 +16,7 @@
 #include "kernels/base/buf.h"
 #include "kernels/base/status.h"
 #include "lora/model/gguf.h"
+#include "lora/model/utf8_stream.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,7 +26,7 @@ enum {
     SHOAL_TOKENIZER_MAX_VOCAB = 1 << 20,
     SHOAL_TOKENIZER_MAX_MERGES = 1 << 20,
     SHOAL_TOKENIZER_MAX_TOKEN = 4096,  /* bytes of one token */
-    SHOAL_TOKENIZER_MAX_TEXT = 1 << 28 /* bytes of one text */
+    SHOAL_TOKENIZER_MAX_TEXT = 1 << 26 /* bytes of one text */
 };
 
 typedef struct shoal_tokenizer shoal_tokenizer;
@@ -71,15 +72,6 @@ shoal_str shoal_token_piece(const shoal_tokenizer *t, int32_t id);
 /* Appends the bytes of n tokens; control tokens only when show_control. */
 SHOAL_MUST_USE shoal_status shoal_detokenize(const shoal_tokenizer *t, const int32_t *ids, size_t n,
                                              bool show_control, shoal_buf *out, shoal_error *err);
-
-/* Makes streamed pieces valid UTF-8: holds back an unfinished character until its last byte comes,
- * and writes U+FFFD for bytes that can never become one. Zero-initialise. */
-typedef struct shoal_utf8_stream {
-    uint8_t held[4];
-    size_t n;
-} shoal_utf8_stream;
-void shoal_utf8_push(shoal_utf8_stream *s, shoal_str piece, shoal_buf *out);
-void shoal_utf8_flush(shoal_utf8_stream *s, shoal_buf *out);
 
 #ifdef __cplusplus
 }

@@ -14,14 +14,14 @@ extern "C" {
 
 typedef enum shoal_schedule_kind {
     SHOAL_SCHEDULE_CONSTANT,
-    SHOAL_SCHEDULE_LINEAR, /* down to lr_min at the last step */
-    SHOAL_SCHEDULE_COSINE  /* half a cosine down to lr_min (Loshchilov and Hutter 2017, eq. 5) */
+    SHOAL_SCHEDULE_LINEAR,
+    SHOAL_SCHEDULE_COSINE /* Loshchilov and Hutter 2017, eq. 5 */
 } shoal_schedule_kind;
 
 typedef struct shoal_schedule {
     shoal_schedule_kind kind;
-    float lr; /* the peak */
-    float lr_min;
+    float lr;     /* the peak */
+    float lr_min; /* where linear and cosine arrive one step past the end: no step has rate 0 */
     uint64_t warmup_steps; /* linear rise: step 1 has lr / warmup_steps */
     uint64_t total_steps;
 } shoal_schedule;

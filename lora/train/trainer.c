@@ -28,6 +28,21 @@ static shoal_status check_options(const shoal_trainer_options *o, shoal_error *e
     return SHOAL_OK;
 }
 
+/* Adapters are made or loaded for a model; this catches one paired with another. */
+static shoal_status check_pairing(const shoal_model *m, const shoal_adapter *a, shoal_error *err)
+{
+    bool same = a->cfg.n_layer == m->cfg.n_layer &&
+                (a->base_fingerprint == 0 || a->base_fingerprint == m->fingerprint);
+    for (size_t p = 0; same && p < SHOAL_N_PROJ; p++) {
+        size_t rows[2] = {0, 0};
+        size_t cols[2] = {0, 0};
+        shoal_config_proj_shape(&a->cfg, (shoal_proj)p, &rows[0], &cols[0]);
+        shoal_config_proj_shape(&m->cfg, (shoal_proj)p, &rows[1], &cols[1]);
+        same = rows[0] == rows[1] && cols[0] == cols[1];
+    }
+    return same ? SHOAL_OK : shoal_fail(err, SHOAL_ERR_ARG, "the adapter is of another model");
+}
+
 static void set_defaults(shoal_trainer_options *o)
 {
     if (o->beta1 == 0.0f && o->beta2 == 0.0f && o->eps == 0.0f) {
@@ -44,6 +59,7 @@ shoal_status shoal_trainer_open(shoal_trainer **out, const shoal_model *m, shoal
     *out = NULL;
     shoal_plan plan;
     SHOAL_TRY(check_options(opts, err));
+    SHOAL_TRY(check_pairing(m, a, err));
     SHOAL_TRY(shoal_plan_make(&plan, m, a, &opts->plan, err));
     shoal_trainer *tr = shoal_calloc(1, sizeof *tr);
     if (tr == NULL) {
@@ -60,6 +76,7 @@ shoal_status shoal_trainer_open(shoal_trainer **out, const shoal_model *m, shoal
         shoal_free(tr);
         return st;
     }
+    a->base_fingerprint = m->fingerprint;
     tr->optim = (shoal_optim){tr->ws.m, tr->ws.v, a->n_params, 0};
     *out = tr;
     return SHOAL_OK;
@@ -219,6 +236,11 @@ shoal_optim *shoal_trainer_optim(shoal_trainer *tr)
 const shoal_plan *shoal_trainer_plan(const shoal_trainer *tr)
 {
     return &tr->plan;
+}
+
+const shoal_model *shoal_trainer_model(const shoal_trainer *tr)
+{
+    return tr->m;
 }
 
 shoal_adapter *shoal_trainer_adapter(shoal_trainer *tr)

@@ -49,7 +49,7 @@ typedef struct shoal_trainer_options {
 typedef struct shoal_trainer shoal_trainer;
 
 /* Model, adapter and exec are borrowed and must outlive the trainer; the adapter's parameters are
- * what step() changes. On failure *out is NULL. */
+ * what step() changes, and its base_fingerprint becomes the model's. On failure *out is NULL. */
 SHOAL_MUST_USE shoal_status shoal_trainer_open(shoal_trainer **out, const shoal_model *m,
                                                shoal_adapter *a, const shoal_exec *ex,
                                                const shoal_trainer_options *opts, shoal_error *err);
@@ -105,6 +105,7 @@ typedef struct shoal_optim {
 shoal_optim *shoal_trainer_optim(shoal_trainer *tr);
 
 const shoal_plan *shoal_trainer_plan(const shoal_trainer *tr);
+const shoal_model *shoal_trainer_model(const shoal_trainer *tr);
 shoal_adapter *shoal_trainer_adapter(shoal_trainer *tr);
 
 #ifdef __cplusplus
