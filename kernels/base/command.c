@@ -1,10 +1,10 @@
 /* command.c - how a subcommand begins, ends and is found. */
-#include "client/command.h"
+#include "kernels/base/command.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "client/term.h"
+#include "kernels/base/term.h"
 
 enum { TABLE_MAX = 64 };
 

@@ -1,5 +1,5 @@
 /* options.c - command-line options from tables. */
-#include "client/options.h"
+#include "kernels/base/options.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* term.c - talk to the person at the terminal. */
 #define _DEFAULT_SOURCE /* winsize and TIOCGWINSZ */
-#include "client/term.h"
+#include "kernels/base/term.h"
 
 #include <stdarg.h>
 #include <stdio.h>
