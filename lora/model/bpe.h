@@ -1,0 +1,63 @@
+/* bpe.h - byte-pair encoding of one piece: a vocabulary's merge table and the merging itself.
+ *
+ * Merges are applied lowest rank first, leftmost first among equals, with a heap: n log n in the
+ * bytes of the piece, however long it is.
+ *
+ * Source: Sennrich et al. 2016, algorithm 1. Layer: lora/model. Threads: a table is immutable once
+ * filled and read by many; a workspace has one owner.
+ */
+#ifndef SHOAL_LORA_MODEL_BPE_H
+#define SHOAL_LORA_MODEL_BPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct shoal_bpe_merge {
+    int32_t left, right; /* token ids; left is -1 in an empty slot */
+    int32_t merged;
+    uint32_t rank;
+} shoal_bpe_merge;
+
+/* Open addressing, at most half full. */
+typedef struct shoal_bpe {
+    int32_t byte_id[256];   /* token of a single byte; -1 when the vocabulary has none */
+    shoal_bpe_merge *slots; /* [n_slots], n_slots a power of two */
+    size_t n_slots;
+} shoal_bpe;
+
+/* An empty table with room for n_merges; byte_id all -1. */
+SHOAL_MUST_USE shoal_status shoal_bpe_init(shoal_bpe *b, size_t n_merges, shoal_error *err);
+void shoal_bpe_clear(shoal_bpe *b);
+
+/* Adds a merge; a pair already there keeps its first rank. FORMAT when the table degenerates (a
+ * vocabulary made to collide). */
+SHOAL_MUST_USE shoal_status shoal_bpe_add(shoal_bpe *b, shoal_bpe_merge merge, shoal_error *err);
+
+/* Room to merge in, reused from piece to piece. Zero-initialise. */
+typedef struct shoal_bpe_work {
+    struct shoal_bpe_symbol *symbols; /* [cap] */
+    struct shoal_bpe_pair *heap;      /* [2 * cap] */
+    size_t cap;
+    size_t n_heap;
+} shoal_bpe_work;
+
+void shoal_bpe_work_clear(shoal_bpe_work *w);
+
+/* Called for each token of the result, in order. */
+typedef shoal_status shoal_bpe_emit(void *ctx, int32_t id, shoal_error *err);
+
+/* Encodes the n bytes of one piece. Bytes without a token of their own are left out. */
+SHOAL_MUST_USE shoal_status shoal_bpe_encode(const shoal_bpe *b, shoal_bpe_work *w,
+                                             const char *piece, size_t n, shoal_bpe_emit *emit,
+                                             void *ctx, shoal_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

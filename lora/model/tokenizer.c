@@ -1,0 +1,543 @@
+/* tokenizer.c - loads a vocabulary, finds control tokens in text, encodes and decodes. */
+#include "lora/model/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "lora/model/bpe.h"
+#include "lora/model/pretokenize.h"
+#include "lora/model/unicode.h"
+
+/* Values of tokenizer.ggml.token_type. */
+enum {
+    TYPE_NORMAL = 1,
+    TYPE_UNKNOWN = 2,
+    TYPE_CONTROL = 3,
+    TYPE_USER_DEFINED = 4,
+    TYPE_UNUSED = 5,
+    TYPE_BYTE = 6
+};
+
+enum { MAX_PROBES = 1024, NONE = -1 };
+
+/* Further kinds of tokenizer are further values, chosen in find_kind and used in encode_plain. */
+typedef enum tokenizer_kind { KIND_BYTE_BPE = 1 } tokenizer_kind;
+
+struct shoal_tokenizer {
+    tokenizer_kind kind;
+    shoal_pretok pretok;
+    size_t n_vocab;
+    shoal_str *pieces; /* [n_vocab] bytes of each token, views into `text` */
+    uint8_t *types;    /* [n_vocab] */
+    char *text;
+    int32_t *slots; /* [n_slots] hash of pieces to ids, NONE when empty */
+    size_t n_slots;
+    shoal_bpe bpe;
+    int32_t
+        *special; /* [n_special] ids that may stand in text as such: by first byte, longest first */
+    size_t n_special;
+    size_t special_begin[257]; /* range of `special` for each first byte */
+    int32_t bos, eos, eot;
+    bool add_bos;
+};
+
+/* ---- token lists ------------------------------------------------------------------------------
+ */
+
+shoal_status shoal_tokens_push(shoal_tokens *t, int32_t id, shoal_error *err)
+{
+    size_t max = t->max == 0 ? SHOAL_TOKENIZER_MAX_TEXT : t->max;
+    if (t->n == max) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "more than %zu tokens", max);
+    }
+    if (t->n == t->cap) {
+        size_t cap = t->cap == 0 ? 64 : 2 * t->cap;
+        int32_t *ids = shoal_realloc(t->ids, cap * sizeof *ids);
+        if (ids == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
+        t->ids = ids;
+        t->cap = cap;
+    }
+    t->ids[t->n++] = id;
+    return SHOAL_OK;
+}
+
+void shoal_tokens_clear(shoal_tokens *t)
+{
+    shoal_free(t->ids);
+    *t = (shoal_tokens){.max = t->max};
+}
+
+/* ---- the byte alphabet ------------------------------------------------------------------------
+ */
+
+/* GPT-2 vocabularies write each byte as a printable character: bytes that are printable in Latin-1
+ * stand for themselves, the others become U+0100 and up in byte order. This is the way back. */
+static int byte_of_code(uint32_t code)
+{
+    bool printable =
+        (code >= 0x21 && code <= 0x7e) || (code >= 0xa1 && code <= 0xff && code != 0xad);
+    if (printable) return (int)code;
+    if (code < 0x100 || code >= 0x100 + 68) return NONE;
+    uint32_t n = code - 0x100;
+    if (n < 0x21) return (int)n;                      /* 00..20 */
+    if (n < 0x21 + 34) return (int)(n - 0x21 + 0x7f); /* 7f..a0 */
+    return 0xad;
+}
+
+/* Writes the bytes that `written` stands for; SIZE_MAX when a character is none of the alphabet. */
+static size_t unmap_bytes(shoal_str written, char *out)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < written.n;) {
+        uint32_t code = 0;
+        bool valid = false;
+        at += shoal_utf8_next(written.p + at, written.n - at, &code, &valid);
+        int byte = valid ? byte_of_code(code) : NONE;
+        if (byte == NONE) return SIZE_MAX;
+        out[n++] = (char)(unsigned char)byte;
+    }
+    return n;
+}
+
+/* ---- pieces to ids ----------------------------------------------------------------------------
+ */
+
+/* FNV-1a, then the finaliser of splitmix64. */
+static size_t hash_bytes(shoal_str s)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < s.n; i++) {
+        h = (h ^ (uint8_t)s.p[i]) * 0x100000001b3u;
+    }
+    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
+    return (size_t)(h ^ (h >> 27));
+}
+
+/* The slot of a piece, or the empty one where it would go; NULL when neither is near. */
+static int32_t *find_slot(const shoal_tokenizer *t, shoal_str piece)
+{
+    size_t mask = t->n_slots - 1;
+    size_t at = hash_bytes(piece) & mask;
+    for (size_t i = 0; i < MAX_PROBES; i++) {
+        int32_t *slot = &t->slots[(at + i) & mask];
+        if (*slot == NONE) return slot;
+        shoal_str have = t->pieces[*slot];
+        if (have.n == piece.n && memcmp(have.p, piece.p, piece.n) == 0) return slot;
+    }
+    return NULL;
+}
+
+static int32_t find_piece(const shoal_tokenizer *t, shoal_str piece)
+{
+    const int32_t *slot = find_slot(t, piece);
+    return slot == NULL ? NONE : *slot;
+}
+
+/* ---- loading ----------------------------------------------------------------------------------
+ */
+
+static shoal_status no_memory(shoal_error *err)
+{
+    return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
+}
+
+static shoal_status find_kind(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
+{
+    shoal_str model = {"", 0};
+    shoal_str pre = {"", 0};
+    SHOAL_TRY(shoal_gguf_get_str(g, "tokenizer.ggml.model", &model, err));
+    shoal_status st = shoal_gguf_get_str(g, "tokenizer.ggml.pre", &pre, err);
+    if (st != SHOAL_OK && st != SHOAL_ERR_NOT_FOUND) return st;
+    t->kind = KIND_BYTE_BPE;
+    if (shoal_str_eq(pre, "smollm")) {
+        t->pretok = SHOAL_PRETOK_SMOLLM;
+    } else if (shoal_str_eq(pre, "gpt-2")) {
+        t->pretok = SHOAL_PRETOK_GPT2;
+    }
+    if (!shoal_str_eq(model, "gpt2") || t->pretok == 0) {
+        (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "%s: its tokenizer is of an unknown kind",
+                         shoal_gguf_name(g));
+        shoal_hint(err, "tokenizers supported: gpt2 with pre-tokenizer smollm or gpt-2");
+        return SHOAL_ERR_UNSUPPORTED;
+    }
+    return SHOAL_OK;
+}
+
+/* A piece longer than any byte of the file is impossible, so the text of all fits in kv->bytes. */
+static shoal_status load_pieces(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
+{
+    const shoal_gguf_kv *kv = NULL;
+    SHOAL_TRY(shoal_gguf_get_array(g, "tokenizer.ggml.tokens", SHOAL_GGUF_STRING, &kv, err));
+    if (kv->n == 0 || kv->n > SHOAL_TOKENIZER_MAX_VOCAB) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%s: a vocabulary of %zu tokens",
+                          shoal_gguf_name(g), kv->n);
+    }
+    t->n_vocab = kv->n;
+    t->pieces = shoal_calloc(kv->n, sizeof *t->pieces);
+    t->types = shoal_calloc(kv->n, 1);
+    t->text = shoal_alloc(kv->bytes);
+    if (t->pieces == NULL || t->types == NULL || t->text == NULL) return no_memory(err);
+    shoal_gguf_strings it = shoal_gguf_strings_of(kv);
+    shoal_str written;
+    size_t used = 0;
+    for (size_t i = 0; shoal_gguf_strings_next(&it, &written); i++) {
+        if (written.n > SHOAL_TOKENIZER_MAX_TOKEN) {
+            return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%s: token %zu is %zu bytes long",
+                              shoal_gguf_name(g), i, written.n);
+        }
+        if (written.n > 0) memcpy(t->text + used, written.p, written.n);
+        t->pieces[i] = (shoal_str){t->text + used, written.n};
+        t->types[i] = TYPE_NORMAL;
+        used += written.n;
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status load_types(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
+{
+    const shoal_gguf_kv *kv = NULL;
+    shoal_status st =
+        shoal_gguf_get_array(g, "tokenizer.ggml.token_type", SHOAL_GGUF_I32, &kv, err);
+    if (st == SHOAL_ERR_NOT_FOUND) return SHOAL_OK;
+    if (st != SHOAL_OK) return st;
+    if (kv->n != t->n_vocab) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: %zu tokens but %zu token types",
+                          shoal_gguf_name(g), t->n_vocab, kv->n);
+    }
+    for (size_t i = 0; i < kv->n; i++) {
+        int32_t type = shoal_gguf_array_i32(kv, i);
+        if (type < TYPE_NORMAL || type > TYPE_BYTE) {
+            return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: token %zu has type %d",
+                              shoal_gguf_name(g), i, (int)type);
+        }
+        t->types[i] = (uint8_t)type;
+    }
+    return SHOAL_OK;
+}
+
+static bool is_special(const shoal_tokenizer *t, size_t id)
+{
+    uint8_t type = t->types[id];
+    return type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_USER_DEFINED;
+}
+
+/* Turns the written form of ordinary tokens into the bytes they stand for (never longer), and makes
+ * them findable. Tokens outside the byte alphabet keep their text. */
+static shoal_status index_pieces(shoal_tokenizer *t, shoal_error *err)
+{
+    t->n_slots = 16;
+    while (t->n_slots < 2 * t->n_vocab) {
+        t->n_slots *= 2;
+    }
+    t->slots = shoal_calloc(t->n_slots, sizeof *t->slots);
+    if (t->slots == NULL) return no_memory(err);
+    for (size_t i = 0; i < t->n_slots; i++) {
+        t->slots[i] = NONE;
+    }
+    char bytes[SHOAL_TOKENIZER_MAX_TOKEN];
+    char *text = t->text;
+    for (size_t i = 0; i < t->n_vocab; i++) {
+        size_t written = t->pieces[i].n;
+        size_t n = is_special(t, i) ? SIZE_MAX : unmap_bytes(t->pieces[i], bytes);
+        if (n != SIZE_MAX) {
+            memcpy(text, bytes, n);
+            t->pieces[i].n = n;
+        }
+        text += written;
+        if (is_special(t, i) || t->pieces[i].n == 0) continue;
+        int32_t *slot = find_slot(t, t->pieces[i]);
+        if (slot == NULL)
+            return shoal_fail(err, SHOAL_ERR_FORMAT, "the vocabulary's tokens collide");
+        if (*slot == NONE) {
+            *slot = (int32_t)i; /* the first of equal tokens is the one that text becomes */
+        }
+    }
+    return SHOAL_OK;
+}
+
+/* "left right", written in the byte alphabet, as ids. */
+static shoal_status add_merge(shoal_tokenizer *t, shoal_str written, size_t rank, shoal_error *err)
+{
+    char bytes[SHOAL_TOKENIZER_MAX_TOKEN];
+    const char *space = written.n < 3 ? NULL : memchr(written.p + 1, ' ', written.n - 2);
+    int32_t left = NONE;
+    int32_t right = NONE;
+    int32_t merged = NONE;
+    if (space != NULL && written.n <= sizeof bytes) {
+        size_t n_left = (size_t)(space - written.p);
+        size_t l = unmap_bytes((shoal_str){written.p, n_left}, bytes);
+        size_t r = l == SIZE_MAX
+                       ? l
+                       : unmap_bytes((shoal_str){space + 1, written.n - n_left - 1}, bytes + l);
+        if (r != SIZE_MAX) {
+            left = find_piece(t, (shoal_str){bytes, l});
+            right = find_piece(t, (shoal_str){bytes + l, r});
+            merged = find_piece(t, (shoal_str){bytes, l + r});
+        }
+    }
+    if (left == NONE || right == NONE || merged == NONE) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "merge %zu is not of tokens of the vocabulary",
+                          rank);
+    }
+    return shoal_bpe_add(&t->bpe, (shoal_bpe_merge){left, right, merged, (uint32_t)rank}, err);
+}
+
+static shoal_status load_merges(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
+{
+    const shoal_gguf_kv *kv = NULL;
+    SHOAL_TRY(shoal_gguf_get_array(g, "tokenizer.ggml.merges", SHOAL_GGUF_STRING, &kv, err));
+    if (kv->n > SHOAL_TOKENIZER_MAX_MERGES) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%s: %zu merges", shoal_gguf_name(g), kv->n);
+    }
+    SHOAL_TRY(shoal_bpe_init(&t->bpe, kv->n, err));
+    for (int byte = 0; byte < 256; byte++) {
+        char one = (char)(unsigned char)byte;
+        t->bpe.byte_id[byte] = find_piece(t, (shoal_str){&one, 1});
+    }
+    shoal_gguf_strings it = shoal_gguf_strings_of(kv);
+    shoal_str written;
+    for (size_t i = 0; shoal_gguf_strings_next(&it, &written); i++) {
+        SHOAL_TRY(add_merge(t, written, i, err));
+    }
+    return SHOAL_OK;
+}
+
+/* qsort has no context argument, so the order is made on copies of what it needs. */
+typedef struct special_key {
+    uint8_t first;
+    size_t n;
+    int32_t id;
+} special_key;
+
+static int by_first_then_length(const void *a, const void *b)
+{
+    const special_key *x = a;
+    const special_key *y = b;
+    if (x->first != y->first) return x->first < y->first ? -1 : 1;
+    if (x->n != y->n) return x->n > y->n ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static shoal_status index_special(shoal_tokenizer *t, shoal_error *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < t->n_vocab; i++) {
+        n += is_special(t, i) && t->pieces[i].n > 0;
+    }
+    special_key *keys = shoal_calloc(n, sizeof *keys);
+    t->special = shoal_calloc(n, sizeof *t->special);
+    if (keys == NULL || t->special == NULL) {
+        shoal_free(keys);
+        return no_memory(err);
+    }
+    for (size_t i = 0, k = 0; i < t->n_vocab; i++) {
+        if (!is_special(t, i) || t->pieces[i].n == 0) continue;
+        keys[k++] = (special_key){(uint8_t)t->pieces[i].p[0], t->pieces[i].n, (int32_t)i};
+    }
+    qsort(keys, n, sizeof *keys, by_first_then_length);
+    t->n_special = n;
+    size_t first = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (; first <= keys[i].first; first++) {
+            t->special_begin[first] = i;
+        }
+        t->special[i] = keys[i].id;
+    }
+    for (; first <= 256; first++) {
+        t->special_begin[first] = n;
+    }
+    shoal_free(keys);
+    return SHOAL_OK;
+}
+
+static shoal_status load_id(const shoal_tokenizer *t, const shoal_gguf *g, const char *key,
+                            int32_t *out, shoal_error *err)
+{
+    uint64_t v = 0;
+    shoal_status st = shoal_gguf_get_uint(g, key, t->n_vocab - 1, &v, err);
+    *out = st == SHOAL_OK ? (int32_t)v : NONE;
+    return st == SHOAL_ERR_NOT_FOUND ? SHOAL_OK : st;
+}
+
+static shoal_status load(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
+{
+    SHOAL_TRY(find_kind(t, g, err));
+    SHOAL_TRY(load_pieces(t, g, err));
+    SHOAL_TRY(load_types(t, g, err));
+    SHOAL_TRY(index_pieces(t, err));
+    SHOAL_TRY(load_merges(t, g, err));
+    SHOAL_TRY(index_special(t, err));
+    SHOAL_TRY(load_id(t, g, "tokenizer.ggml.bos_token_id", &t->bos, err));
+    SHOAL_TRY(load_id(t, g, "tokenizer.ggml.eos_token_id", &t->eos, err));
+    SHOAL_TRY(load_id(t, g, "tokenizer.ggml.eot_token_id", &t->eot, err));
+    shoal_status st = shoal_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos, err);
+    return st == SHOAL_ERR_NOT_FOUND ? SHOAL_OK : st;
+}
+
+shoal_status shoal_tokenizer_open(shoal_tokenizer **out, const shoal_gguf *g, shoal_error *err)
+{
+    *out = NULL;
+    shoal_tokenizer *t = shoal_calloc(1, sizeof *t);
+    if (t == NULL) return no_memory(err);
+    shoal_status st = load(t, g, err);
+    if (st != SHOAL_OK) {
+        shoal_tokenizer_close(t);
+        return st;
+    }
+    *out = t;
+    return SHOAL_OK;
+}
+
+void shoal_tokenizer_close(shoal_tokenizer *t)
+{
+    if (t == NULL) return;
+    shoal_bpe_clear(&t->bpe);
+    shoal_free(t->pieces);
+    shoal_free(t->types);
+    shoal_free(t->text);
+    shoal_free(t->slots);
+    shoal_free(t->special);
+    shoal_free(t);
+}
+
+/* ---- queries ----------------------------------------------------------------------------------
+ */
+
+static bool in_vocab(const shoal_tokenizer *t, int32_t id)
+{
+    return id >= 0 && (size_t)id < t->n_vocab;
+}
+
+size_t shoal_tokenizer_vocab(const shoal_tokenizer *t)
+{
+    return t->n_vocab;
+}
+
+int32_t shoal_tokenizer_bos(const shoal_tokenizer *t)
+{
+    return t->bos;
+}
+
+int32_t shoal_tokenizer_eos(const shoal_tokenizer *t)
+{
+    return t->eos;
+}
+
+bool shoal_tokenizer_adds_bos(const shoal_tokenizer *t)
+{
+    return t->add_bos && t->bos != NONE;
+}
+
+bool shoal_tokenizer_is_stop(const shoal_tokenizer *t, int32_t id)
+{
+    if (!in_vocab(t, id)) return false;
+    if (id == t->eos || id == t->eot) return true;
+    if (t->types[id] != TYPE_CONTROL) return false;
+    /* Files name one of these as eos and often mean the other as well. */
+    return shoal_str_eq(t->pieces[id], "<|endoftext|>") ||
+           shoal_str_eq(t->pieces[id], "<|im_end|>");
+}
+
+bool shoal_tokenizer_is_control(const shoal_tokenizer *t, int32_t id)
+{
+    return in_vocab(t, id) && (t->types[id] == TYPE_CONTROL || t->types[id] == TYPE_UNKNOWN);
+}
+
+/* The longest special token at the beginning of p [n]; NONE when there is none. */
+static int32_t special_at(const shoal_tokenizer *t, const char *p, size_t n, bool with_control)
+{
+    uint8_t first = (uint8_t)p[0];
+    for (size_t i = t->special_begin[first]; i < t->special_begin[first + 1]; i++) {
+        int32_t id = t->special[i];
+        shoal_str s = t->pieces[id];
+        bool wanted = with_control || t->types[id] == TYPE_USER_DEFINED;
+        if (wanted && s.n <= n && memcmp(s.p, p, s.n) == 0) return id;
+    }
+    return NONE;
+}
+
+int32_t shoal_tokenizer_find(const shoal_tokenizer *t, const char *text)
+{
+    shoal_str s = shoal_str_of(text);
+    if (s.n == 0) return NONE;
+    int32_t id = special_at(t, s.p, s.n, true);
+    return id != NONE && t->pieces[id].n == s.n ? id : find_piece(t, s);
+}
+
+/* ---- encoding ---------------------------------------------------------------------------------
+ */
+
+typedef struct encoder {
+    const shoal_tokenizer *t;
+    shoal_tokens *out;
+    shoal_bpe_work work;
+} encoder;
+
+static shoal_status emit(void *ctx, int32_t id, shoal_error *err)
+{
+    encoder *e = ctx;
+    return shoal_tokens_push(e->out, id, err);
+}
+
+/* Text without special tokens. */
+static shoal_status encode_plain(encoder *e, const char *p, size_t n, shoal_error *err)
+{
+    while (n > 0) {
+        size_t piece = shoal_pretok_next(e->t->pretok, p, n);
+        SHOAL_TRY(shoal_bpe_encode(&e->t->bpe, &e->work, p, piece, emit, e, err));
+        p += piece;
+        n -= piece;
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status encode(encoder *e, const char *p, size_t n, bool with_control, shoal_error *err)
+{
+    size_t plain = 0; /* where the text since the last special token begins */
+    for (size_t at = 0; at < n;) {
+        int32_t id = special_at(e->t, p + at, n - at, with_control);
+        if (id == NONE) {
+            at++;
+            continue;
+        }
+        SHOAL_TRY(encode_plain(e, p + plain, at - plain, err));
+        SHOAL_TRY(shoal_tokens_push(e->out, id, err));
+        at += e->t->pieces[id].n;
+        plain = at;
+    }
+    return encode_plain(e, p + plain, n - plain, err);
+}
+
+shoal_status shoal_tokenize(const shoal_tokenizer *t, const char *text, size_t n,
+                            bool parse_special, shoal_tokens *out, shoal_error *err)
+{
+    if (n > SHOAL_TOKENIZER_MAX_TEXT) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "a text of %zu bytes; at most %d are read", n,
+                          (int)SHOAL_TOKENIZER_MAX_TEXT);
+    }
+    if (n == 0) return SHOAL_OK;
+    encoder e = {.t = t, .out = out};
+    shoal_status st = encode(&e, text, n, parse_special, err);
+    shoal_bpe_work_clear(&e.work);
+    return st;
+}
+
+/* ---- decoding ---------------------------------------------------------------------------------
+ */
+
+shoal_str shoal_token_piece(const shoal_tokenizer *t, int32_t id)
+{
+    return in_vocab(t, id) ? t->pieces[id] : (shoal_str){"", 0};
+}
+
+shoal_status shoal_detokenize(const shoal_tokenizer *t, const int32_t *ids, size_t n,
+                              bool show_control, shoal_buf *out, shoal_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!show_control && shoal_tokenizer_is_control(t, ids[i])) continue;
+        shoal_str piece = shoal_token_piece(t, ids[i]);
+        shoal_buf_put(out, piece.p, piece.n);
+    }
+    return shoal_buf_status(out, err);
+}
