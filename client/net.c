@@ -117,8 +117,18 @@ static bool set_up_tls(shoal_net *net, const shoal_net_config *cfg)
     if (cfg->cert_path != NULL) {
         ok = ok && curl_easy_setopt(c, CURLOPT_SSLCERT, cfg->cert_path) == CURLE_OK;
         ok = ok && curl_easy_setopt(c, CURLOPT_SSLKEY, cfg->key_path) == CURLE_OK;
+        ok = ok && curl_easy_setopt(c, CURLOPT_SSLCERTTYPE, "DER") == CURLE_OK;
+        ok = ok && curl_easy_setopt(c, CURLOPT_SSLKEYTYPE, "DER") == CURLE_OK;
     }
     return ok;
+}
+
+/* A proxy of the environment cannot reach this machine's own loopback. */
+static bool is_loopback(const char *url)
+{
+    const char *host = url + strlen("https://");
+    return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 ||
+           strncmp(host, "localhost", 9) == 0;
 }
 
 static bool set_up_transfer(shoal_net *net)
@@ -129,7 +139,8 @@ static bool set_up_transfer(shoal_net *net)
     ok = ok && curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_NOPROXY, "*") == CURLE_OK;
+    if (is_loopback(net->base_url))
+        ok = ok && curl_easy_setopt(c, CURLOPT_NOPROXY, "*") == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_transfer) == CURLE_OK;
@@ -168,24 +179,21 @@ void shoal_net_close(shoal_net *net)
 /* Method, body and headers of one request; the header list is the caller's to free. */
 static bool set_up_request(CURL *c, const shoal_net_request *rq, struct curl_slist **headers)
 {
-    bool post = strcmp(rq->method, "POST") == 0;
-    bool ok = true;
-    if (post) {
-        ok =
-            curl_easy_setopt(c, CURLOPT_POST, 1L) == CURLE_OK &&
-            curl_easy_setopt(c, CURLOPT_POSTFIELDS, rq->body_len > 0 ? rq->body : "") == CURLE_OK &&
-            curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body_len) == CURLE_OK;
-    } else {
-        ok = curl_easy_setopt(c, CURLOPT_HTTPGET, 1L) == CURLE_OK;
-    }
     char type[128];
+    bool get = strcmp(rq->method, "GET") == 0;
     (void)snprintf(type, sizeof type, "Content-Type: %s",
                    rq->content_type != NULL ? rq->content_type : "application/octet-stream");
     /* "Expect:" off: the server answers at once, a second round trip would be waste. */
-    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
-    struct curl_slist *more = list != NULL && post ? curl_slist_append(list, type) : list;
-    *headers = more != NULL ? more : list;
-    return ok && more != NULL && curl_easy_setopt(c, CURLOPT_HTTPHEADER, more) == CURLE_OK;
+    *headers = curl_slist_append(NULL, "Expect:");
+    if (*headers == NULL) return false;
+    if (!get && curl_slist_append(*headers, type) == NULL) return false;
+    bool ok = curl_easy_setopt(c, CURLOPT_HTTPHEADER, *headers) == CURLE_OK;
+    if (get) return ok && curl_easy_setopt(c, CURLOPT_HTTPGET, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_POST, 1L) == CURLE_OK;
+    ok =
+        ok && curl_easy_setopt(c, CURLOPT_POSTFIELDS, rq->body_len > 0 ? rq->body : "") == CURLE_OK;
+    return ok &&
+           curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body_len) == CURLE_OK;
 }
 
 shoal_status shoal_net_exchange(shoal_net *net, const shoal_net_request *rq, shoal_buf *reply,
@@ -200,7 +208,9 @@ shoal_status shoal_net_exchange(shoal_net *net, const shoal_net_request *rq, sho
     }
     CURL *c = net->curl;
     net->detail[0] = '\0';
+    const char *verb = strcmp(rq->method, "PUT") == 0 ? "PUT" : NULL; /* NULL: as set up */
     bool ok = set_up_request(c, rq, &headers) &&
+              curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, verb) == CURLE_OK &&
               curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
               curl_easy_setopt(c, CURLOPT_WRITEDATA, reply) == CURLE_OK &&
               curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)rq->timeout_s) == CURLE_OK;

@@ -28,8 +28,8 @@ typedef struct shoal_net shoal_net;
 typedef struct shoal_net_config {
     const char *base_url;  /* "https://host:port", no path; borrowed during open */
     const uint8_t *pin;    /* [32] SHA-256 of the server's SubjectPublicKeyInfo (DER); required */
-    const char *cert_path; /* PEM; NULL before enrolment */
-    const char *key_path;  /* PEM; NULL before enrolment */
+    const char *cert_path; /* DER; NULL before enrolment */
+    const char *key_path;  /* DER; NULL before enrolment */
     bool (*stop)(void);    /* true: give up with CANCELLED; may be NULL */
 } shoal_net_config;
 
@@ -45,7 +45,7 @@ bool shoal_net_is_away(shoal_status st);
  * timeout_s bounds the whole exchange. Returns OK for any HTTP status, which goes to *http_status:
  * what a status means is the caller's business. */
 typedef struct shoal_net_request {
-    const char *method;       /* "GET" or "POST" */
+    const char *method;       /* "GET", "POST" or "PUT" */
     const char *path;         /* "/v1/..." */
     const char *content_type; /* of the body; NULL for none */
     const void *body;

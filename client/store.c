@@ -158,7 +158,8 @@ static shoal_status adapter_of_name(const char *name, char out[SHOAL_PATH_MAX], 
 shoal_status shoal_store_adapter_path(const char *name_or_path, char out[SHOAL_PATH_MAX],
                                       shoal_error *err)
 {
-    if (is_file(name_or_path)) return format_path(out, err, "%s", name_or_path);
+    struct stat sb;
+    if (stat(name_or_path, &sb) == 0) return format_path(out, err, "%s", name_or_path);
     shoal_status st = adapter_of_name(name_or_path, out, err);
     if (st != SHOAL_ERR_NOT_FOUND) return st;
     shoal_fail(err, SHOAL_ERR_NOT_FOUND, "there is no adapter %s", name_or_path);

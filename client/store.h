@@ -2,10 +2,11 @@
  *
  *     models/NAME.gguf            base models, verified before they appear
  *     adapters/TASK/vN.gguf       adapters of a task; latest.gguf is a link to the newest
- *     identity/key.pem (0600)     the device's own key; cert.pem, ca.pem: what enrolment gave
+ *     identity/key.der (0600)     the device's own key; cert.der, ca.der: what enrolment gave
  *     enrolment                   server, task and keys pinned at enrolment
  *     tasks/TASK/state            last round answered; written before the first message of a round
  *     tasks/TASK/update (0600)    a finished update, kept until its round is over
+ *     tasks/TASK/checkpoint       unfinished local training (0600)
  *     lock                        held while an agent runs
  *
  * $SHOAL_HOME defaults to $XDG_DATA_HOME/shoal, then ~/.local/share/shoal. The root is made with
@@ -47,7 +48,7 @@ SHOAL_MUST_USE shoal_status shoal_store_path(const shoal_store *s, char out[SHOA
 SHOAL_MUST_USE shoal_status shoal_store_model_path(const char *name_or_path,
                                                    char out[SHOAL_PATH_MAX], shoal_error *err);
 
-/* The same for an adapter: a path, or TASK (its newest version), or TASK/vN. */
+/* The same for an adapter: a path (file or directory), or TASK (its newest version), or TASK/vN. */
 SHOAL_MUST_USE shoal_status shoal_store_adapter_path(const char *name_or_path,
                                                      char out[SHOAL_PATH_MAX], shoal_error *err);
 
