@@ -35,6 +35,23 @@ void shoal_engine_option_table(shoal_engine_options *o, shoal_option table[SHOAL
                               .help = "say more about what is being done"};
 }
 
+void shoal_engine_input_table(shoal_engine_options *o, shoal_option table[SHOAL_ENGINE_N_INPUTS])
+{
+    table[0] =
+        (shoal_option){.name = "model",
+                       .letter = 'm',
+                       .kind = SHOAL_OPTION_STRING,
+                       .value = &o->model,
+                       .metavar = "MODEL",
+                       .help = "model: a GGUF file, or a name that `shoal model fetch` knows"};
+    table[1] = (shoal_option){.name = "adapter",
+                              .letter = 'a',
+                              .kind = SHOAL_OPTION_STRING,
+                              .value = &o->adapter,
+                              .metavar = "ADAPTER",
+                              .help = "adapter on top: a GGUF file or a PEFT directory"};
+}
+
 static shoal_status open_exec(shoal_engine *e, const shoal_engine_options *o, shoal_error *err)
 {
     uint32_t mask = SHOAL_CPU_ALL;
@@ -77,6 +94,17 @@ shoal_status shoal_engine_open(shoal_engine *e, const shoal_engine_options *o, s
     }
     if (st != SHOAL_OK) shoal_engine_close(e);
     return st;
+}
+
+shoal_status shoal_engine_open_required(shoal_engine *e, const shoal_engine_options *o,
+                                        shoal_error *err)
+{
+    *e = (shoal_engine){0};
+    if (o->model != NULL) return shoal_engine_open(e, o, err);
+    (void)shoal_fail(err, SHOAL_ERR_ARG, "no model given");
+    shoal_hint(err, "name one with -m, e.g. -m smollm2-135m (`shoal model fetch smollm2-135m` "
+                    "brings it)");
+    return SHOAL_ERR_ARG;
 }
 
 void shoal_engine_close(shoal_engine *e)

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "client/options.h"
+#include "kernels/base/options.h"
 #include "kernels/kernels.h"
 #include "lora/model/model.h"
 #include "lora/train/adapter.h"
@@ -26,9 +26,10 @@ typedef struct shoal_engine_options {
     const char *adapter; /* GGUF file or PEFT directory; NULL for none */
 } shoal_engine_options;
 
-/* The common flags --threads, --cpu-mask, --exact, -v as a table over `o`. */
-enum { SHOAL_ENGINE_N_OPTIONS = 4 };
+/* The common flags --threads, --cpu-mask, --exact, -v as a table over `o`; and -m, -a. */
+enum { SHOAL_ENGINE_N_OPTIONS = 4, SHOAL_ENGINE_N_INPUTS = 2 };
 void shoal_engine_option_table(shoal_engine_options *o, shoal_option table[SHOAL_ENGINE_N_OPTIONS]);
+void shoal_engine_input_table(shoal_engine_options *o, shoal_option table[SHOAL_ENGINE_N_INPUTS]);
 
 typedef struct shoal_engine {
     shoal_pool *pool;
@@ -41,6 +42,11 @@ typedef struct shoal_engine {
  * On failure everything is closed again. */
 SHOAL_MUST_USE shoal_status shoal_engine_open(shoal_engine *e, const shoal_engine_options *o,
                                               shoal_error *err);
+/* The same for a command that cannot do without a model: SHOAL_ERR_ARG with a hint when none was
+ * named. */
+SHOAL_MUST_USE shoal_status shoal_engine_open_required(shoal_engine *e,
+                                                       const shoal_engine_options *o,
+                                                       shoal_error *err);
 void shoal_engine_close(shoal_engine *e);
 
 /* Loads an adapter for e->model from a GGUF file, or from a directory in PEFT's form. */

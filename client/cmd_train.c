@@ -1,0 +1,479 @@
+/* cmd_train.c - shoal train: a LoRA adapter from a JSONL file. */
+#include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/command.h"
+#include "client/data.h"
+#include "client/engine.h"
+#include "client/interrupt.h"
+#include "client/json.h"
+#include "client/store.h"
+#include "client/targets.h"
+#include "kernels/base/term.h"
+#include "kernels/base/file.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/rng.h"
+#include "lora/train/checkpoint.h"
+#include "lora/train/loop.h"
+
+enum {
+    HELD_OUT_SHARE = 10, /* one sample in so many is held out when there is no --valid */
+    HELD_OUT_MAX = 64    /* and no more than these: the loss is measured twice */
+};
+/* Without --max-ram: what an app may use on a phone without being noticed. */
+#define RAM_DEFAULT ((uint64_t)350 * 1000 * 1000)
+#define CHECKPOINT_MAX ((size_t)4 << 30)
+#define ADAPTER_MAX ((size_t)1 << 30)
+
+static const shoal_usage usage = {
+    .synopsis = "shoal train -m MODEL -d DATA.jsonl -o ADAPTER.gguf [options]",
+    .about =
+        "Trains a LoRA adapter on conversations, one JSON object a line:\n"
+        "  "
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"...\"},{\"role\":\"assistant\","
+        "\"content\":\"...\"}]}\n"
+        "The loss is on what the assistant says. A tenth of the data (64 lines at most) is held "
+        "out to\n"
+        "measure it before and after, unless --valid names a file. Ctrl-C stops within two "
+        "seconds,\n"
+        "keeps the work in ADAPTER.gguf.ckpt, and --resume goes on from there to the same result.",
+    .example = "  shoal train -m smollm2-135m -d notes.jsonl -o notes.gguf --rank 8 --epochs 2\n"
+               "  shoal chat -m smollm2-135m -a notes.gguf"};
+
+typedef struct train_options {
+    shoal_engine_options engine;
+    const char *data, *valid, *out, *targets, *schedule;
+    uint64_t rank, epochs, ctx, batch, seed, max_ram, checkpoint_every, max_steps;
+    double alpha, lr, warmup, clip, weight_decay;
+    bool resume, json, train_on_all, max_ram_given;
+} train_options;
+
+/* Everything a run holds. */
+typedef struct training {
+    const train_options *o;
+    shoal_engine e;
+    shoal_dataset data, valid;
+    const shoal_sample *held; /* [n_held], what the loss is measured on */
+    size_t n_held;
+    shoal_sample *train; /* [n_train], owned; views into data */
+    size_t n_train;
+    shoal_trainer *tr;
+    shoal_train_options loop;
+    shoal_train_cursor cursor;
+    uint64_t run_id;
+    char checkpoint[SHOAL_PATH_MAX];
+    uint64_t n_checkpoints;
+    double loss_before, loss_after;
+    double step_begun_s;
+    shoal_progress bar;
+} training;
+
+static bool stop_asked(void *ctx)
+{
+    (void)ctx;
+    return shoal_interrupted();
+}
+
+/* ---- setting up -------------------------------------------------------------------------------
+ */
+
+/* Before any work: can the result be written where it is wanted? */
+static shoal_status check_output(training *t, shoal_error *err)
+{
+    char copy[SHOAL_PATH_MAX];
+    int n = snprintf(t->checkpoint, sizeof t->checkpoint, "%s.ckpt", t->o->out);
+    if (n < 0 || (size_t)n >= sizeof t->checkpoint) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the path %.100s... is too long", t->o->out);
+    }
+    memcpy(copy, t->checkpoint, sizeof copy);
+    const char *dir = dirname(copy);
+    if (access(dir, W_OK | X_OK) != 0) {
+        return shoal_fail_errno(err, errno, "cannot write into %.200s", dir);
+    }
+    if (!t->o->resume || access(t->checkpoint, R_OK) == 0) return SHOAL_OK;
+    (void)shoal_fail(err, SHOAL_ERR_NOT_FOUND, "nothing to resume: there is no %.200s",
+                     t->checkpoint);
+    shoal_hint(err, "leave --resume out to begin anew");
+    return SHOAL_ERR_NOT_FOUND;
+}
+
+static shoal_status load_data(training *t, shoal_error *err)
+{
+    const shoal_data_options o = {(size_t)t->o->ctx, t->o->train_on_all};
+    SHOAL_TRY(shoal_dataset_load(&t->data, t->o->data, t->e.model, &o, err));
+    if (t->o->valid != NULL) {
+        SHOAL_TRY(shoal_dataset_load(&t->valid, t->o->valid, t->e.model, &o, err));
+    }
+    if (t->data.n_cut > 0) {
+        shoal_term_warn("%zu of %zu conversations are longer than %zu tokens and were cut",
+                        t->data.n_cut, t->data.n, o.max_tokens);
+    }
+    return SHOAL_OK;
+}
+
+/* Decides what is trained on and what the loss is measured on. The order is seeded, so a resumed
+ * run makes the same choice. The samples' order in the file is kept on both sides. */
+static shoal_status split_data(training *t, shoal_error *err)
+{
+    size_t n = t->data.n;
+    size_t n_out = t->o->valid != NULL ? 0 : n / HELD_OUT_SHARE;
+    if (n_out > HELD_OUT_MAX) n_out = HELD_OUT_MAX;
+    size_t *order = shoal_calloc(n, sizeof *order);
+    uint8_t *is_out = shoal_calloc(n, 1);
+    t->train = shoal_calloc(n, sizeof *t->train);
+    if (order == NULL || is_out == NULL || t->train == NULL) {
+        shoal_free(order);
+        shoal_free(is_out);
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory for the data");
+    }
+    shoal_rng rng = shoal_rng_init(t->o->seed);
+    for (size_t i = 0; i < n; i++) {
+        order[i] = i;
+    }
+    shoal_rng_shuffle(&rng, order, n);
+    for (size_t i = 0; i < n_out; i++) {
+        is_out[order[i]] = 1;
+    }
+    /* Held-out samples go to the end of the same array. */
+    size_t at_out = n - n_out;
+    for (size_t i = 0; i < n; i++) {
+        t->train[is_out[i] ? at_out++ : t->n_train++] = t->data.samples[i];
+    }
+    shoal_free(order);
+    shoal_free(is_out);
+    t->held = t->o->valid != NULL ? t->valid.samples : n_out > 0 ? t->train + t->n_train : t->train;
+    t->n_held = t->o->valid != NULL ? t->valid.n : n_out > 0 ? n_out : n;
+    if (t->o->valid != NULL) {
+        shoal_term_note("loss before and after is measured on %s (%zu conversations)", t->o->valid,
+                        t->n_held);
+    } else if (n_out > 0) {
+        shoal_term_note("loss before and after is measured on %zu held-out conversations of %zu",
+                        n_out, n);
+    } else {
+        shoal_term_note("too little data to hold any out: loss is measured on the training data");
+    }
+    return SHOAL_OK;
+}
+
+/* A new adapter, or the one of -a to go on from. */
+static shoal_status make_adapter(training *t, shoal_error *err)
+{
+    if (t->e.adapter != NULL) return SHOAL_OK;
+    shoal_lora_spec spec = {.rank = (size_t)t->o->rank, .alpha = (float)t->o->alpha};
+    if (!shoal_targets_parse(t->o->targets, &spec.targets)) {
+        (void)shoal_fail(err, SHOAL_ERR_ARG, "--targets does not know \"%.60s\"", t->o->targets);
+        shoal_hint(err, "use all, attn, mlp, or a list of q,k,v,o,gate,up,down");
+        return SHOAL_ERR_ARG;
+    }
+    return shoal_adapter_open(&t->e.adapter, t->e.model, &spec, t->o->seed, err);
+}
+
+static size_t longest(const shoal_sample *samples, size_t n)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (samples[i].n > most) most = samples[i].n;
+    }
+    return most;
+}
+
+static shoal_status open_trainer(training *t, shoal_error *err)
+{
+    shoal_trainer_options to = {
+        .weight_decay = (float)t->o->weight_decay, .clip = (float)t->o->clip, .stop = stop_asked};
+    /* As many rows as a batch can fill, but no more than --ctx: short lines are packed. */
+    size_t most =
+        longest(t->train, t->n_train + (t->held == t->train + t->n_train ? t->n_held : 0));
+    size_t most_held = longest(t->held, t->n_held);
+    if (most_held > most) most = most_held;
+    size_t rows = most * (size_t)t->o->batch;
+    to.plan.max_tokens = rows > t->o->ctx ? (size_t)t->o->ctx : rows;
+    to.plan.max_ram = (size_t)t->o->max_ram;
+    shoal_status st = shoal_trainer_open(&t->tr, t->e.model, t->e.adapter, &t->e.exec, &to, err);
+    if (st == SHOAL_ERR_NOMEM && !t->o->max_ram_given) {
+        to.plan.max_ram = 0; /* a larger model: as little as possible instead of a fixed bound */
+        st = shoal_trainer_open(&t->tr, t->e.model, t->e.adapter, &t->e.exec, &to, err);
+    }
+    return st;
+}
+
+static shoal_status make_schedule(training *t, shoal_error *err)
+{
+    const train_options *o = t->o;
+    t->loop = (shoal_train_options){.batch = (size_t)o->batch,
+                                    .epochs = (size_t)o->epochs,
+                                    .max_steps = o->max_steps,
+                                    .seed = o->seed,
+                                    .lr = (float)o->lr,
+                                    .warmup_ratio = o->warmup};
+    if (!shoal_schedule_parse(o->schedule, &t->loop.schedule)) {
+        (void)shoal_fail(err, SHOAL_ERR_ARG, "--schedule does not know \"%.40s\"", o->schedule);
+        shoal_hint(err, "use constant, linear or cosine");
+        return SHOAL_ERR_ARG;
+    }
+    if (shoal_train_total_steps(&t->loop, t->n_train) == 0) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "--epochs and --max-steps leave no step to take");
+    }
+    t->run_id = shoal_train_run_id(t->train, t->n_train, &t->loop);
+    return SHOAL_OK;
+}
+
+/* ---- checkpoints -------------------------------------------------------------------------------
+ */
+
+static shoal_status save_checkpoint(training *t, shoal_error *err)
+{
+    shoal_buf b = shoal_buf_init(CHECKPOINT_MAX);
+    shoal_status st = shoal_checkpoint_encode(t->tr, t->run_id, &t->cursor, &b, err);
+    if (st == SHOAL_OK) st = shoal_file_write_atomic(t->checkpoint, b.data, b.len, 0644, err);
+    shoal_buf_clear(&b);
+    if (st == SHOAL_OK) t->n_checkpoints++;
+    return st;
+}
+
+static shoal_status load_checkpoint(training *t, shoal_error *err)
+{
+    shoal_buf b = shoal_buf_init(0);
+    SHOAL_TRY(shoal_file_read(t->checkpoint, CHECKPOINT_MAX, &b, err));
+    shoal_status st = shoal_checkpoint_decode(t->tr, t->run_id, b.data, b.len, &t->cursor, err);
+    shoal_buf_clear(&b);
+    if (st == SHOAL_ERR_ARG) {
+        /* The command line is fine in itself: this is not a usage error. */
+        if (err->hint[0] == '\0') {
+            shoal_hint(err, "resume with the same data and options as before, or begin anew "
+                            "without --resume");
+        }
+        return SHOAL_ERR_STATE;
+    }
+    if (st == SHOAL_OK)
+        shoal_term_note("resumed after step %llu", (unsigned long long)t->cursor.step);
+    return st;
+}
+
+/* ---- running ------------------------------------------------------------------------------------
+ */
+
+static shoal_status measure(training *t, double *loss, shoal_error *err)
+{
+    shoal_loss sum = {.nll = NULL};
+    SHOAL_TRY(shoal_trainer_loss(t->tr, t->held, t->n_held, &sum, err));
+    *loss = sum.nll_sum / (double)sum.n_supervised;
+    return SHOAL_OK;
+}
+
+static shoal_status print_step(const shoal_train_step *s, double tokens_per_s, shoal_error *err)
+{
+    return shoal_json_print(
+        stdout,
+        json_pack("{s:I, s:f, s:f, s:f, s:I, s:I, s:f}", "step", (json_int_t)s->step, "loss",
+                  s->loss, "grad_norm", s->grad_norm, "lr", (double)s->lr, "tokens",
+                  (json_int_t)s->tokens, "supervised_tokens", (json_int_t)s->supervised_tokens,
+                  "tokens_per_s", tokens_per_s),
+        err);
+}
+
+static void show_step(training *t, const shoal_train_step *s, double tokens_per_s)
+{
+    char memory[24];
+    char detail[96];
+    shoal_format_bytes(shoal_peak_rss(), memory, sizeof memory);
+    (void)snprintf(detail, sizeof detail, "step %llu/%llu  loss %.3f  %.0f tok/s  %s",
+                   (unsigned long long)s->step, (unsigned long long)s->total_steps, s->loss,
+                   tokens_per_s, memory);
+    if (s->step == s->total_steps) {
+        t->bar.done = s->step;
+        shoal_progress_end(&t->bar, detail);
+    } else {
+        shoal_progress_update(&t->bar, s->step, detail);
+    }
+}
+
+static shoal_status on_step(void *ctx, const shoal_train_step *s, shoal_error *err)
+{
+    training *t = ctx;
+    double now = shoal_clock_s();
+    double tokens_per_s = (double)s->tokens / (now - t->step_begun_s + 1e-9);
+    t->cursor = *s->cursor;
+    if (t->o->json) SHOAL_TRY(print_step(s, tokens_per_s, err));
+    show_step(t, s, tokens_per_s);
+    if (t->o->checkpoint_every > 0 && s->step % t->o->checkpoint_every == 0) {
+        shoal_error why = {0};
+        /* A failed checkpoint (a full disk) loses nothing: the old one stays, training goes on. */
+        if (save_checkpoint(t, &why) != SHOAL_OK) {
+            shoal_term_warn("no checkpoint at step %llu: %s", (unsigned long long)s->step, why.msg);
+        }
+    }
+    t->step_begun_s = shoal_clock_s();
+    return SHOAL_OK;
+}
+
+static shoal_status write_adapter(training *t, shoal_error *err)
+{
+    shoal_buf b = shoal_buf_init(ADAPTER_MAX);
+    shoal_status st = shoal_adapter_encode(t->e.adapter, &b, err);
+    if (st == SHOAL_OK) st = shoal_file_write_atomic(t->o->out, b.data, b.len, 0644, err);
+    shoal_buf_clear(&b);
+    return st;
+}
+
+/* After a stop: keeps what was learnt and says how to go on. */
+static shoal_status stopped(training *t, shoal_error *err)
+{
+    if (t->cursor.step == 0) {
+        return shoal_fail(err, SHOAL_ERR_CANCELLED,
+                          "stopped before the first step; nothing to keep");
+    }
+    SHOAL_TRY(save_checkpoint(t, err));
+    (void)shoal_fail(err, SHOAL_ERR_CANCELLED,
+                     "stopped after step %llu; the work is kept in %.200s",
+                     (unsigned long long)t->cursor.step, t->checkpoint);
+    shoal_hint(err, "run the same command with --resume to go on");
+    return SHOAL_ERR_CANCELLED;
+}
+
+static shoal_status finish(training *t, shoal_error *err)
+{
+    char memory[24];
+    SHOAL_TRY(write_adapter(t, err));
+    SHOAL_TRY(measure(t, &t->loss_after, err));
+    if (t->o->resume || t->n_checkpoints > 0) (void)unlink(t->checkpoint);
+    shoal_format_bytes(shoal_peak_rss(), memory, sizeof memory);
+    shoal_term_note("loss %.4f -> %.4f, peak memory %s, adapter in %s", t->loss_before,
+                    t->loss_after, memory, t->o->out);
+    shoal_term_note("try it: shoal chat -m %s -a %s", t->o->engine.model, t->o->out);
+    if (!t->o->json) return SHOAL_OK;
+    return shoal_json_print(stdout,
+                            json_pack("{s:b, s:I, s:f, s:f}", "done", 1, "peak_rss_bytes",
+                                      (json_int_t)shoal_peak_rss(), "loss_before", t->loss_before,
+                                      "loss_after", t->loss_after),
+                            err);
+}
+
+static shoal_status run_training(training *t, shoal_error *err)
+{
+    SHOAL_TRY(measure(t, &t->loss_before, err));
+    if (t->o->resume) SHOAL_TRY(load_checkpoint(t, err));
+    uint64_t total = shoal_train_total_steps(&t->loop, t->n_train);
+    shoal_progress_begin(&t->bar, "training", total, t->cursor.step, t->o->json);
+    t->step_begun_s = shoal_clock_s();
+    shoal_train_cursor cursor = t->cursor;
+    shoal_status st =
+        shoal_train_run(t->tr, t->train, t->n_train, &t->loop, &cursor, on_step, t, err);
+    t->cursor = cursor;
+    if (st == SHOAL_ERR_CANCELLED && !t->bar.quiet && shoal_term_is_live())
+        (void)fputc('\n', stderr);
+    return st;
+}
+
+static shoal_status prepare(training *t, shoal_error *err)
+{
+    SHOAL_TRY(check_output(t, err));
+    SHOAL_TRY(shoal_engine_open_required(&t->e, &t->o->engine, err));
+    if (t->o->ctx > t->e.model->cfg.n_ctx) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "--ctx is over the model's %zu tokens",
+                          t->e.model->cfg.n_ctx);
+    }
+    SHOAL_TRY(make_adapter(t, err));
+    SHOAL_TRY(load_data(t, err));
+    SHOAL_TRY(split_data(t, err));
+    SHOAL_TRY(make_schedule(t, err));
+    SHOAL_TRY(open_trainer(t, err));
+    return shoal_trainer_check(t->tr, t->train, t->n_train, err);
+}
+
+static shoal_status train(const train_options *o, shoal_error *err)
+{
+    training t = {.o = o};
+    if (o->data == NULL || o->out == NULL) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "-d DATA.jsonl and -o ADAPTER.gguf are needed");
+    }
+    shoal_interrupt_install();
+    shoal_status st = prepare(&t, err);
+    if (st == SHOAL_OK) {
+        st = run_training(&t, err);
+        if (st == SHOAL_ERR_CANCELLED) st = stopped(&t, err);
+    }
+    if (st == SHOAL_OK) st = finish(&t, err);
+    shoal_trainer_close(t.tr);
+    shoal_free(t.train);
+    shoal_dataset_clear(&t.valid);
+    shoal_dataset_clear(&t.data);
+    shoal_engine_close(&t.e);
+    return st;
+}
+
+static int parse_and_train(train_options *o, const shoal_option_group *data_and_lora, int argc,
+                           char **argv)
+{
+    shoal_error err = {0};
+    shoal_option common[SHOAL_ENGINE_N_OPTIONS];
+    shoal_option inputs[SHOAL_ENGINE_N_INPUTS];
+    const shoal_option steps[] = {
+        SHOAL_NUMBER("lr", 0, &o->lr, "X", "peak learning rate (1e-3)", 1e-9, 10),
+        SHOAL_STRING("schedule", 0, &o->schedule, "KIND", "constant, linear or cosine (cosine)"),
+        SHOAL_NUMBER("warmup", 0, &o->warmup, "RATIO", "share of steps that warm up (0.03)", 0, 1),
+        SHOAL_COUNT("epochs", 0, &o->epochs, "N", "passes over the data (1)", 1, 100000),
+        SHOAL_COUNT("max-steps", 0, &o->max_steps, "N", "stop after so many steps", 0, 0),
+        SHOAL_COUNT("batch", 0, &o->batch, "N", "conversations a step (8)", 1, 65536),
+        SHOAL_COUNT("ctx", 0, &o->ctx, "N", "longest conversation in tokens (512)", 2,
+                    SHOAL_TRAIN_MAX_TOKENS),
+        SHOAL_NUMBER("clip", 0, &o->clip, "X", "bound on the gradient norm, 0: none (1)", 0, 1e9),
+        SHOAL_NUMBER("weight-decay", 0, &o->weight_decay, "X", "of AdamW (0)", 0, 1),
+        SHOAL_FLAG("train-on-all", 0, &o->train_on_all, "learn all, not only the assistant's text"),
+        SHOAL_COUNT("seed", 0, &o->seed, "N", "of start, order and held-out lines (1)", 0, 0)};
+    const shoal_option safety[] = {
+        SHOAL_SIZE("max-ram", 0, &o->max_ram, "SIZE",
+                   "memory to stay under, e.g. 256M; 0: the least possible (about 350M)",
+                   &o->max_ram_given),
+        SHOAL_COUNT("checkpoint-every", 0, &o->checkpoint_every, "N", "keep the work every N steps",
+                    0, 0),
+        SHOAL_FLAG("resume", 0, &o->resume, "go on from ADAPTER.gguf.ckpt")};
+    shoal_engine_option_table(&o->engine, common);
+    shoal_engine_input_table(&o->engine, inputs);
+    inputs[1].help = "go on from this adapter; its rank, alpha and targets hold";
+    const shoal_option_group groups[] = {
+        {"input", inputs, SHOAL_ENGINE_N_INPUTS},
+        data_and_lora[0],
+        data_and_lora[1],
+        {"training", steps, SHOAL_OPTION_COUNT_OF(steps)},
+        {"memory and safety", safety, SHOAL_OPTION_COUNT_OF(safety)},
+        {"common", common, SHOAL_ENGINE_N_OPTIONS}};
+    int code = 0;
+    if (!shoal_command_begin(&usage, groups, SHOAL_OPTION_COUNT_OF(groups), argc, argv, NULL,
+                             &code)) {
+        return code;
+    }
+    return shoal_command_end(train(o, &err), &err);
+}
+
+int shoal_cmd_train(int argc, char **argv)
+{
+    train_options o = {.targets = "all",
+                       .schedule = "cosine",
+                       .rank = 8,
+                       .epochs = 1,
+                       .ctx = 512,
+                       .batch = 8,
+                       .seed = 1,
+                       .max_ram = RAM_DEFAULT,
+                       .alpha = 16.0,
+                       .lr = 1e-3,
+                       .warmup = 0.03,
+                       .clip = 1.0};
+    const shoal_option data[] = {
+        SHOAL_STRING("data", 'd', &o.data, "DATA.jsonl", "conversations to learn"),
+        SHOAL_STRING("valid", 0, &o.valid, "FILE", "measure the loss on this file"),
+        SHOAL_STRING("out", 'o', &o.out, "ADAPTER.gguf", "where the adapter goes"),
+        SHOAL_FLAG("json", 0, &o.json, "one JSON object a step on stdout")};
+    const shoal_option lora[] = {
+        SHOAL_COUNT("rank", 0, &o.rank, "R", "rank of the adapter (8)", 1, SHOAL_LORA_MAX_RANK),
+        SHOAL_NUMBER("alpha", 0, &o.alpha, "A", "scale is alpha / rank (16)", 1e-3, 1e5),
+        SHOAL_STRING("targets", 0, &o.targets, "LIST",
+                     "all, attn, mlp, or of q,k,v,o,gate,up,down (all)")};
+    const shoal_option_group groups[] = {{"data", data, SHOAL_OPTION_COUNT_OF(data)},
+                                         {"adapter", lora, SHOAL_OPTION_COUNT_OF(lora)}};
+    return parse_and_train(&o, groups, argc, argv);
+}

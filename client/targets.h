@@ -1,0 +1,26 @@
+/* targets.h - the projections an adapter changes, as people write them.
+ *
+ * Layer: client. Threads: pure functions.
+ */
+#ifndef SHOAL_CLIENT_TARGETS_H
+#define SHOAL_CLIENT_TARGETS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* "all", "attn", "mlp", or a comma-separated list of q, k, v, o, gate, up, down (also as PEFT's
+ * q_proj and so on) to bits of shoal_proj. False on anything else and on an empty list. */
+bool shoal_targets_parse(const char *text, uint32_t *targets);
+
+/* The list again, "q,k,v"; cut to fit. */
+void shoal_targets_format(uint32_t targets, char *out, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
