@@ -1,0 +1,85 @@
+/* session.h - a model reading one sequence: KV cache, evaluation, logits.
+ *
+ * A session holds the tokens it has read and their keys and values. Everything it needs is one
+ * block of memory planned with checked arithmetic and allocated at open; evaluation allocates
+ * nothing. Tokens may be given in any split: the result has the same bits (kernels.h), which is
+ * what makes speculation exact.
+ *
+ * Layer: lora/infer. Threads: one user at a time; the model may be shared.
+ */
+#ifndef SHOAL_LORA_INFER_SESSION_H
+#define SHOAL_LORA_INFER_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+#include "kernels/kernels.h"
+#include "lora/model/model.h"
+#include "lora/train/adapter.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct shoal_session shoal_session;
+
+/* Zero fields mean the default in brackets. */
+typedef struct shoal_session_opts {
+    size_t n_ctx;      /* tokens it can hold [the model's, at most 4096] */
+    size_t chunk;      /* tokens computed at once, which bounds the memory [256] */
+    size_t logit_rows; /* rows of logits one evaluation can give [8] */
+    bool kv_f32;       /* keys and values in f32 instead of f16; always so in exact mode */
+    const shoal_adapter *adapter; /* applied unmerged; borrowed, must outlive the session */
+} shoal_session_opts;
+
+/* Which rows of an evaluation get logits. */
+typedef enum shoal_logits { SHOAL_LOGITS_NONE, SHOAL_LOGITS_LAST, SHOAL_LOGITS_ALL } shoal_logits;
+
+/* Bytes a session of these options would allocate. OVERFLOW when they do not fit size_t. */
+SHOAL_MUST_USE shoal_status shoal_session_plan(const shoal_model *m, const shoal_exec *ex,
+                                               const shoal_session_opts *opts, size_t *bytes,
+                                               shoal_error *err);
+
+/* Opens an empty session. The model and the exec are borrowed; opts may be NULL. An adapter of
+ * another model is refused (ARG). */
+SHOAL_MUST_USE shoal_status shoal_session_open(shoal_session **out, const shoal_model *m,
+                                               const shoal_exec *ex, const shoal_session_opts *opts,
+                                               shoal_error *err);
+void shoal_session_close(shoal_session *s);
+
+/* Reads n tokens after those already there. Ids must be of the vocabulary (ARG). TOO_LARGE with a
+ * hint, nothing read, when they do not fit the context, or when ALL asks for more rows than
+ * logit_rows. */
+SHOAL_MUST_USE shoal_status shoal_session_eval(shoal_session *s, const int32_t *ids, size_t n,
+                                               shoal_logits which, shoal_error *err);
+
+/* Row of logits [V] of the last evaluation: ALL gives rows 0..n-1, LAST row 0. Valid until the next
+ * one; the caller may overwrite them. */
+float *shoal_session_logits(shoal_session *s, size_t row);
+
+/* Forgets all tokens from n_past on. n_past beyond the end changes nothing. */
+void shoal_session_truncate(shoal_session *s, size_t n_past);
+
+/* Makes the session hold exactly ids [n >= 1], keeping what it already has of them, with logits of
+ * the last row. Only what differs is computed. */
+SHOAL_MUST_USE shoal_status shoal_session_sync(shoal_session *s, const int32_t *ids, size_t n,
+                                               shoal_error *err);
+
+/* NLL of ids[i + 1] given ids[..i] into nll [n - 1], and the best next token of every position into
+ * argmax [n]; either may be NULL. Starts from an empty session and leaves the tokens in it, with
+ * the logits of the last row as row 0. */
+SHOAL_MUST_USE shoal_status shoal_session_score(shoal_session *s, const int32_t *ids, size_t n,
+                                                double *nll, int32_t *argmax, shoal_error *err);
+
+const shoal_model *shoal_session_model(const shoal_session *s);
+size_t shoal_session_past(const shoal_session *s);     /* tokens held */
+size_t shoal_session_capacity(const shoal_session *s); /* tokens it can hold */
+size_t shoal_session_logit_rows(const shoal_session *s);
+const int32_t *shoal_session_tokens(const shoal_session *s); /* [past] */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
