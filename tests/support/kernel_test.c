@@ -1,0 +1,83 @@
+/* kernel_test.c - see kernel_test.h. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "tests/support/kernel_test.h"
+
+#include "kernels/base/cpu.h"
+#include "kernels/base/rng.h"
+
+const uint32_t kt_level[KT_LEVELS] = {0, SHOAL_CPU_ALL};
+
+shoal_exec kt_exec_open(uint32_t mask, unsigned threads)
+{
+    shoal_pool *pool = NULL;
+    shoal_exec ex;
+    if (threads > 0) {
+        assert_int_equal(shoal_pool_open(&pool, threads, NULL), SHOAL_OK);
+    }
+    assert_int_equal(shoal_exec_open(&ex, pool, mask, false, NULL), SHOAL_OK);
+    return ex;
+}
+
+void kt_exec_close(shoal_exec *ex)
+{
+    shoal_pool *pool = ex->pool;
+    shoal_exec_close(ex);
+    shoal_pool_close(pool);
+}
+
+kt_buf kt_buf_open(size_t n, size_t skew)
+{
+    kt_buf b = {.n = n};
+    b.mem = guarded_open(n * sizeof *b.p, skew * sizeof *b.p);
+    b.p = b.mem.p;
+    return b;
+}
+
+kt_buf kt_buf_random(size_t n, size_t skew, uint64_t seed)
+{
+    kt_buf b = kt_buf_open(n, skew);
+    kt_fill(b.p, n, seed);
+    return b;
+}
+
+void kt_buf_close(kt_buf *b)
+{
+    assert_true(guarded_intact(&b->mem));
+    guarded_close(&b->mem);
+    *b = (kt_buf){0};
+}
+
+void kt_fill(float *x, size_t n, uint64_t seed)
+{
+    shoal_rng r = shoal_rng_init(seed);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)(2 * shoal_rng_double(&r) - 1);
+    }
+}
+
+void kt_close(const float *got, const double *want, size_t n, double bound)
+{
+    for (size_t i = 0; i < n; i++) {
+        double diff = fabs((double)got[i] - want[i]);
+        if (!(diff <= bound)) {
+            fail_msg("value %zu of %zu: %.9g, expected %.9g, bound %.3g", i, n, (double)got[i],
+                     want[i], bound);
+        }
+    }
+}
+
+void kt_same_bits(const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0) {
+            fail_msg("value %zu of %zu differs: %.9g and %.9g", i, n, (double)a[i], (double)b[i]);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+/* test_lowrank.c - the adapter pair: forward against double, gradients by finite differences. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/kernels.h"
+#include "tests/support/gradcheck.h"
+#include "tests/support/kernel_test.h"
+
+typedef struct shape {
+    size_t R, N, M, T;
+} shape;
+
+static const shape shapes[] = {{1, 1, 1, 1},     {4, 20, 12, 3},    {8, 64, 72, 1},
+                               {16, 33, 65, 9},  {6, 100, 40, 130}, {40, 24, 24, 66},
+                               {256, 16, 20, 5}, {300, 9, 11, 2}};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+static const float SCALE = 1.5f;
+
+typedef struct arrays {
+    shape s;
+    kt_buf A, B, x, h, y, y0, dy, dh, dA, dB, dx;
+} arrays;
+
+static arrays arrays_open(shape s, size_t skew)
+{
+    arrays a = {.s = s};
+    a.A = kt_buf_random(s.R * s.N, skew, 1);
+    a.B = kt_buf_random(s.M * s.R, skew + 1, 2);
+    a.x = kt_buf_random(s.T * s.N, skew + 2, 3);
+    a.h = kt_buf_open(s.T * s.R, skew + 3);
+    a.y = kt_buf_random(s.T * s.M, skew, 4);
+    a.y0 = kt_buf_random(s.T * s.M, skew, 4);
+    a.dy = kt_buf_random(s.T * s.M, skew + 1, 5);
+    a.dh = kt_buf_open(s.T * s.R, skew);
+    a.dA = kt_buf_open(s.R * s.N, skew + 5);
+    a.dB = kt_buf_open(s.M * s.R, skew + 7);
+    a.dx = kt_buf_open(s.T * s.N, skew + 2);
+    memset(a.dA.p, 0, a.dA.n * sizeof(float));
+    memset(a.dB.p, 0, a.dB.n * sizeof(float));
+    memset(a.dx.p, 0, a.dx.n * sizeof(float));
+    return a;
+}
+
+static void arrays_close(arrays *a)
+{
+    kt_buf *all[] = {&a->A,  &a->B,  &a->x,  &a->h,  &a->y, &a->y0,
+                     &a->dy, &a->dh, &a->dA, &a->dB, &a->dx};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        kt_buf_close(all[i]);
+    }
+}
+
+static void run_fwd(const shoal_exec *ex, arrays *a)
+{
+    shape s = a->s;
+    shoal_lowrank_fwd(ex, a->A.p, a->B.p, s.R, s.N, s.M, SCALE, a->x.p, s.T, a->h.p, a->y.p);
+}
+
+static void run_bwd(const shoal_exec *ex, arrays *a, bool with_dx)
+{
+    shape s = a->s;
+    shoal_lowrank_bwd(ex, a->A.p, a->B.p, s.R, s.N, s.M, SCALE, a->x.p, a->h.p, a->dy.p, s.T,
+                      a->dh.p, a->dA.p, a->dB.p, with_dx ? a->dx.p : NULL);
+}
+
+/* <dy, SCALE * x A^T B^T> with the varied array taken from v. */
+typedef struct loss_ctx {
+    const arrays *a;
+    const kt_buf *varied;
+} loss_ctx;
+
+static double value(const loss_ctx *c, const double *v, const kt_buf *of, size_t i)
+{
+    return c->varied == of ? v[i] : (double)of->p[i];
+}
+
+static double loss(void *ctx, const double *v, size_t n)
+{
+    (void)n;
+    const loss_ctx *c = ctx;
+    shape s = c->a->s;
+    double total = 0;
+    for (size_t t = 0; t < s.T; t++) {
+        for (size_t r = 0; r < s.R; r++) {
+            double h = 0, back = 0;
+            for (size_t i = 0; i < s.N; i++) {
+                h += value(c, v, &c->a->x, t * s.N + i) * value(c, v, &c->a->A, r * s.N + i);
+            }
+            for (size_t m = 0; m < s.M; m++) {
+                back += (double)c->a->dy.p[t * s.M + m] * value(c, v, &c->a->B, m * s.R + r);
+            }
+            total += h * back;
+        }
+    }
+    return (double)SCALE * total;
+}
+
+static void check_gradient(const arrays *a, const kt_buf *of, const kt_buf *grad)
+{
+    loss_ctx c = {a, of};
+    double *v = shoal_alloc(of->n * sizeof *v);
+    for (size_t i = 0; i < of->n; i++) {
+        v[i] = (double)of->p[i];
+    }
+    double error = gradcheck(loss, &c, v, of->n, grad->p);
+    if (!(error < 2e-6)) fail_msg("relative error %.3g", error);
+    shoal_free(v);
+}
+
+static void test_gradients(void **state)
+{
+    (void)state;
+    static const shape small[] = {{1, 1, 1, 1}, {4, 12, 10, 5}, {9, 17, 20, 3}, {33, 8, 9, 2}};
+    for (size_t level = 0; level < KT_LEVELS; level++) {
+        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+        for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
+            arrays a = arrays_open(small[i], i);
+            run_fwd(&ex, &a);
+            run_bwd(&ex, &a, true);
+            check_gradient(&a, &a.A, &a.dA);
+            check_gradient(&a, &a.B, &a.dB);
+            check_gradient(&a, &a.x, &a.dx);
+            arrays_close(&a);
+        }
+        kt_exec_close(&ex);
+    }
+}
+
+static void check_forward(const arrays *a)
+{
+    shape s = a->s;
+    double bound = (double)(s.N + s.R + 4) * (double)(s.N * s.R + 4) * 0x1p-23;
+    for (size_t t = 0; t < s.T; t++) {
+        double h[300];
+        for (size_t r = 0; r < s.R; r++) {
+            h[r] = 0;
+            for (size_t i = 0; i < s.N; i++) {
+                h[r] += (double)a->x.p[t * s.N + i] * (double)a->A.p[r * s.N + i];
+            }
+        }
+        kt_close(a->h.p + t * s.R, h, s.R, (double)s.N * (double)(s.N + 2) * 0x1p-24);
+        for (size_t m = 0; m < s.M; m++) {
+            double y = (double)a->y0.p[t * s.M + m];
+            for (size_t r = 0; r < s.R; r++) {
+                y += (double)SCALE * h[r] * (double)a->B.p[m * s.R + r];
+            }
+            kt_close(a->y.p + t * s.M + m, &y, 1, bound);
+        }
+    }
+}
+
+static void test_forward(void **state)
+{
+    (void)state;
+    for (size_t level = 0; level < KT_LEVELS; level++) {
+        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+        for (size_t i = 0; i < SHAPES; i++) {
+            arrays a = arrays_open(shapes[i], i);
+            run_fwd(&ex, &a);
+            check_forward(&a);
+            arrays_close(&a);
+        }
+        kt_exec_close(&ex);
+    }
+}
+
+/* Same bits with 1, 2 and 7 threads; and each row alone equals the row in the batch. */
+static void check_bits(uint32_t level, shape s)
+{
+    arrays one = arrays_open(s, 0);
+    shoal_exec serial = kt_exec_open(level, 1);
+    run_fwd(&serial, &one);
+    run_bwd(&serial, &one, true);
+    for (unsigned threads = 2; threads <= 7; threads += 5) {
+        shoal_exec ex = kt_exec_open(level, threads);
+        arrays many = arrays_open(s, 1);
+        run_fwd(&ex, &many);
+        run_bwd(&ex, &many, true);
+        kt_same_bits(one.y.p, many.y.p, one.y.n);
+        kt_same_bits(one.dA.p, many.dA.p, one.dA.n);
+        kt_same_bits(one.dB.p, many.dB.p, one.dB.n);
+        kt_same_bits(one.dx.p, many.dx.p, one.dx.n);
+        arrays_close(&many);
+        kt_exec_close(&ex);
+    }
+    float *h = shoal_alloc(s.R * sizeof *h);
+    for (size_t t = 0; t < s.T; t++) {
+        float *y = one.y0.p + t * s.M;
+        shoal_lowrank_fwd(&serial, one.A.p, one.B.p, s.R, s.N, s.M, SCALE, one.x.p + t * s.N, 1, h,
+                          y);
+        kt_same_bits(y, one.y.p + t * s.M, s.M);
+    }
+    shoal_free(h);
+    kt_exec_close(&serial);
+    arrays_close(&one);
+}
+
+static void test_bits(void **state)
+{
+    (void)state;
+    for (size_t level = 0; level < KT_LEVELS; level++) {
+        check_bits(kt_level[level], (shape){8, 96, 200, 150});
+        check_bits(kt_level[level], (shape){37, 50, 70, 65});
+    }
+}
+
+static void test_no_dx_and_no_allocation(void **state)
+{
+    (void)state;
+    shoal_exec ex = kt_exec_open(kt_level[1], 2);
+    arrays a = arrays_open((shape){8, 64, 64, 100}, 0);
+    uint64_t before = shoal_mem_count();
+    run_fwd(&ex, &a);
+    run_bwd(&ex, &a, false);
+    assert_true(shoal_mem_count() == before);
+    for (size_t i = 0; i < a.dx.n; i++) {
+        assert_true(a.dx.p[i] == 0.0f);
+    }
+    arrays_close(&a);
+    kt_exec_close(&ex);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_no_dx_and_no_allocation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
