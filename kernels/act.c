@@ -7,9 +7,6 @@
 
 #include "kernels/table.h"
 
-/* Below this a block counts as zero: 127 / peak would leave f32. */
-static const float PEAK_MIN = 1e-30f;
-
 static float block_peak(const float *x)
 {
     float peak = 0.0f;
@@ -23,8 +20,8 @@ static float block_peak(const float *x)
 static void pack_block(const float *x, int8_t *q, float ds[2])
 {
     float peak = block_peak(x);
-    float scale = peak > PEAK_MIN ? 127.0f / peak : 0.0f;
-    float d = peak > PEAK_MIN ? peak / 127.0f : 0.0f;
+    float scale = peak > SHOAL_ACT_PEAK_MIN ? 127.0f / peak : 0.0f;
+    float d = peak > SHOAL_ACT_PEAK_MIN ? peak / 127.0f : 0.0f;
     int sum = 0;
     for (size_t j = 0; j < SHOAL_QBLOCK; j++) {
         float v = fminf(fmaxf(x[j] * scale, -127.0f), 127.0f);

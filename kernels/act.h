@@ -7,6 +7,9 @@
 
 #include "kernels/table.h"
 
+/* Below this peak a block counts as zero: 127 / peak would leave f32. */
+#define SHOAL_ACT_PEAK_MIN 1e-30f
+
 /* Tile holding rows t0.. of a; t0 is a multiple of SHOAL_ACT_TILE. */
 const void *shoal_act_tile(const shoal_act *a, size_t t0);
 

@@ -23,5 +23,6 @@ void shoal_gemm_panels(const shoal_table *table, const float *a, size_t lda, siz
                        const float *panels, size_t k, float *c, size_t ldc, size_t cols, bool add);
 
 void shoal_gemm_init_c(shoal_table *t);
+void shoal_gemm_init_avx2(shoal_table *t);
 
 #endif

@@ -19,5 +19,7 @@ static inline float shoal_load_f16(const uint8_t *p)
 }
 
 void shoal_dot_init_c(shoal_table *t);
+void shoal_dot_init_avx2(shoal_table *t);
+void shoal_quant_init_avx2(shoal_table *t);
 
 #endif

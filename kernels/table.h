@@ -125,7 +125,6 @@ void shoal_rowops_init_c(shoal_table *t);
 
 /* x86 staircase (x86/init.c): `flags` is what the machine has and the mask allows. */
 void shoal_table_init_x86(shoal_table *t, uint32_t flags);
-void shoal_matmul_init_avx2(shoal_table *t);
 
 /* Fills *t for this machine under `mask` and checks every replaced slot against C: a slot that
  * disagrees goes back to C and one warning is logged. */

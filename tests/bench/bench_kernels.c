@@ -1,0 +1,185 @@
+/* bench_kernels.c - speed of the matrix products on the shapes of SmolLM2-135M.
+ *
+ * Best of several runs, weights cycled through a working set larger than the caches (30 layers) for
+ * the decode rows. Prints milliseconds, GB/s of weights read and multiply-adds a second.
+ * Usage: bench_kernels [threads] [cpu-mask]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/base/cpu.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/rng.h"
+#include "kernels/kernels.h"
+
+enum { LAYERS = 30, D = 576, KV = 192, F = 1536, V = 49152, T_MAX = 512, PROJS = 7 };
+
+typedef struct bench {
+    shoal_exec ex;
+    shoal_mat layers[LAYERS][PROJS]; /* q k v o gate up down */
+    shoal_mat head;
+    float *x, *y[4];
+    void *packed;
+} bench;
+
+static const size_t shapes[PROJS][2] = {{D, D}, {KV, D}, {KV, D}, {D, D}, {F, D}, {F, D}, {D, F}};
+
+static double now_s(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+static void *need(size_t bytes)
+{
+    void *p = shoal_alloc_aligned(bytes);
+    if (p == NULL) {
+        fprintf(stderr, "error: out of memory\n");
+        exit(1);
+    }
+    return p;
+}
+
+static shoal_mat make_mat(shoal_rng *rng, shoal_type type, size_t rows, size_t cols)
+{
+    size_t row_bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)type), cols);
+    unsigned char *w = need(rows * row_bytes);
+    float *row = need(cols * sizeof *row);
+    for (size_t i = 0; i < cols; i++) {
+        row[i] = (float)(0.05 * shoal_rng_normal(rng));
+    }
+    shoal_quantize(type, row, w, cols);
+    for (size_t r = 1; r < rows; r++) {
+        memcpy(w + r * row_bytes, w, row_bytes);
+    }
+    shoal_free_aligned(row);
+    return (shoal_mat){w, type, rows, cols, row_bytes};
+}
+
+static void bench_open(bench *b, shoal_pool *pool, uint32_t mask, bool exact)
+{
+    shoal_error err = {0};
+    shoal_rng rng = shoal_rng_init(1);
+    if (shoal_exec_open(&b->ex, pool, mask, exact, &err) != SHOAL_OK) {
+        fprintf(stderr, "error: %s\n", err.msg);
+        exit(1);
+    }
+    if (b->x != NULL) return; /* the second exec reads the same arrays */
+    for (size_t l = 0; l < LAYERS; l++) {
+        for (size_t p = 0; p < PROJS; p++) {
+            b->layers[l][p] = make_mat(&rng, SHOAL_TYPE_Q4_1, shapes[p][0], shapes[p][1]);
+        }
+    }
+    b->head = make_mat(&rng, SHOAL_TYPE_Q8_0, V, D);
+    b->x = need((size_t)T_MAX * F * sizeof(float));
+    for (size_t i = 0; i < (size_t)T_MAX * F; i++) {
+        b->x[i] = (float)shoal_rng_normal(&rng);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        b->y[i] = need((size_t)T_MAX * F * sizeof(float));
+    }
+    b->packed = need(shoal_act_bytes(T_MAX, F));
+}
+
+/* One group of products: matrices [first, first + n) of a layer. */
+static void group(bench *b, size_t layer, size_t first, size_t n, size_t T)
+{
+    const shoal_mat *w[4];
+    for (size_t i = 0; i < n; i++) {
+        w[i] = &b->layers[layer][first + i];
+    }
+    shoal_act a;
+    shoal_act_prepare(&b->ex, &a, b->x, T, w[0]->cols, b->packed);
+    shoal_matmul(&b->ex, &a, w, b->y, n);
+}
+
+static void run_layers(bench *b, size_t T)
+{
+    for (size_t l = 0; l < LAYERS; l++) {
+        group(b, l, 0, 3, T);
+        group(b, l, 3, 1, T);
+        group(b, l, 4, 2, T);
+        group(b, l, 6, 1, T);
+    }
+}
+
+static void run_head(bench *b, size_t T)
+{
+    static float *logits;
+    if (logits == NULL) {
+        logits = need((size_t)16 * V * sizeof(float));
+    }
+    const shoal_mat *w[1] = {&b->head};
+    shoal_act a;
+    shoal_act_prepare(&b->ex, &a, b->x, T, D, b->packed);
+    shoal_matmul(&b->ex, &a, w, &logits, 1);
+}
+
+static void run_dx(bench *b, size_t T)
+{
+    for (size_t l = 0; l < 4; l++) {
+        for (size_t p = 0; p < PROJS; p++) {
+            shoal_matmul_dx(&b->ex, &b->layers[l][p], b->x, T, b->y[0], false);
+        }
+    }
+}
+
+static double weights_per_layer(void)
+{
+    double n = 0;
+    for (size_t p = 0; p < PROJS; p++) {
+        n += (double)(shapes[p][0] * shapes[p][1]);
+    }
+    return n;
+}
+
+typedef void run_fn(bench *b, size_t T);
+
+static void report(bench *b, const char *what, run_fn *run, size_t T, double weights, double bits)
+{
+    double best = 1e9;
+    double begin = now_s();
+    for (int i = 0; i < 3 || now_s() - begin < 0.4; i++) {
+        double t = now_s();
+        run(b, T);
+        t = now_s() - t;
+        best = t < best ? t : best;
+    }
+    printf("%-14s T=%-4zu %9.3f ms %8.2f GB/s %8.2f GMAC/s\n", what, T, best * 1e3,
+           weights * bits / 8 / best * 1e-9, weights * (double)T / best * 1e-9);
+}
+
+int main(int argc, char **argv)
+{
+    static bench b;
+    unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 1;
+    uint32_t mask = SHOAL_CPU_ALL;
+    shoal_pool *pool = NULL;
+    shoal_error err = {0};
+    if ((argc > 2 && !shoal_cpu_mask_parse(argv[2], &mask)) ||
+        shoal_pool_open(&pool, threads, &err) != SHOAL_OK) {
+        fprintf(stderr, "usage: bench_kernels [threads] [cpu-mask]\n");
+        return 2;
+    }
+    double layer = weights_per_layer();
+    bench_open(&b, pool, mask, false);
+    printf("kernels %s, %u threads\n", shoal_exec_name(&b.ex), threads);
+    for (size_t T = 1; T <= 8; T++) {
+        report(&b, "layers q4_1", run_layers, T, LAYERS * layer, 5);
+    }
+    for (size_t T = 1; T <= 8; T *= 2) {
+        report(&b, "head q8_0", run_head, T, (double)V * D, 8.5);
+    }
+    report(&b, "prefill", run_layers, 512, LAYERS * layer, 5);
+    shoal_exec_close(&b.ex);
+    bench_open(&b, pool, mask, true);
+    report(&b, "exact decode", run_layers, 1, LAYERS * layer, 5);
+    report(&b, "exact prefill", run_layers, 128, LAYERS * layer, 5);
+    report(&b, "dx (4 layers)", run_dx, 256, 4 * layer, 5);
+    shoal_exec_close(&b.ex);
+    shoal_pool_close(pool);
+    return 0;
+}
