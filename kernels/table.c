@@ -28,19 +28,28 @@ static unsigned check_slots(const shoal_slot_check *checks, const shoal_table *c
     return bad;
 }
 
-void shoal_table_select(shoal_table *t, uint32_t mask)
+static void fill_c(shoal_table *c)
+{
+    memset(c, 0, sizeof *c);
+    c->name = "c";
+    shoal_matmul_init_c(c);
+    shoal_rowops_init_c(c);
+}
+
+unsigned shoal_table_check(shoal_table *t)
 {
     shoal_table c;
-    memset(&c, 0, sizeof c);
-    c.name = "c";
-    shoal_matmul_init_c(&c);
-    shoal_rowops_init_c(&c);
-    *t = c;
+    fill_c(&c);
+    return check_slots(shoal_matmul_checks, &c, t) + check_slots(shoal_rowops_checks, &c, t);
+}
+
+void shoal_table_select(shoal_table *t, uint32_t mask)
+{
+    fill_c(t);
 #ifdef SHOAL_X86
     shoal_table_init_x86(t, shoal_cpu_flags() & mask);
 #else
     (void)mask;
 #endif
-    check_slots(shoal_matmul_checks, &c, t);
-    check_slots(shoal_rowops_checks, &c, t);
+    shoal_table_check(t);
 }

@@ -67,8 +67,9 @@ typedef void shoal_dense_transpose_fn(size_t rows, size_t cols, const float *in,
                                       float *out, size_t ld_out);
 
 /* One row of scores against a tile of n <= 64 keys, of which [lo, hi) are visible. s becomes
- * exp(s - m') with m' = max(*m, visible scores), zero elsewhere; *m = m', *l = *l * shrink + sum(s);
- * returns shrink = exp(*m - m'), 1 when nothing is visible. s has room for n rounded up to 8. */
+ * exp(s - m') with m' = max(*m, visible scores), zero elsewhere; *m = m', *l = *l * shrink +
+ * sum(s); returns shrink = exp(*m - m'), 1 when nothing is visible. s has room for n rounded up
+ * to 8. */
 typedef float shoal_softmax_tile_fn(float *s, size_t lo, size_t hi, size_t n, float *m, float *l);
 
 /* Its backward: s becomes P = exp(s - lse), dp becomes P * (dp - delta); zero outside [lo, hi). */
@@ -126,9 +127,12 @@ void shoal_rowops_init_c(shoal_table *t);
 /* x86 staircase (x86/init.c): `flags` is what the machine has and the mask allows. */
 void shoal_table_init_x86(shoal_table *t, uint32_t flags);
 
-/* Fills *t for this machine under `mask` and checks every replaced slot against C: a slot that
- * disagrees goes back to C and one warning is logged. */
+/* Fills *t for this machine under `mask` and checks it. */
 void shoal_table_select(shoal_table *t, uint32_t mask);
+
+/* Runs every replaced slot once on a fixed input: one that disagrees with C goes back to C with one
+ * warning in the log. Returns how many did. */
+unsigned shoal_table_check(shoal_table *t);
 
 /* One self-check: runs the slot of both tables on a fixed input; true when they agree within the
  * slot's bound. `offset` is the slot's place in shoal_table. */
