@@ -15,8 +15,6 @@
 #include "lora/infer/session.h"
 #include "lora/infer/speculate.h"
 
-/* No C++ here: <stdatomic.h> is C. */
-
 /* Called for each token in order, the stop token not included. False ends the generation. */
 typedef bool shoal_on_token(void *ctx, int32_t id);
 
@@ -48,8 +46,8 @@ typedef struct shoal_gen_result {
 } shoal_gen_result;
 
 /* Continues prompt [n >= 1]. What the session already holds of the prompt is reused. Afterwards it
- * holds the prompt and all generated tokens but the last. TOO_LARGE with a hint when the prompt
- * alone fills the context. */
+ * holds the prompt and the generated tokens, except perhaps the last one. TOO_LARGE with a hint
+ * when the prompt alone fills the context. */
 SHOAL_MUST_USE shoal_status shoal_generate(shoal_session *s, const int32_t *prompt, size_t n,
                                            const shoal_gen_opts *opts, shoal_gen_result *result,
                                            shoal_error *err);

@@ -10,6 +10,7 @@
 #ifndef SHOAL_LORA_INFER_SESSION_H
 #define SHOAL_LORA_INFER_SESSION_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,10 +19,6 @@
 #include "kernels/kernels.h"
 #include "lora/model/model.h"
 #include "lora/train/adapter.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 typedef struct shoal_session shoal_session;
 
@@ -59,6 +56,10 @@ SHOAL_MUST_USE shoal_status shoal_session_eval(shoal_session *s, const int32_t *
  * one; the caller may overwrite them. */
 float *shoal_session_logits(shoal_session *s, size_t row);
 
+/* A flag that ends evaluations between chunks with CANCELLED: tokens of finished chunks are kept.
+ * NULL: none. Any thread may set the flag. */
+void shoal_session_set_cancel(shoal_session *s, const atomic_bool *cancel);
+
 /* Forgets all tokens from n_past on. n_past beyond the end changes nothing. */
 void shoal_session_truncate(shoal_session *s, size_t n_past);
 
@@ -79,7 +80,8 @@ size_t shoal_session_capacity(const shoal_session *s); /* tokens it can hold */
 size_t shoal_session_logit_rows(const shoal_session *s);
 const int32_t *shoal_session_tokens(const shoal_session *s); /* [past] */
 
-#ifdef __cplusplus
-}
-#endif
+/* The tokens held and, after them, `next`, which is about to be read: [past + 1]. Only while the
+ * session is not full. Valid until the next evaluation. */
+const int32_t *shoal_session_history(shoal_session *s, int32_t next);
+
 #endif

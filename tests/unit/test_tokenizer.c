@@ -71,7 +71,7 @@ static void merges_by_rank_within_pieces(void **state)
     const fixture *f = *state;
     check_pieces(f, "the system and user", "t/he/ s/ystem/ and/ /user");
     check_pieces(f, "system\nuser", "system/\n/user");
-    check_pieces(f, "turn on 12", "turn/ on/ /1/2");
+    check_pieces(f, "turn on 12", "turn/ /on/ /1/2");
     check_pieces(f, "a  b", "a/ / b");
     check_pieces(f, "it's", "it/'/s");
 }
