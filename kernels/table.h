@@ -126,6 +126,7 @@ void shoal_rowops_init_c(shoal_table *t);
 
 /* x86 staircase (x86/init.c): `flags` is what the machine has and the mask allows. */
 void shoal_table_init_x86(shoal_table *t, uint32_t flags);
+void shoal_rowops_init_avx2(shoal_table *t);
 
 /* Fills *t for this machine under `mask` and checks it. */
 void shoal_table_select(shoal_table *t, uint32_t mask);

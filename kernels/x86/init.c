@@ -11,4 +11,5 @@ void shoal_table_init_x86(shoal_table *t, uint32_t flags)
     shoal_quant_init_avx2(t);
     shoal_dot_init_avx2(t);
     shoal_gemm_init_avx2(t);
+    shoal_rowops_init_avx2(t);
 }
