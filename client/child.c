@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "client/term.h"
+#include "kernels/base/term.h"
 #include "kernels/base/mem.h"
 
 extern char **environ;

@@ -13,14 +13,21 @@ extern "C" {
 #endif
 
 shoal_command_fn shoal_cmd_adapter;
+shoal_command_fn shoal_cmd_agent;
 shoal_command_fn shoal_cmd_bench;
 shoal_command_fn shoal_cmd_chat;
+shoal_command_fn shoal_cmd_demo;
+shoal_command_fn shoal_cmd_doctor;
 shoal_command_fn shoal_cmd_eval;
 shoal_command_fn shoal_cmd_generate;
 shoal_command_fn shoal_cmd_grad;
+shoal_command_fn shoal_cmd_join;
+shoal_command_fn shoal_cmd_leave;
+shoal_command_fn shoal_cmd_model;
 shoal_command_fn shoal_cmd_perplexity;
 shoal_command_fn shoal_cmd_score;
 shoal_command_fn shoal_cmd_serve;
+shoal_command_fn shoal_cmd_status;
 shoal_command_fn shoal_cmd_tokenize;
 shoal_command_fn shoal_cmd_train;
 

@@ -12,7 +12,7 @@
 #include "client/fetch_internal.h"
 #include "client/filehash.h"
 #include "client/net.h"
-#include "client/term.h"
+#include "kernels/base/term.h"
 #include "proto/crypto.h"
 
 static const uint64_t MODEL_MAX_BYTES = (uint64_t)64 << 30;

@@ -13,7 +13,7 @@
 
 #include "client/child.h"
 #include "client/fetch_internal.h"
-#include "client/term.h"
+#include "kernels/base/term.h"
 #include "kernels/base/buf.h"
 #include "kernels/base/file.h"
 
