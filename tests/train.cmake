@@ -1,4 +1,15 @@
 # Training: adapter files, the plan, the trainer and its loop.
 add_library(train_fixture STATIC support/train_fixture.c)
 target_link_libraries(train_fixture PUBLIC shoal_train tiny_model)
+shoal_test(test_plan unit/test_plan.c LIBS train_fixture)
+shoal_test(test_schedule unit/test_schedule.c LIBS shoal_train)
 shoal_test(test_trainer unit/test_trainer.c LIBS train_fixture)
+shoal_test(test_train_loop unit/test_train_loop.c LIBS train_fixture)
+find_library(JANSSON_LIBRARY jansson REQUIRED)
+shoal_test(test_train_parity unit/test_train_parity.c support/safetensors_read.c support/vectors.c
+  LIBS train_fixture ${JANSSON_LIBRARY} LABELS model TIMEOUT 300)
+
+# Speed and memory of a step; run by hand: build/tests/bench_train [tokens] [rank] [threads] [exact]
+add_executable(bench_train bench/bench_train.c)
+target_link_libraries(bench_train PRIVATE shoal_train)
+set_target_properties(bench_train PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)

@@ -96,7 +96,8 @@ static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, con
     size_t T = plan->max_tokens;
     size_t widest = max_size(c->n_ff, max_size(c->n_embd, c->n_head * c->head_dim));
     lay_pack(l, &ws->pack, T);
-    ws->tapes = piece(l, plan->tapes, 1, sizeof *ws->tapes);
+    /* For all blocks, kept or not: another tape must cost plan->tape_bytes and no more. */
+    ws->tapes = piece(l, c->n_layer - plan->first_layer, 1, sizeof *ws->tapes);
     ws->norm = floats(l, T, c->n_embd);
     ws->dnorm = floats(l, T, c->n_embd);
     ws->dx = floats(l, T, c->n_embd);

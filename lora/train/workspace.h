@@ -48,7 +48,7 @@ typedef struct shoal_workspace {
     shoal_pack pack;
     float *inputs;     /* [n_layer - first_layer + 1, T, D]: inputs of the adapted blocks, and the
                           output of the last */
-    shoal_tape *tapes; /* [plan.tapes] */
+    shoal_tape *tapes; /* [n_layer - first_layer], the first plan.tapes placed */
 
     float *norm;   /* [T, D] normalised input of a group of projections */
     float *dnorm;  /* [T, D] its gradient; in forward the projection added to the stream */

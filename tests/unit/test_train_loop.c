@@ -1,0 +1,295 @@
+/* The training loop and its checkpoints: every sample once an epoch, seeds, stop and resume to the
+ * bit, and what a checkpoint refuses. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/base/mem.h"
+#include "lora/train/checkpoint.h"
+#include "lora/train/loop.h"
+#include "tests/support/train_fixture.h"
+
+static shoal_model *model;
+static fixture_exec exec;
+static fixture_samples samples;
+
+static const shoal_train_options OPTIONS = {.batch = 2,
+                                            .epochs = 4,
+                                            .seed = 5,
+                                            .schedule = SHOAL_SCHEDULE_COSINE,
+                                            .lr = 3e-3f,
+                                            .warmup_ratio = 0.2};
+
+static int open_all(void **state)
+{
+    (void)state;
+    model = fixture_model(4, NULL);
+    fixture_exec_open(&exec, 1, false);
+    fixture_samples_fill(&samples, model->cfg.n_vocab, 40);
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    fixture_exec_close(&exec);
+    shoal_model_close(model);
+    return 0;
+}
+
+/* A trainer with its adapter, counting what the callback hears. */
+typedef struct rig {
+    shoal_adapter *a;
+    shoal_trainer *tr;
+    uint64_t steps;
+    uint64_t stop_at; /* cancel in the middle of this step; 0: never */
+    bool stopping;
+    size_t polls;
+    size_t supervised;
+    double first_loss, last_loss;
+} rig;
+
+static bool stop_inside(void *ctx)
+{
+    rig *r = ctx;
+    return r->stop_at != 0 && r->steps + 1 == r->stop_at && ++r->polls > 3;
+}
+
+static void rig_open(rig *r)
+{
+    shoal_error err = {0};
+    memset(r, 0, sizeof *r);
+    r->a = fixture_adapter(model, 4, SHOAL_TARGETS_ALL, 0, 2);
+    shoal_trainer_options opts = {.plan = {.max_tokens = 64},
+                                  .weight_decay = 0.01f,
+                                  .clip = 1.0f,
+                                  .stop = stop_inside,
+                                  .stop_ctx = r};
+    assert_int_equal(shoal_trainer_open(&r->tr, model, r->a, &exec.ex, &opts, &err), SHOAL_OK);
+}
+
+static void rig_close(rig *r)
+{
+    shoal_trainer_close(r->tr);
+    shoal_adapter_close(r->a);
+}
+
+static shoal_status note_step(void *ctx, const shoal_train_step *step, shoal_error *err)
+{
+    (void)err;
+    rig *r = ctx;
+    r->steps++;
+    assert_int_equal(step->step, step->cursor->step);
+    assert_true(step->lr > 0.0f);
+    assert_true(step->grad_norm > 0.0);
+    if (step->step == 1) {
+        r->first_loss = step->loss;
+    }
+    r->last_loss = step->loss;
+    r->supervised += step->supervised_tokens;
+    return SHOAL_OK;
+}
+
+static shoal_status run(rig *r, const shoal_train_options *opts, shoal_train_cursor *cursor)
+{
+    shoal_error err = {0};
+    return shoal_train_run(r->tr, samples.items, FIXTURE_SAMPLES, opts, cursor, note_step, r, &err);
+}
+
+static void test_epochs(void **state)
+{
+    (void)state;
+    rig r;
+    shoal_train_cursor cursor = {0};
+    rig_open(&r);
+    assert_int_equal(shoal_train_total_steps(&OPTIONS, FIXTURE_SAMPLES), 12);
+    assert_int_equal(run(&r, &OPTIONS, &cursor), SHOAL_OK);
+    assert_int_equal(r.steps, 12);
+    assert_int_equal(r.supervised, 4 * samples.n_targets); /* each sample once an epoch */
+    assert_int_equal(cursor.epoch, 4);
+    assert_int_equal(cursor.next, 0);
+    assert_int_equal(cursor.step, 12);
+    assert_true(r.last_loss < r.first_loss);
+    rig_close(&r);
+}
+
+static void test_seed_decides_the_order(void **state)
+{
+    (void)state;
+    rig r[3];
+    shoal_train_options opts = OPTIONS;
+    for (size_t i = 0; i < 3; i++) {
+        shoal_train_cursor cursor = {0};
+        opts.seed = i < 2 ? 77 : 78;
+        rig_open(&r[i]);
+        assert_int_equal(run(&r[i], &opts, &cursor), SHOAL_OK);
+    }
+    size_t bytes = r[0].a->n_params * sizeof(float);
+    assert_memory_equal(r[0].a->params, r[1].a->params, bytes);
+    assert_int_not_equal(memcmp(r[0].a->params, r[2].a->params, bytes), 0);
+    for (size_t i = 0; i < 3; i++) {
+        rig_close(&r[i]);
+    }
+}
+
+static void test_max_steps(void **state)
+{
+    (void)state;
+    rig r;
+    shoal_train_options opts = OPTIONS;
+    shoal_train_cursor cursor = {0};
+    opts.max_steps = 5;
+    rig_open(&r);
+    assert_int_equal(run(&r, &opts, &cursor), SHOAL_OK);
+    assert_int_equal(r.steps, 5);
+    opts.epochs = 0;
+    opts.max_steps = 20; /* more than four epochs */
+    assert_int_equal(shoal_train_total_steps(&opts, FIXTURE_SAMPLES), 20);
+    rig_close(&r);
+}
+
+/* Stops inside step `at`, saves, restores into a new trainer, goes on. */
+static void run_broken(rig *r, uint64_t at)
+{
+    rig first;
+    shoal_error err = {0};
+    shoal_train_cursor cursor = {0};
+    shoal_buf saved = shoal_buf_init((size_t)1 << 24);
+    uint64_t id = shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &OPTIONS);
+
+    rig_open(&first);
+    first.stop_at = at;
+    assert_int_equal(run(&first, &OPTIONS, &cursor), SHOAL_ERR_CANCELLED);
+    assert_int_equal(cursor.step, at - 1);
+    assert_int_equal(shoal_checkpoint_encode(first.tr, id, &cursor, &saved, &err), SHOAL_OK);
+    assert_int_equal(saved.len, shoal_checkpoint_bytes(first.a->n_params));
+    rig_close(&first);
+
+    rig_open(r);
+    memset(r->a->params, 0, r->a->n_params * sizeof(float));
+    memset(&cursor, 0xff, sizeof cursor);
+    assert_int_equal(shoal_checkpoint_decode(r->tr, id, saved.data, saved.len, &cursor, &err),
+                     SHOAL_OK);
+    shoal_buf_clear(&saved);
+    assert_int_equal(run(r, &OPTIONS, &cursor), SHOAL_OK);
+}
+
+static void test_resume_gives_the_same_bits(void **state)
+{
+    (void)state;
+    static const uint64_t AT[] = {1, 2, 3, 4, 12}; /* 4: the first of the second epoch */
+    rig whole;
+    shoal_train_cursor cursor = {0};
+    rig_open(&whole);
+    assert_int_equal(run(&whole, &OPTIONS, &cursor), SHOAL_OK);
+    size_t bytes = whole.a->n_params * sizeof(float);
+    for (size_t i = 0; i < sizeof AT / sizeof *AT; i++) {
+        rig broken;
+        run_broken(&broken, AT[i]);
+        assert_memory_equal(broken.a->params, whole.a->params, bytes);
+        assert_memory_equal(shoal_trainer_optim(broken.tr)->v, shoal_trainer_optim(whole.tr)->v,
+                            bytes);
+        rig_close(&broken);
+    }
+    rig_close(&whole);
+}
+
+/* Every damaged byte is noticed and leaves the trainer alone. */
+static void test_damaged_checkpoint(void **state)
+{
+    (void)state;
+    rig r;
+    shoal_error err = {0};
+    shoal_train_cursor cursor = {1, 2, 3};
+    shoal_buf saved = shoal_buf_init((size_t)1 << 24);
+    rig_open(&r);
+    assert_int_equal(shoal_checkpoint_encode(r.tr, 9, &cursor, &saved, &err), SHOAL_OK);
+    float *before = shoal_alloc(r.a->n_params * sizeof *before);
+    assert_non_null(before);
+    memcpy(before, r.a->params, r.a->n_params * sizeof *before);
+
+    for (size_t i = 0; i < saved.len; i += i < 100 ? 1 : saved.len / 13) {
+        saved.data[i] ^= 0x10;
+        assert_int_not_equal(shoal_checkpoint_decode(r.tr, 9, saved.data, saved.len, &cursor, &err),
+                             SHOAL_OK);
+        saved.data[i] ^= 0x10;
+        assert_int_equal(shoal_checkpoint_decode(r.tr, 9, saved.data, i, &cursor, &err),
+                         SHOAL_ERR_FORMAT);
+    }
+    assert_memory_equal(before, r.a->params, r.a->n_params * sizeof *before);
+    assert_int_equal(cursor.next, 2);
+    assert_int_equal(shoal_checkpoint_decode(r.tr, 9, saved.data, saved.len, &cursor, &err),
+                     SHOAL_OK);
+    shoal_free(before);
+    shoal_buf_clear(&saved);
+    rig_close(&r);
+}
+
+static void test_checkpoint_of_another_run(void **state)
+{
+    (void)state;
+    rig r;
+    shoal_error err = {0};
+    shoal_train_cursor cursor = {0};
+    shoal_buf saved = shoal_buf_init((size_t)1 << 24);
+    shoal_train_options opts = OPTIONS;
+    uint64_t id = shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &OPTIONS);
+    rig_open(&r);
+    assert_int_equal(shoal_checkpoint_encode(r.tr, id, &cursor, &saved, &err), SHOAL_OK);
+
+    opts.lr = 4e-3f;
+    uint64_t other = shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &opts);
+    assert_int_equal(shoal_checkpoint_decode(r.tr, other, saved.data, saved.len, &cursor, &err),
+                     SHOAL_ERR_ARG);
+    assert_true(err.hint[0] != '\0');
+    other = shoal_train_run_id(samples.items, FIXTURE_SAMPLES - 1, &OPTIONS);
+    assert_int_not_equal(id, other);
+
+    shoal_adapter *wider = fixture_adapter(model, 5, SHOAL_TARGETS_ALL, 0, 2);
+    shoal_trainer *tr = fixture_trainer(model, wider, &exec.ex, 64, SHOAL_RECOMPUTE_AUTO);
+    assert_int_equal(shoal_checkpoint_decode(tr, id, saved.data, saved.len, &cursor, &err),
+                     SHOAL_ERR_ARG);
+    shoal_trainer_close(tr);
+    shoal_adapter_close(wider);
+    shoal_buf_clear(&saved);
+    rig_close(&r);
+}
+
+static void test_refuses_bad_options(void **state)
+{
+    (void)state;
+    rig r;
+    shoal_train_cursor cursor = {0};
+    rig_open(&r);
+    for (size_t i = 0; i < 6; i++) {
+        shoal_train_options o = OPTIONS;
+        o.batch = i == 0 ? 0 : o.batch;
+        o.epochs = i == 1 ? 0 : i == 2 ? SIZE_MAX : o.epochs;
+        o.lr = i == 3 ? NAN : i == 4 ? 0.0f : o.lr;
+        o.warmup_ratio = i == 5 ? 1.5 : o.warmup_ratio;
+        assert_int_equal(run(&r, &o, &cursor), SHOAL_ERR_ARG);
+    }
+    cursor.next = FIXTURE_SAMPLES;
+    assert_int_equal(run(&r, &OPTIONS, &cursor), SHOAL_ERR_ARG);
+    assert_int_equal(r.steps, 0);
+    rig_close(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_seed_decides_the_order),
+        cmocka_unit_test(test_max_steps),
+        cmocka_unit_test(test_resume_gives_the_same_bits),
+        cmocka_unit_test(test_damaged_checkpoint),
+        cmocka_unit_test(test_checkpoint_of_another_run),
+        cmocka_unit_test(test_refuses_bad_options),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
