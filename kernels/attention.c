@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "kernels/expf.h"
+#include "kernels/rowops.h"
 
 enum {
     SPLIT_KEYS = 4 * KEY_TILE,
@@ -45,17 +46,42 @@ float shoal_softmax_tile_c(float *s, size_t lo, size_t hi, size_t n, float *m, f
     for (size_t j = lo; j < hi; j++) {
         top = s[j] > top ? s[j] : top;
     }
-    float lane[8] = {0};
-    for (size_t j = 0; j < n; j++) {
-        s[j] = j < lo || j >= hi ? 0.0f : shoal_expf(s[j] - top);
-        lane[j % 8] += s[j];
+    size_t padded = (n + SHOAL_LANES - 1) / SHOAL_LANES * SHOAL_LANES;
+    memset(s, 0, lo * sizeof *s);
+    memset(s + hi, 0, (padded - hi) * sizeof *s);
+    for (size_t j = lo; j < hi; j++) {
+        s[j] = shoal_expf(s[j] - top);
     }
-    float sum =
-        ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    float sum = shoal_lane_total(s, padded / SHOAL_LANES);
     float shrink = shoal_expf(*m - top);
     *m = top;
     *l = *l * shrink + sum;
     return shrink;
+}
+
+/* A binary16's exponent and fraction, moved to where binary32 has them, mean the value times
+ * 2^-112, subnormals included; infinities and NaN need their exponent filled. No branch, so that
+ * compilers can use vectors. */
+static float half_value(uint16_t h)
+{
+    uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
+    uint32_t special = (h & 0x7c00) == 0x7c00 ? 0x7f800000u : 0;
+    float scaled;
+    memcpy(&scaled, &bits, sizeof scaled);
+    scaled *= 0x1p112f;
+    memcpy(&bits, &scaled, sizeof bits);
+    bits |= special | (uint32_t)(h & 0x8000) << 16;
+    memcpy(&scaled, &bits, sizeof scaled);
+    return scaled;
+}
+
+void shoal_half_rows_c(const uint16_t *in, size_t ld, size_t rows, size_t n, float *out)
+{
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t i = 0; i < n; i++) {
+            out[r * n + i] = half_value(in[r * ld + i]);
+        }
+    }
 }
 
 void shoal_attn_pack(const shoal_attn *a, const float *x, size_t kh, size_t i0, size_t i1,
@@ -77,10 +103,7 @@ const float *shoal_attn_keys(const shoal_exec *ex, const shoal_attn *a, const vo
         *ld = a->K * a->E;
         return (const float *)cache + at;
     }
-    const uint16_t *half = (const uint16_t *)cache + at;
-    for (size_t j = 0; j < n; j++) {
-        ex->table->dequant[SHOAL_TYPE_F16](half + j * a->K * a->E, buf + j * a->E, a->E);
-    }
+    ex->table->half_rows((const uint16_t *)cache + at, a->K * a->E, n, a->E, buf);
     *ld = a->E;
     return buf;
 }

@@ -107,7 +107,8 @@ void shoal_attn_pack(const shoal_attn *a, const float *x, size_t kh, size_t i0, 
 const float *shoal_attn_keys(const shoal_exec *ex, const shoal_attn *a, const void *cache,
                              size_t kh, size_t key0, size_t n, float *buf, size_t *ld);
 
-/* The portable versions of the two row slots (table.h: softmax_tile, softmax_grad). */
+/* The portable versions of attention's slots (table.h). */
+void shoal_half_rows_c(const uint16_t *in, size_t ld, size_t rows, size_t n, float *out);
 float shoal_softmax_tile_c(float *s, size_t lo, size_t hi, size_t n, float *m, float *l);
 void shoal_softmax_grad_c(float *s, float *dp, size_t lo, size_t hi, size_t n, float lse,
                           float delta);

@@ -13,12 +13,14 @@
 
 enum {
     BLOCK_WORDS = 16,
-    WIDE = 4,            /* blocks at once */
+    WIDE = 8,            /* blocks at once */
     RANGE_WORDS = 16384, /* of a parallel range: a multiple of 16, about 50 us */
     DOUBLE_ROUNDS = 10
 };
 
-typedef uint32_t wide[WIDE];
+typedef struct wide_state {
+    uint32_t w[BLOCK_WORDS][WIDE]; /* word w of the i-th block */
+} wide_state;
 
 typedef struct chacha_job {
     const shoal_table *k;
@@ -28,64 +30,75 @@ typedef struct chacha_job {
     bool subtract;
 } chacha_job;
 
-static void mix(wide *x, size_t d, size_t a, size_t b, unsigned left)
+static uint32_t rotate(uint32_t v, unsigned left)
+{
+    return v << left | v >> (32 - left);
+}
+
+static void quarter_round(uint32_t *restrict a, uint32_t *restrict b, uint32_t *restrict c,
+                          uint32_t *restrict d)
 {
     for (size_t i = 0; i < WIDE; i++) {
-        x[a][i] += x[b][i];
-        uint32_t t = x[d][i] ^ x[a][i];
-        x[d][i] = t << left | t >> (32 - left);
+        uint32_t a0 = a[i] + b[i];
+        uint32_t d0 = rotate(d[i] ^ a0, 16);
+        uint32_t c0 = c[i] + d0;
+        uint32_t b0 = rotate(b[i] ^ c0, 12);
+        a[i] = a0 + b0;
+        d[i] = rotate(d0 ^ a[i], 8);
+        c[i] = c0 + d[i];
+        b[i] = rotate(b0 ^ c[i], 7);
     }
 }
 
-static void quarter_round(wide *x, size_t a, size_t b, size_t c, size_t d)
-{
-    mix(x, d, a, b, 16);
-    mix(x, b, c, d, 12);
-    mix(x, d, a, b, 8);
-    mix(x, b, c, d, 7);
-}
-
-/* Words of blocks counter .. counter + WIDE - 1: x[w][i] is word w of block i. */
-static void wide_blocks(const uint32_t key[8], uint32_t counter, wide *x)
+/* Word 12 of the states counts blocks: counter, counter + 1, ... */
+static void start_state(const uint32_t key[8], uint32_t counter, wide_state *start)
 {
     static const uint32_t constants[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
-    wide start[BLOCK_WORDS];
     for (uint32_t i = 0; i < WIDE; i++) {
         for (size_t w = 0; w < BLOCK_WORDS; w++) {
-            start[w][i] = w < 4 ? constants[w] : w < 12 ? key[w - 4] : w == 12 ? counter + i : 0;
-            x[w][i] = start[w][i];
+            start->w[w][i] = w < 4 ? constants[w] : w < 12 ? key[w - 4] : w == 12 ? counter + i : 0;
         }
     }
+}
+
+/* The key-stream blocks of `start`. */
+static void wide_blocks(const wide_state *start, wide_state *out)
+{
+    uint32_t(*x)[WIDE] = out->w;
+    *out = *start;
     for (int round = 0; round < DOUBLE_ROUNDS; round++) {
         for (size_t q = 0; q < 4; q++) {
-            quarter_round(x, q, 4 + q, 8 + q, 12 + q);
+            quarter_round(x[q], x[4 + q], x[8 + q], x[12 + q]);
         }
         for (size_t q = 0; q < 4; q++) {
-            quarter_round(x, q, 4 + (q + 1) % 4, 8 + (q + 2) % 4, 12 + (q + 3) % 4);
+            quarter_round(x[q], x[4 + (q + 1) % 4], x[8 + (q + 2) % 4], x[12 + (q + 3) % 4]);
         }
     }
     for (size_t w = 0; w < BLOCK_WORDS; w++) {
         for (size_t i = 0; i < WIDE; i++) {
-            x[w][i] += start[w][i];
+            x[w][i] += start->w[w][i];
         }
     }
-    shoal_wipe(start, sizeof start);
 }
 
 void shoal_chacha_c(const uint32_t key[8], uint32_t counter, uint32_t *acc, size_t n, bool subtract)
 {
-    wide x[BLOCK_WORDS];
+    wide_state start, x;
     uint32_t flip = subtract ? UINT32_MAX : 0; /* (w ^ flip) - flip is w or -w */
+    start_state(key, counter, &start);
     for (size_t base = 0; base < n; base += (size_t)BLOCK_WORDS * WIDE) {
-        wide_blocks(key, counter, x);
+        wide_blocks(&start, &x);
         size_t left = n - base;
         size_t words = left < (size_t)BLOCK_WORDS * WIDE ? left : (size_t)BLOCK_WORDS * WIDE;
         for (size_t i = 0; i < words; i++) {
-            acc[base + i] += (x[i % BLOCK_WORDS][i / BLOCK_WORDS] ^ flip) - flip;
+            acc[base + i] += (x.w[i % BLOCK_WORDS][i / BLOCK_WORDS] ^ flip) - flip;
         }
-        counter += WIDE;
+        for (size_t i = 0; i < WIDE; i++) {
+            start.w[12][i] += WIDE;
+        }
     }
-    shoal_wipe(x, sizeof x);
+    shoal_wipe(&start, sizeof start);
+    shoal_wipe(&x, sizeof x);
 }
 
 static void chacha_range(void *ctx, size_t begin, size_t end, unsigned worker)

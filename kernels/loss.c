@@ -45,11 +45,11 @@ double shoal_row_exp_sum_c(const float *x, size_t n, float shift)
     double sum = 0;
     for (size_t base = 0; base < n; base += SUM_CHUNK) {
         size_t end = n - base < SUM_CHUNK ? n : base + SUM_CHUNK;
-        float lane[SHOAL_LANES] = {0};
+        float e[SUM_CHUNK] = {0};
         for (size_t i = base; i < end; i++) {
-            lane[i % SHOAL_LANES] += shoal_expf(x[i] - shift);
+            e[i - base] = shoal_expf(x[i] - shift);
         }
-        sum += (double)shoal_lane_sum(lane);
+        sum += (double)shoal_lane_total(e, (end - base + SHOAL_LANES - 1) / SHOAL_LANES);
     }
     return sum;
 }
@@ -61,11 +61,18 @@ void shoal_row_softmax_c(float *x, size_t n, float shift, float factor)
     }
 }
 
-/* First position of the maximum; 0 in a row of NaN. */
+/* First position of the maximum; 0 in a row of NaN. Chunks are scanned without a branch first. */
 static int32_t find_value(const float *x, size_t n, float value)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (x[i] == value) return (int32_t)i;
+    for (size_t base = 0; base < n; base += SUM_CHUNK) {
+        size_t end = n - base < SUM_CHUNK ? n : base + SUM_CHUNK;
+        int hits = 0;
+        for (size_t i = base; i < end; i++) {
+            hits |= x[i] == value;
+        }
+        for (size_t i = base; hits && i < end; i++) {
+            if (x[i] == value) return (int32_t)i;
+        }
     }
     return 0;
 }

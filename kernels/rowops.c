@@ -10,6 +10,7 @@ void shoal_rowops_init_c(shoal_table *t)
     t->dense_nt = shoal_dense_nt_c;
     t->dense_nn = shoal_dense_nn_c;
     t->dense_transpose = shoal_dense_transpose_c;
+    t->half_rows = shoal_half_rows_c;
     t->softmax_tile = shoal_softmax_tile_c;
     t->softmax_grad = shoal_softmax_grad_c;
     t->rmsnorm = shoal_rmsnorm_c;

@@ -18,6 +18,18 @@ static inline float shoal_lane_sum(const float lane[SHOAL_LANES])
            ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
+/* Sum of `blocks` * SHOAL_LANES values, lane l taking every eighth from l on. */
+static inline float shoal_lane_total(const float *x, size_t blocks)
+{
+    float lane[SHOAL_LANES] = {0};
+    for (size_t i = 0; i < blocks; i++) {
+        for (size_t l = 0; l < SHOAL_LANES; l++) {
+            lane[l] += x[i * SHOAL_LANES + l];
+        }
+    }
+    return shoal_lane_sum(lane);
+}
+
 float shoal_rmsnorm_c(const float *x, const float *w, float eps, size_t D, float *y);
 void shoal_rmsnorm_grad_c(const float *x, const float *w, float rstd, const float *dy, size_t D,
                           float *dx, bool accumulate);

@@ -62,6 +62,18 @@ static bool check_transpose(const shoal_table *c, const shoal_table *t)
     return memcmp(y[0], y[1], sizeof y[0]) == 0;
 }
 
+static bool check_half_rows(const shoal_table *c, const shoal_table *t)
+{
+    uint16_t half[3 * LEN];
+    float y[2][2 * LEN];
+    for (size_t i = 0; i < 3 * LEN; i++) {
+        half[i] = (uint16_t)(i * 151); /* 0 to 30200: subnormals up to near the largest */
+    }
+    c->half_rows(half, LEN + 5, 2, LEN, y[0]);
+    t->half_rows(half, LEN + 5, 2, LEN, y[1]);
+    return memcmp(y[0], y[1], sizeof y[0]) == 0;
+}
+
 static bool check_softmax_tile(const shoal_table *c, const shoal_table *t)
 {
     float s[2][64], state[2][3] = {{0.5f, 1.5f}, {0.5f, 1.5f}};
@@ -172,6 +184,7 @@ const shoal_slot_check shoal_rowops_checks[] = {
     {"dense_nt", offsetof(shoal_table, dense_nt), check_nt},
     {"dense_nn", offsetof(shoal_table, dense_nn), check_nn},
     {"dense_transpose", offsetof(shoal_table, dense_transpose), check_transpose},
+    CHECK(half_rows),
     CHECK(softmax_tile),
     CHECK(softmax_grad),
     CHECK(rmsnorm),

@@ -66,6 +66,9 @@ typedef void shoal_dense_nn_fn(size_t m, size_t n, size_t k, float s, const floa
 typedef void shoal_dense_transpose_fn(size_t rows, size_t cols, const float *in, size_t ld_in,
                                       float *out, size_t ld_out);
 
+/* out [rows, n] = rows of binary16, `ld` values apart, as f32 (exact). */
+typedef void shoal_half_rows_fn(const uint16_t *in, size_t ld, size_t rows, size_t n, float *out);
+
 /* One row of scores against a tile of n <= 64 keys, of which [lo, hi) are visible. s becomes
  * exp(s - m') with m' = max(*m, visible scores), zero elsewhere; *m = m', *l = *l * shrink +
  * sum(s); returns shrink = exp(*m - m'), 1 when nothing is visible. s has room for n rounded up
@@ -107,6 +110,7 @@ typedef struct shoal_table {
     shoal_dense_nt_fn *dense_nt;
     shoal_dense_nn_fn *dense_nn;
     shoal_dense_transpose_fn *dense_transpose;
+    shoal_half_rows_fn *half_rows;
     shoal_softmax_tile_fn *softmax_tile;
     shoal_softmax_grad_fn *softmax_grad;
     shoal_rmsnorm_fn *rmsnorm;

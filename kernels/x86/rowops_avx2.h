@@ -18,6 +18,7 @@ void shoal_dense_transpose_avx2(size_t rows, size_t cols, const float *in, size_
                                 size_t ld_out);
 
 /* attention_avx2.c */
+void shoal_half_rows_avx2(const uint16_t *in, size_t ld, size_t rows, size_t n, float *out);
 float shoal_softmax_tile_avx2(float *s, size_t lo, size_t hi, size_t n, float *m, float *l);
 void shoal_softmax_grad_avx2(float *s, float *dp, size_t lo, size_t hi, size_t n, float lse,
                              float delta);
