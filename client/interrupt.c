@@ -7,12 +7,12 @@
 
 #include "client/command.h"
 
-static volatile sig_atomic_t g_signalled;
+static atomic_bool g_signalled; /* lock-free, so a handler may set it */
 
 static void on_signal(int signo)
 {
-    if (g_signalled && signo == SIGINT) _exit(SHOAL_EXIT_FAILED);
-    g_signalled = 1;
+    if (atomic_load(&g_signalled) && signo == SIGINT) _exit(SHOAL_EXIT_FAILED);
+    atomic_store(&g_signalled, true);
 }
 
 void shoal_interrupt_install(void)
@@ -28,10 +28,15 @@ void shoal_interrupt_install(void)
 
 bool shoal_interrupted(void)
 {
-    return g_signalled != 0;
+    return atomic_load(&g_signalled);
 }
 
 void shoal_interrupt_clear(void)
 {
-    g_signalled = 0;
+    atomic_store(&g_signalled, false);
+}
+
+const atomic_bool *shoal_interrupt_flag(void)
+{
+    return &g_signalled;
 }

@@ -5,11 +5,10 @@
 #ifndef SHOAL_CLIENT_INTERRUPT_H
 #define SHOAL_CLIENT_INTERRUPT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+/* No C++ here: <stdatomic.h> is C. */
 
 /* From now on SIGINT and SIGTERM set a flag instead of ending the program; SIGPIPE is ignored. A
  * second SIGINT while the flag is still set ends the program at once. Reads and sleeps in progress
@@ -17,10 +16,9 @@ extern "C" {
 void shoal_interrupt_install(void);
 
 bool shoal_interrupted(void);
+/* The flag itself, for loops that take one to watch. */
+const atomic_bool *shoal_interrupt_flag(void);
 /* Forgets the signal, e.g. after an answer was stopped. */
 void shoal_interrupt_clear(void);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

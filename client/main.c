@@ -7,12 +7,12 @@
 #include <string.h>
 
 #include "client/command.h"
+#include "client/json.h"
 
 static const char about[] =
-    "Shoal tunes a language model on the devices that use it: each trains a small adapter on its "
-    "own\n"
-    "text, shares only an update that makes sense once it is summed with others', and serves the\n"
-    "result.";
+    "Shoal tunes a language model on the devices that use it: each trains a small adapter on\n"
+    "its own text, shares only an update that makes sense once it is summed with others', and\n"
+    "serves the result.";
 
 static int print_version(int argc, char **argv)
 {
@@ -23,11 +23,22 @@ static int print_version(int argc, char **argv)
 }
 
 static const shoal_command commands[] = {
+    {"chat", shoal_cmd_chat, "talk to the model"},
+    {"generate", shoal_cmd_generate, "continue a raw prompt"},
+    {"train", shoal_cmd_train, "train an adapter on your own text"},
+    {"eval", shoal_cmd_eval, "measure loss and answers on a data set"},
+    {"adapter", shoal_cmd_adapter, "look at adapters; convert from and to PEFT"},
+    {"score", shoal_cmd_score, "cost and best token at every position of given text"},
+    {"perplexity", shoal_cmd_perplexity, "how well the model predicts a text"},
+    {"grad", shoal_cmd_grad, "loss and LoRA gradients of one batch"},
+    {"bench", shoal_cmd_bench, "speed of this machine: read, write, train"},
+    {"tokenize", shoal_cmd_tokenize, "text to token ids"},
     {"version", print_version, "print the version"},
 };
 
 int main(int argc, char **argv)
 {
+    shoal_json_init();
     if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
         return print_version(argc, argv);
     }

@@ -1,2 +1,0 @@
-/* term.h - moved: both programs use it. Include kernels/base/term.h. */
-#include "kernels/base/term.h"
