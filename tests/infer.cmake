@@ -1,2 +1,8 @@
 # The inference room: sessions, sampling, speculation, parity with the reference.
+add_library(tiny_session STATIC support/tiny_session.c)
+target_link_libraries(tiny_session PUBLIC tiny_model shoal_infer ${CMOCKA_LIBRARY})
+
+shoal_test(test_session unit/test_session.c LIBS tiny_session)
+shoal_test(test_sampler unit/test_sampler.c LIBS shoal_infer)
+shoal_test(test_speculate unit/test_speculate.c LIBS tiny_session)
 shoal_test(test_forward unit/test_forward.c LIBS shoal_infer test_vectors LABELS model)

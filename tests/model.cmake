@@ -7,5 +7,24 @@ target_link_libraries(tiny_model PUBLIC shoal_model)
 add_library(test_vectors STATIC support/vectors.c)
 target_link_libraries(test_vectors PUBLIC shoal_kernels ${JANSSON_LIBRARY} ${CMOCKA_LIBRARY})
 
+shoal_test(test_gguf unit/test_gguf.c LIBS shoal_model)
+shoal_test(test_chat_template unit/test_chat_template.c LIBS tiny_model)
+shoal_test(test_model unit/test_model.c LIBS tiny_model)
 shoal_test(test_tokenizer unit/test_tokenizer.c LIBS tiny_model)
 shoal_test(test_vocabulary unit/test_vocabulary.c LIBS shoal_model test_vectors LABELS model)
+
+# tests/make_tiny_model FILE [SEED]: for tests that start programs.
+add_executable(make_tiny_model support/make_tiny_model.c)
+target_link_libraries(make_tiny_model PRIVATE tiny_model)
+set_target_properties(make_tiny_model PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+
+# The fuzz target without a fuzzer, over a generated file and changed copies of it.
+add_executable(fuzz_gguf_standalone fuzz/fuzz_gguf.c fuzz/standalone_main.c)
+target_link_libraries(fuzz_gguf_standalone PRIVATE shoal_model)
+set_target_properties(fuzz_gguf_standalone PROPERTIES
+  RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME fuzz_gguf_seed COMMAND make_tiny_model ${CMAKE_BINARY_DIR}/tests/fuzz_seed.gguf)
+add_test(NAME fuzz_gguf COMMAND fuzz_gguf_standalone --mutate 5000
+  ${CMAKE_BINARY_DIR}/tests/fuzz_seed.gguf)
+set_tests_properties(fuzz_gguf_seed PROPERTIES FIXTURES_SETUP fuzz_gguf_seed LABELS fast)
+set_tests_properties(fuzz_gguf PROPERTIES FIXTURES_REQUIRED fuzz_gguf_seed LABELS fast TIMEOUT 300)

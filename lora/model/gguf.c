@@ -315,7 +315,9 @@ static shoal_status read_header(shoal_gguf *g, shoal_cursor *c, shoal_error *err
         shoal_hint(err, "a model or adapter file begins with the letters GGUF");
         return SHOAL_ERR_FORMAT;
     }
-    SHOAL_TRY(check_version(g, shoal_cursor_u32(c), err));
+    uint32_t version = shoal_cursor_u32(c);
+    if (c->failed) return damaged(g, err, "it ends within its header", NO_NAME);
+    SHOAL_TRY(check_version(g, version, err));
     uint64_t n_tensors = shoal_cursor_u64(c);
     uint64_t n_kv = shoal_cursor_u64(c);
     if (c->failed || n_kv > SHOAL_GGUF_MAX_KV || n_kv > c->left / MIN_KV_BYTES ||
