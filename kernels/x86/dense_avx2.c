@@ -111,15 +111,16 @@ typedef struct nn_args {
     size_t ldb;
     float *c;
     size_t ldc;
-    __m256i mask; /* columns of the last vector; used when `masked` */
 } nn_args;
 
-SHOAL_INLINE __m256 load_vec(const float *p, const nn_args *q, bool masked)
+SHOAL_INLINE __m256 load_vec(const float *p, __m256i mask, bool masked)
 {
-    return masked ? _mm256_maskload_ps(p, q->mask) : _mm256_loadu_ps(p);
+    return masked ? _mm256_maskload_ps(p, mask) : _mm256_loadu_ps(p);
 }
 
-SHOAL_INLINE void nn_block(int rows, int vecs, bool masked, const nn_args *p)
+/* The block at b and c; p is only read through memory, which leaves all registers to the block. */
+SHOAL_INLINE void nn_block(int rows, int vecs, bool masked, const nn_args *p, __m256i mask,
+                           const float *b, float *c)
 {
     __m256 acc[NN_ROWS][NN_VECS];
     SHOAL_UNROLL
@@ -129,59 +130,74 @@ SHOAL_INLINE void nn_block(int rows, int vecs, bool masked, const nn_args *p)
             acc[i][v] = _mm256_setzero_ps();
         }
     }
-    const float *a = p->a, *b = p->b;
-    for (size_t k = 0; k < p->k; k++) {
+    const float *a = p->a;
+    const size_t a_row = p->a_row, a_col = p->a_col, ldb = p->ldb;
+    for (size_t k = p->k; k > 0; k--) {
         __m256 y[NN_VECS];
         SHOAL_UNROLL
         for (int v = 0; v < vecs; v++) {
-            y[v] = load_vec(b + v * VEC, p, masked && v == vecs - 1);
+            y[v] = load_vec(b + v * VEC, mask, masked && v == vecs - 1);
         }
         SHOAL_UNROLL
         for (int i = 0; i < rows; i++) {
-            __m256 x = _mm256_broadcast_ss(a + (size_t)i * p->a_row);
+            __m256 x = _mm256_broadcast_ss(a + (size_t)i * a_row);
             SHOAL_UNROLL
             for (int v = 0; v < vecs; v++) {
                 acc[i][v] = _mm256_fmadd_ps(x, y[v], acc[i][v]);
             }
         }
-        a += p->a_col;
-        b += p->ldb;
+        a += a_col;
+        b += ldb;
     }
-    const __m256 s = _mm256_set1_ps(p->s);
     SHOAL_UNROLL
     for (int i = 0; i < rows; i++) {
         SHOAL_UNROLL
         for (int v = 0; v < vecs; v++) {
             bool cut = masked && v == vecs - 1;
-            float *c = p->c + (size_t)i * p->ldc + v * VEC;
-            __m256 sum = _mm256_fmadd_ps(s, acc[i][v], load_vec(c, p, cut));
+            float *at = c + (size_t)i * p->ldc + v * VEC;
+            __m256 sum =
+                _mm256_fmadd_ps(_mm256_broadcast_ss(&p->s), acc[i][v], load_vec(at, mask, cut));
             if (cut) {
-                _mm256_maskstore_ps(c, p->mask, sum);
+                _mm256_maskstore_ps(at, mask, sum);
             } else {
-                _mm256_storeu_ps(c, sum);
+                _mm256_storeu_ps(at, sum);
             }
         }
     }
 }
 
 /* One strip of `rows` rows over all n columns. */
-SHOAL_INLINE void nn_strip(int rows, size_t n, nn_args p)
+SHOAL_INLINE void nn_strip(int rows, size_t n, const nn_args *p)
 {
-    size_t j = 0;
-    for (; j + NN_VECS * VEC <= n; j += NN_VECS * VEC) {
-        nn_block(rows, NN_VECS, false, &p);
-        p.b += NN_VECS * VEC;
-        p.c += NN_VECS * VEC;
+    const float *b = p->b;
+    float *c = p->c;
+    for (; n >= NN_VECS * VEC; n -= NN_VECS * VEC) {
+        nn_block(rows, NN_VECS, false, p, _mm256_setzero_si256(), b, c);
+        b += NN_VECS * VEC;
+        c += NN_VECS * VEC;
     }
-    size_t left = n - j;
-    if (left > VEC) {
-        p.mask = tail_mask(left - VEC);
-        nn_block(rows, 2, true, &p);
-    } else if (left > 0) {
-        p.mask = tail_mask(left);
-        nn_block(rows, 1, true, &p);
+    if (n > VEC) {
+        nn_block(rows, 2, true, p, tail_mask(n - VEC), b, c);
+    } else if (n > 0) {
+        nn_block(rows, 1, true, p, tail_mask(n), b, c);
     }
 }
+
+/* One function a number of rows: the block sizes must be constants. */
+#define NN_STRIP(rows)                                      \
+    static void nn_strip_##rows(size_t n, const nn_args *p) \
+    {                                                       \
+        nn_strip(rows, n, p);                               \
+    }
+NN_STRIP(1)
+NN_STRIP(2)
+NN_STRIP(3)
+NN_STRIP(4)
+NN_STRIP(5)
+NN_STRIP(6)
+
+static void (*const nn_strips[NN_ROWS + 1])(size_t n, const nn_args *p) = {
+    NULL, nn_strip_1, nn_strip_2, nn_strip_3, nn_strip_4, nn_strip_5, nn_strip_6};
 
 void shoal_dense_nn_avx2(size_t m, size_t n, size_t k, float s, const float *a, size_t a_row,
                          size_t a_col, const float *b, size_t ldb, float *c, size_t ldc)
@@ -192,17 +208,12 @@ void shoal_dense_nn_avx2(size_t m, size_t n, size_t k, float s, const float *a, 
     p.c = c;
     p.ldc = ldc;
     for (; m >= NN_ROWS; m -= NN_ROWS) {
-        nn_strip(NN_ROWS, n, p);
+        nn_strips[NN_ROWS](n, &p);
         p.a += NN_ROWS * a_row;
         p.c += NN_ROWS * ldc;
     }
-    switch (m) {
-    case 5: nn_strip(5, n, p); break;
-    case 4: nn_strip(4, n, p); break;
-    case 3: nn_strip(3, n, p); break;
-    case 2: nn_strip(2, n, p); break;
-    case 1: nn_strip(1, n, p); break;
-    default: break;
+    if (m > 0) {
+        nn_strips[m](n, &p);
     }
 }
 
