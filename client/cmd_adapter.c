@@ -8,7 +8,7 @@
 #include "client/json.h"
 #include "client/peft.h"
 #include "client/store.h"
-#include "client/targets.h"
+#include "lora/train/targets.h"
 #include "kernels/base/term.h"
 #include "kernels/base/file.h"
 

@@ -11,7 +11,7 @@
 #include "client/interrupt.h"
 #include "client/json.h"
 #include "client/store.h"
-#include "client/targets.h"
+#include "lora/train/targets.h"
 #include "kernels/base/term.h"
 #include "kernels/base/file.h"
 #include "kernels/base/mem.h"

@@ -1,9 +1,9 @@
 /* targets.h - the projections an adapter changes, as people write them.
  *
- * Layer: client. Threads: pure functions.
+ * Layer: lora/train. Threads: pure functions.
  */
-#ifndef SHOAL_CLIENT_TARGETS_H
-#define SHOAL_CLIENT_TARGETS_H
+#ifndef SHOAL_LORA_TRAIN_TARGETS_H
+#define SHOAL_LORA_TRAIN_TARGETS_H
 
 #include <stdbool.h>
 #include <stddef.h>

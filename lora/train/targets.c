@@ -1,5 +1,5 @@
 /* targets.c - the projections an adapter changes, as people write them. */
-#include "client/targets.h"
+#include "lora/train/targets.h"
 
 #include <string.h>
 
