@@ -25,6 +25,7 @@ static int print_version(int argc, char **argv)
 static const shoal_command commands[] = {
     {"chat", shoal_cmd_chat, "talk to the model"},
     {"generate", shoal_cmd_generate, "continue a raw prompt"},
+    {"serve", shoal_cmd_serve, "answer programs through the OpenAI chat API"},
     {"train", shoal_cmd_train, "train an adapter on your own text"},
     {"eval", shoal_cmd_eval, "measure loss and answers on a data set"},
     {"adapter", shoal_cmd_adapter, "look at adapters; convert from and to PEFT"},
