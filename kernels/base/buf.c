@@ -9,7 +9,7 @@
 
 shoal_buf shoal_buf_init(size_t max)
 {
-    shoal_buf b = {NULL, 0, 0, max, false};
+    shoal_buf b = {.max = max};
     return b;
 }
 
@@ -36,7 +36,10 @@ static bool grow(shoal_buf *b, size_t need)
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
     }
     uint8_t *data = shoal_alloc(cap);
-    if (data == NULL) return false;
+    if (data == NULL) {
+        b->no_memory = true;
+        return false;
+    }
     if (b->data != NULL) {
         memcpy(data, b->data, b->len + 1);
         shoal_wipe(b->data, b->len);
@@ -133,6 +136,9 @@ const char *shoal_buf_str(const shoal_buf *b)
 shoal_status shoal_buf_status(const shoal_buf *b, shoal_error *err)
 {
     if (!b->failed) return SHOAL_OK;
+    if (b->no_memory) {
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory for a buffer of %zu bytes", b->len);
+    }
     return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the data does not fit its limit of %zu bytes",
                       b->max);
 }

@@ -23,8 +23,9 @@ typedef struct shoal_buf {
     uint8_t *data; /* [len], NULL while empty; a NUL byte always follows the contents */
     size_t len;
     size_t cap;
-    size_t max;  /* len never exceeds this */
-    bool failed; /* an append did not fit or memory ran out; sticky */
+    size_t max;     /* len never exceeds this */
+    bool failed;    /* an append did not fit or memory ran out; sticky */
+    bool no_memory; /* which of the two */
 } shoal_buf;
 
 /* An empty buffer that will never hold more than max bytes. Nothing is allocated yet. */
