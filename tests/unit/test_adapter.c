@@ -347,6 +347,38 @@ static void test_handmade_files(void **state)
     }
 }
 
+/* Encode and decode once with the n-th allocation failing; true when nothing failed. */
+static bool survives(const shoal_adapter *a, uint64_t n)
+{
+    shoal_error err = {0};
+    shoal_adapter *back = NULL;
+    shoal_buf bytes = shoal_buf_init(FILE_MAX);
+    shoal_mem_fail_at(n, false);
+    shoal_status st = shoal_adapter_encode(a, &bytes, &err);
+    if (st == SHOAL_OK) {
+        st = shoal_adapter_decode(&back, model, bytes.data, bytes.len, &err);
+    }
+    shoal_mem_fail_at(0, false);
+    assert_true(st == SHOAL_OK || st == SHOAL_ERR_NOMEM);
+    assert_int_equal(st == SHOAL_OK, back != NULL);
+    shoal_adapter_close(back);
+    shoal_buf_clear(&bytes);
+    return st == SHOAL_OK;
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    shoal_adapter *a = fixture_adapter(model, 2, SHOAL_TARGETS_ALL, 0, 5);
+    uint64_t n = 1;
+    while (!survives(a, n)) {
+        n++;
+        assert_true(n < 1000);
+    }
+    assert_true(n > 6); /* it really met failures on the way */
+    shoal_adapter_close(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_manifest),          cmocka_unit_test(test_rope_rows),
         cmocka_unit_test(test_damaged_files),     cmocka_unit_test(test_values_must_be_finite),
         cmocka_unit_test(test_foreign_adapters),  cmocka_unit_test(test_handmade_files),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -14,7 +14,7 @@
 #include "kernels/base/rng.h"
 #include "tests/support/train_fixture.h"
 
-enum { MAX_TOKENS = 40 };
+enum { MAX_TOKENS = 40, MAX_MATRIX = 1024 };
 
 static const shoal_tiny_opts FLOATS = {.n_layer = 3, .plain_types = true};
 
@@ -43,8 +43,8 @@ static double compute_loss(shoal_trainer *tr, const fixture_samples *s)
 static double slope(shoal_trainer *tr, const fixture_samples *s, float *p, const float *d, size_t n,
                     double h)
 {
-    float kept[4096];
-    assert_true(n <= sizeof kept / sizeof *kept);
+    float kept[MAX_MATRIX];
+    assert_true(n <= MAX_MATRIX);
     memcpy(kept, p, n * sizeof *p);
     double loss[2];
     for (size_t side = 0; side < 2; side++) {
@@ -62,8 +62,9 @@ static double slope(shoal_trainer *tr, const fixture_samples *s, float *p, const
 static void check_matrix(shoal_trainer *tr, const fixture_samples *s, float *p, size_t n,
                          const float *grad, shoal_rng *rng)
 {
-    float d[4096] = {0};
+    float d[MAX_MATRIX] = {0};
     double norm = 0.0;
+    assert_true(n <= MAX_MATRIX);
     for (size_t i = 0; i < n; i++) {
         norm += (double)grad[i] * (double)grad[i];
     }
@@ -403,6 +404,52 @@ static void test_reports_divergence(void **state)
     shoal_model_close(m);
 }
 
+static void test_open_out_of_memory(void **state)
+{
+    (void)state;
+    fixture_exec f;
+    shoal_error err = {0};
+    shoal_trainer *tr = NULL;
+    shoal_model *m = fixture_model(19, NULL);
+    shoal_adapter *a = fixture_adapter(m, 4, SHOAL_TARGETS_ALL, 0, 9);
+    shoal_trainer_options opts = {.plan = {.max_tokens = 32}};
+    fixture_exec_open(&f, 1, false);
+    for (uint64_t n = 1; n <= 3; n++) {
+        shoal_mem_fail_at(n, false);
+        shoal_status st = shoal_trainer_open(&tr, m, a, &f.ex, &opts, &err);
+        shoal_mem_fail_at(0, false);
+        assert_int_equal(st, n <= 2 ? SHOAL_ERR_NOMEM : SHOAL_OK);
+        assert_int_equal(tr != NULL, st == SHOAL_OK);
+    }
+    shoal_trainer_close(tr);
+    fixture_exec_close(&f);
+    shoal_adapter_close(a);
+    shoal_model_close(m);
+}
+
+/* An adapter over another model's shapes, or over other weights, is not trained. */
+static void test_refuses_foreign_adapter(void **state)
+{
+    (void)state;
+    static const shoal_tiny_opts WIDER = {.n_ff = 160};
+    fixture_exec f;
+    shoal_error err = {0};
+    shoal_trainer *tr = NULL;
+    shoal_trainer_options opts = {.plan = {.max_tokens = 32}};
+    shoal_model *m = fixture_model(20, NULL);
+    shoal_model *others[2] = {fixture_model(20, &WIDER), fixture_model(21, NULL)};
+    fixture_exec_open(&f, 1, false);
+    for (size_t i = 0; i < 2; i++) {
+        shoal_adapter *a = fixture_adapter(others[i], 4, SHOAL_TARGETS_ALL, 0, 9);
+        assert_int_equal(shoal_trainer_open(&tr, m, a, &f.ex, &opts, &err), SHOAL_ERR_ARG);
+        assert_null(tr);
+        shoal_adapter_close(a);
+        shoal_model_close(others[i]);
+    }
+    fixture_exec_close(&f);
+    shoal_model_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +461,8 @@ int main(void)
         cmocka_unit_test(test_stops_between_blocks),
         cmocka_unit_test(test_refuses_bad_samples),
         cmocka_unit_test(test_reports_divergence),
+        cmocka_unit_test(test_open_out_of_memory),
+        cmocka_unit_test(test_refuses_foreign_adapter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
