@@ -18,7 +18,8 @@
 
 enum {
     SPLIT_KEYS = 4 * KEY_TILE,
-    STAT_FLOATS = 2 /* m and l, kept behind the E values of a partial row */
+    STAT_FLOATS = 2,          /* m and l, kept behind the E values of a partial row */
+    SERIAL_PRODUCTS = 1 << 16 /* multiply-adds below which waking workers costs more */
 };
 
 /* Softmax state of the rows of a tile: weights are relative to exp(m). */
@@ -277,6 +278,8 @@ void shoal_attn_fwd(const shoal_exec *ex, const shoal_attn *a, float *o, float *
         shoal_parallel_for(ex->pool, a->K * j.splits, 1, run_splits, &j);
         merge_splits(&j);
     } else {
-        shoal_parallel_for(ex->pool, a->K * row_tiles, 1, run_rows, &j);
+        size_t tasks = a->K * row_tiles;
+        size_t products = 2 * a->T * a->H * a->E * (end > first ? end - first : 0);
+        shoal_parallel_for(ex->pool, tasks, products < SERIAL_PRODUCTS ? tasks : 1, run_rows, &j);
     }
 }

@@ -1,7 +1,7 @@
 /* exec.c - opens an execution context: a kernel table and scratch for each worker of a pool.
  *
- * All live in one block: the table first, then the shared area, then one scratch area a worker, each
- * on its own cache lines.
+ * All live in one block: the table first, then the shared area, then one scratch area a worker,
+ * each on its own cache lines.
  */
 #include "kernels/kernels.h"
 

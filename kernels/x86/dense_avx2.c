@@ -1,16 +1,17 @@
 /* dense_avx2.c - the strided f32 products in AVX2 with FMA.
  *
  * nt: blocks of 3 rows x 4 columns, twelve accumulators over k; nn: blocks of 6 rows x 16 columns,
- * twelve accumulators over columns. Smaller blocks at the edges use the same instructions for each
- * output, so an output's bits do not depend on the block it falls in. The block functions are
- * always inlined with constant sizes; their loops disappear into registers.
+ * twelve accumulators over columns (32 columns for one or two rows, to hide the latency of FMA).
+ * Smaller blocks at the edges use the same instructions for each output, so an output's bits do not
+ * depend on the block it falls in. The block functions are always inlined with constant sizes;
+ * their loops disappear into registers.
  */
 #include "kernels/x86/rowops_avx2.h"
 
 #include "kernels/x86/avx2_math.h"
 #include "kernels/x86/simd.h"
 
-enum { NT_ROWS = 3, NT_COLS = 4, NN_ROWS = 6, NN_VECS = 2, VEC = 8 };
+enum { NT_ROWS = 3, NT_COLS = 4, NN_ROWS = 6, NN_VECS = 2, NN_WIDE = 4, VEC = 8 };
 
 typedef struct nt_args {
     size_t k;
@@ -122,7 +123,7 @@ SHOAL_INLINE __m256 load_vec(const float *p, __m256i mask, bool masked)
 SHOAL_INLINE void nn_block(int rows, int vecs, bool masked, const nn_args *p, __m256i mask,
                            const float *b, float *c)
 {
-    __m256 acc[NN_ROWS][NN_VECS];
+    __m256 acc[NN_ROWS][NN_WIDE];
     SHOAL_UNROLL
     for (int i = 0; i < rows; i++) {
         SHOAL_UNROLL
@@ -133,7 +134,7 @@ SHOAL_INLINE void nn_block(int rows, int vecs, bool masked, const nn_args *p, __
     const float *a = p->a;
     const size_t a_row = p->a_row, a_col = p->a_col, ldb = p->ldb;
     for (size_t k = p->k; k > 0; k--) {
-        __m256 y[NN_VECS];
+        __m256 y[NN_WIDE];
         SHOAL_UNROLL
         for (int v = 0; v < vecs; v++) {
             y[v] = load_vec(b + v * VEC, mask, masked && v == vecs - 1);
@@ -171,6 +172,11 @@ SHOAL_INLINE void nn_strip(int rows, size_t n, const nn_args *p)
 {
     const float *b = p->b;
     float *c = p->c;
+    for (; rows <= 2 && n >= NN_WIDE * VEC; n -= NN_WIDE * VEC) {
+        nn_block(rows, NN_WIDE, false, p, _mm256_setzero_si256(), b, c);
+        b += NN_WIDE * VEC;
+        c += NN_WIDE * VEC;
+    }
     for (; n >= NN_VECS * VEC; n -= NN_VECS * VEC) {
         nn_block(rows, NN_VECS, false, p, _mm256_setzero_si256(), b, c);
         b += NN_VECS * VEC;

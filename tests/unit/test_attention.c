@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "kernels/base/mem.h"
-#include "kernels/kernels.h"
+#include "kernels/table.h"
 #include "tests/support/kernel_test.h"
 
 /* One problem with its arrays; k and v hold n_past + T keys. */
@@ -263,6 +263,33 @@ static void test_extreme_scores(void **state)
     }
 }
 
+/* Every binary16 value, through the slot that expands cached keys. */
+static void test_half_rows(void **state)
+{
+    (void)state;
+    enum { ROWS = 64, N = 1021, LD = 1024 }; /* the last values of a row: tail code */
+    uint16_t *half = shoal_alloc(ROWS * LD * sizeof *half);
+    for (size_t i = 0; i < ROWS * LD; i++) {
+        half[i] = (uint16_t)(i * 5); /* 5 is odd: all 65536 values */
+    }
+    for (size_t level = 0; level < KT_LEVELS; level++) {
+        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+        kt_buf out = kt_buf_open(ROWS * N, 3);
+        ex.table->half_rows(half, LD, ROWS, N, out.p);
+        for (size_t i = 0; i < out.n; i++) {
+            float want = shoal_f16_to_f32(half[i / N * LD + i % N]);
+            if (isnan(want)) {
+                assert_true(isnan(out.p[i]));
+            } else {
+                kt_same_bits(out.p + i, &want, 1);
+            }
+        }
+        kt_buf_close(&out);
+        kt_exec_close(&ex);
+    }
+    shoal_free(half);
+}
+
 static void test_no_allocation(void **state)
 {
     (void)state;
@@ -284,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_first_limits),
         cmocka_unit_test(test_bits_do_not_depend_on_batch),
         cmocka_unit_test(test_extreme_scores),
+        cmocka_unit_test(test_half_rows),
         cmocka_unit_test(test_no_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
