@@ -8,7 +8,7 @@
 #include "kernels/base/rng.h"
 
 typedef struct candidate {
-    float score; /* logit / temperature */
+    float score; /* logit / temperature; without cuts the weight itself */
     int32_t id;
 } candidate;
 
@@ -113,19 +113,20 @@ static double weight(float score, float top)
     return w > 0.0 ? w : 0.0;
 }
 
-/* Without cuts: over all ids in order, two passes, no candidates. */
-static int32_t draw_from_all(const shoal_sampler *s, const float *logits, double u)
+/* Without cuts: over all ids in their order, nothing sorted. The heap only keeps the weights. */
+static int32_t draw_from_all(shoal_sampler *s, const float *logits, double u)
 {
     int32_t best = shoal_argmax(logits, s->n_vocab);
     float t = s->how.temperature;
     float top = logits[best] / t;
     double total = 0.0;
     for (size_t i = 0; i < s->n_vocab; i++) {
-        total += weight(logits[i] / t, top);
+        s->heap[i].score = (float)weight(logits[i] / t, top);
+        total += (double)s->heap[i].score;
     }
     double left = u * total;
     for (size_t i = 0; i < s->n_vocab; i++) {
-        double w = weight(logits[i] / t, top);
+        double w = (double)s->heap[i].score;
         if (left < w) return (int32_t)i;
         left -= w;
     }
