@@ -10,9 +10,10 @@ foreach(h ${headers})
   elseif(h MATCHES "^kernels/arm/")
     continue()
   endif()
-  execute_process(
+  execute_process( # ISO C wants a declaration even after a header of macros only
+    COMMAND ${CMAKE_COMMAND} -E echo "typedef int not_empty;"
     COMMAND ${CC} -std=c11 -D_POSIX_C_SOURCE=200809L -DSHOAL_VERSION="lint" -Wall -Wextra -Wpedantic
-            -Werror -Wno-unused-function ${flags} -I${ROOT} -fsyntax-only -include ${h} -x c /dev/null
+            -Werror -Wno-unused-function ${flags} -I${ROOT} -fsyntax-only -include ${h} -x c -
     WORKING_DIRECTORY ${ROOT} RESULT_VARIABLE rc ERROR_VARIABLE text)
   if(NOT rc EQUAL 0)
     list(APPEND bad "${h}:\n${text}")
