@@ -31,6 +31,9 @@ const char *shoal_status_text(shoal_status st)
 }
 
 static void write_message(shoal_error *err, shoal_status code, const char *fmt, va_list ap)
+    SHOAL_PRINTF(3, 0);
+
+static void write_message(shoal_error *err, shoal_status code, const char *fmt, va_list ap)
 {
     err->code = code;
     err->hint[0] = '\0';
