@@ -10,7 +10,7 @@ find_library(JANSSON_LIBRARY jansson REQUIRED)
 shoal_test(test_train_parity unit/test_train_parity.c support/safetensors_read.c support/vectors.c
   LIBS train_fixture ${JANSSON_LIBRARY} LABELS model TIMEOUT 300)
 
-# Speed and memory of a step; run by hand: build/tests/bench_train [tokens] [rank] [threads] [exact]
+# Speed and memory of a step; run by hand: build/tests/bench_train [tokens] [rank] [threads] [exact] [MB]
 add_executable(bench_train bench/bench_train.c)
 target_link_libraries(bench_train PRIVATE shoal_train)
 set_target_properties(bench_train PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)

@@ -4,7 +4,6 @@
  * One step warms up, then steps are timed for about five seconds. Random tokens, a third of them
  * targets, in samples of 64: the work depends on neither.
  */
-#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
