@@ -15,7 +15,8 @@
 enum { KT_LEVELS = 2 };
 extern const uint32_t kt_level[KT_LEVELS];
 
-/* An exec of its own pool; 0 threads means no pool. */
+/* An exec of its own pool; 0 threads means no pool. Fails the test when a slot's self-check fails.
+ */
 shoal_exec kt_exec_open(uint32_t mask, unsigned threads);
 void kt_exec_close(shoal_exec *ex);
 

@@ -167,7 +167,7 @@ static void test_against_double(void **state)
 static void test_first_limits(void **state)
 {
     (void)state;
-    static const size_t runs[] = {1, 3, 17, 64, 100, 129};
+    static const size_t runs[] = {1, 3, 17, 64, 100, 129, 400};
     for (size_t level = 0; level < KT_LEVELS; level++) {
         for (size_t r = 0; r < sizeof runs / sizeof *runs; r++) {
             problem packed = problem_open(150, 20, 4, 2, 16, false, 0);
