@@ -33,7 +33,7 @@ typedef struct shoal_codec {
 } shoal_codec;
 
 typedef struct shoal_codec_stats {
-    double norm;   /* of the update before clipping */
+    double norm; /* of the update before clipping */
     bool clipped;
 } shoal_codec_stats;
 
@@ -58,7 +58,8 @@ SHOAL_MUST_USE shoal_status shoal_codec_encode(const shoal_exec *ex, const shoal
 SHOAL_MUST_USE shoal_status shoal_codec_decode(const shoal_codec *c, const uint32_t *sum,
                                                float *mean, uint64_t *weight_sum, shoal_error *err);
 
-/* R bits a value, least significant bit first, values in order; the last byte's spare bits are 0. */
+/* R bits a value, least significant bit first, values in order; the last byte's spare bits are 0.
+ */
 size_t shoal_packed_bytes(size_t n, uint32_t ring_bits);
 /* out [shoal_packed_bytes(n)]; bits above R of a word are ignored. */
 void shoal_pack(const uint32_t *words, size_t n, uint32_t ring_bits, uint8_t *out);

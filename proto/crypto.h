@@ -25,16 +25,16 @@ extern "C" {
 
 enum {
     SHOAL_HASH_BYTES = 32,
-    SHOAL_SIG_BYTES = 64,   /* r || s, big-endian each, s <= n/2 */
-    SHOAL_SPKI_BYTES = 91,  /* SubjectPublicKeyInfo of an uncompressed P-256 point, DER */
-    SHOAL_ID_BYTES = 16,    /* first bytes of SHA-256(SPKI) */
+    SHOAL_SIG_BYTES = 64,  /* r || s, big-endian each, s <= n/2 */
+    SHOAL_SPKI_BYTES = 91, /* SubjectPublicKeyInfo of an uncompressed P-256 point, DER */
+    SHOAL_ID_BYTES = 16,   /* first bytes of SHA-256(SPKI) */
     SHOAL_X25519_BYTES = 32,
     SHOAL_AEAD_KEY_BYTES = 32,
     SHOAL_AEAD_NONCE_BYTES = 12,
     SHOAL_AEAD_TAG_BYTES = 16
 };
 
-/* ---- random ----------------------------------------------------------------------------------- */
+/* ---- random ---- */
 
 /* Where random bytes come from, so that tests can repeat a run. A NULL source means the system. */
 typedef struct shoal_entropy {
@@ -46,7 +46,7 @@ SHOAL_MUST_USE shoal_status shoal_random(void *out, size_t n, shoal_error *err);
 SHOAL_MUST_USE shoal_status shoal_entropy_fill(const shoal_entropy *src, void *out, size_t n,
                                                shoal_error *err);
 
-/* ---- hashes ----------------------------------------------------------------------------------- */
+/* ---- hashes ---- */
 
 typedef struct shoal_sha256_ctx {
     uint64_t opaque[20];
@@ -70,7 +70,7 @@ SHOAL_MUST_USE shoal_status shoal_hkdf(const void *salt, size_t salt_n, const vo
 /* True when equal; the time does not depend on where they differ. */
 bool shoal_equal(const void *a, const void *b, size_t n);
 
-/* ---- X25519 ----------------------------------------------------------------------------------- */
+/* ---- X25519 ---- */
 
 SHOAL_MUST_USE shoal_status shoal_x25519_public(uint8_t out[32], const uint8_t secret[32],
                                                 shoal_error *err);
@@ -78,7 +78,7 @@ SHOAL_MUST_USE shoal_status shoal_x25519_public(uint8_t out[32], const uint8_t s
 SHOAL_MUST_USE shoal_status shoal_x25519(uint8_t out[32], const uint8_t secret[32],
                                          const uint8_t peer[32], shoal_error *err);
 
-/* ---- ECDSA P-256 ------------------------------------------------------------------------------ */
+/* ---- ECDSA P-256 ---- */
 
 typedef struct shoal_key shoal_key; /* a private key and its public half */
 
@@ -111,7 +111,7 @@ SHOAL_MUST_USE shoal_status shoal_verify(const uint8_t spki[SHOAL_SPKI_BYTES],
                                          const uint8_t digest[32],
                                          const uint8_t sig[SHOAL_SIG_BYTES], shoal_error *err);
 
-/* ---- AEAD ------------------------------------------------------------------------------------- */
+/* ---- AEAD ---- */
 
 typedef struct shoal_aead_in {
     const uint8_t *key;   /* [32] */

@@ -30,10 +30,9 @@ typedef struct shoal_mask_scope {
 } shoal_mask_scope;
 
 /* Key of the pair (i, j), the same from both sides; i != j are session indices from 1. */
-SHOAL_MUST_USE shoal_status shoal_mask_pair_key(const shoal_mask_scope *scope,
-                                                const uint8_t sk[32], const uint8_t peer_pk[32],
-                                                uint16_t i, uint16_t j, uint8_t key[32],
-                                                shoal_error *err);
+SHOAL_MUST_USE shoal_status shoal_mask_pair_key(const shoal_mask_scope *scope, const uint8_t sk[32],
+                                                const uint8_t peer_pk[32], uint16_t i, uint16_t j,
+                                                uint8_t key[32], shoal_error *err);
 SHOAL_MUST_USE shoal_status shoal_mask_self_key(const shoal_mask_scope *scope, const uint8_t b[32],
                                                 uint16_t i, uint8_t key[32], shoal_error *err);
 

@@ -74,12 +74,12 @@ const uint32_t *shoal_sa_server_sum(const shoal_sa_server *s);
 const char *shoal_sa_server_reason(const shoal_sa_server *s);
 
 typedef struct shoal_sa_counts {
-    size_t roster;             /* clients in the roster (so far) */
-    size_t answered;           /* in the current stage */
-    size_t expected;           /* in the current stage */
-    size_t threshold;          /* t; n_min while advertising */
-    size_t survivors;          /* in the sum; 0 before INPUT is closed */
-    size_t liars;              /* share holders caught with false shares */
+    size_t roster;    /* clients in the roster (so far) */
+    size_t answered;  /* in the current stage */
+    size_t expected;  /* in the current stage */
+    size_t threshold; /* t; n_min while advertising */
+    size_t survivors; /* in the sum; 0 before INPUT is closed */
+    size_t liars;     /* share holders caught with false shares */
 } shoal_sa_counts;
 shoal_sa_counts shoal_sa_server_counts(const shoal_sa_server *s);
 

@@ -86,7 +86,7 @@ typedef struct shoal_task_info {
     uint32_t cohort_min, cohort_target;
     uint32_t rank;
     float alpha;
-    uint32_t targets; /* bits, as in the adapter's spec */
+    uint32_t targets;              /* bits, as in the adapter's spec */
     shoal_adapter_release release; /* newest */
 } shoal_task_info;
 
@@ -118,18 +118,18 @@ typedef struct shoal_train_spec {
 } shoal_train_spec;
 
 typedef enum shoal_checkin_kind {
-    SHOAL_CHECKIN_WAIT = 1, /* come back in retry_after_ms */
+    SHOAL_CHECKIN_WAIT = 1,  /* come back in retry_after_ms */
     SHOAL_CHECKIN_TRAIN = 2, /* train on `release` now, then check in again with trained = true */
-    SHOAL_CHECKIN_JOIN = 3  /* a session: descriptor */
+    SHOAL_CHECKIN_JOIN = 3   /* a session: descriptor */
 } shoal_checkin_kind;
 
 typedef struct shoal_checkin_response {
     shoal_checkin_kind kind;
-    uint32_t retry_after_ms;              /* WAIT */
-    char reason[SHOAL_LIMIT_TEXT];        /* WAIT, for a person */
-    shoal_train_spec train;               /* TRAIN, JOIN */
-    shoal_adapter_release release;        /* TRAIN, JOIN: the adapter to start from */
-    uint32_t descriptor_n;                /* JOIN */
+    uint32_t retry_after_ms;                    /* WAIT */
+    char reason[SHOAL_LIMIT_TEXT];              /* WAIT, for a person */
+    shoal_train_spec train;                     /* TRAIN, JOIN */
+    shoal_adapter_release release;              /* TRAIN, JOIN: the adapter to start from */
+    uint32_t descriptor_n;                      /* JOIN */
     uint8_t descriptor[SHOAL_LIMIT_DESCRIPTOR]; /* canonical bytes || signature */
 } shoal_checkin_response;
 
@@ -145,18 +145,18 @@ typedef struct shoal_round_result {
 
 /* Body of every answer that is not a success. */
 typedef enum shoal_error_code {
-    SHOAL_CODE_BAD_REQUEST = 1,   /* 400: malformed */
-    SHOAL_CODE_UNAUTHORISED = 2,  /* 401: no or unknown certificate, revoked device */
-    SHOAL_CODE_FORBIDDEN = 3,     /* 403: token unknown, used or expired; not a member */
-    SHOAL_CODE_NOT_FOUND = 4,     /* 404 */
-    SHOAL_CODE_CONFLICT = 5,      /* 409: other bytes than acknowledged before */
-    SHOAL_CODE_GONE = 6,          /* 410: session over; message says how it ended */
-    SHOAL_CODE_TOO_LARGE = 7,     /* 413 */
-    SHOAL_CODE_TOO_EARLY = 8,     /* 425: that stage is not open yet */
-    SHOAL_CODE_BUSY = 9,          /* 429 or 503: retry_after_ms */
-    SHOAL_CODE_INTERNAL = 10,     /* 500 */
-    SHOAL_CODE_VERSION = 11,      /* 400: protocol version not spoken here */
-    SHOAL_CODE_TAMPERED = 12      /* 422: a signature, tag or hash does not verify */
+    SHOAL_CODE_BAD_REQUEST = 1,  /* 400: malformed */
+    SHOAL_CODE_UNAUTHORISED = 2, /* 401: no or unknown certificate, revoked device */
+    SHOAL_CODE_FORBIDDEN = 3,    /* 403: token unknown, used or expired; not a member */
+    SHOAL_CODE_NOT_FOUND = 4,    /* 404 */
+    SHOAL_CODE_CONFLICT = 5,     /* 409: other bytes than acknowledged before */
+    SHOAL_CODE_GONE = 6,         /* 410: session over; message says how it ended */
+    SHOAL_CODE_TOO_LARGE = 7,    /* 413 */
+    SHOAL_CODE_TOO_EARLY = 8,    /* 425: that stage is not open yet */
+    SHOAL_CODE_BUSY = 9,         /* 429 or 503: retry_after_ms */
+    SHOAL_CODE_INTERNAL = 10,    /* 500 */
+    SHOAL_CODE_VERSION = 11,     /* 400: protocol version not spoken here */
+    SHOAL_CODE_TAMPERED = 12     /* 422: a signature, tag or hash does not verify */
 } shoal_error_code;
 
 /* The HTTP status that goes with a code (BUSY: 503). */
@@ -185,10 +185,10 @@ typedef struct shoal_error_reply {
 /* shoal_NAME_encode(const shoal_NAME *m, shoal_buf *out, err): ARG when a field is out of range.
  * shoal_NAME_decode(const void *data, size_t n, shoal_NAME *out, err): FORMAT or TOO_LARGE, *out
  * then zeroed. */
-#define SHOAL_WIRE_DECLARE(name)                                                               \
-    SHOAL_MUST_USE shoal_status shoal_##name##_encode(const shoal_##name *m, shoal_buf *out,   \
-                                                      shoal_error *err);                       \
-    SHOAL_MUST_USE shoal_status shoal_##name##_decode(const void *data, size_t n,              \
+#define SHOAL_WIRE_DECLARE(name)                                                             \
+    SHOAL_MUST_USE shoal_status shoal_##name##_encode(const shoal_##name *m, shoal_buf *out, \
+                                                      shoal_error *err);                     \
+    SHOAL_MUST_USE shoal_status shoal_##name##_decode(const void *data, size_t n,            \
                                                       shoal_##name *out, shoal_error *err);
 SHOAL_WIRE_MESSAGES(SHOAL_WIRE_DECLARE)
 #undef SHOAL_WIRE_DECLARE

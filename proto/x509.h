@@ -34,9 +34,9 @@ typedef struct shoal_cert_info {
 
 typedef struct shoal_cert_template {
     shoal_cert_kind kind;
-    const uint8_t *spki;       /* [SHOAL_SPKI_BYTES] of the subject */
-    const char *const *hosts;  /* server only: IPv4/IPv6 literals or DNS names */
-    size_t n_hosts;            /* 0..8 */
+    const uint8_t *spki;      /* [SHOAL_SPKI_BYTES] of the subject */
+    const char *const *hosts; /* server only: IPv4/IPv6 literals or DNS names */
+    size_t n_hosts;           /* 0..8 */
     int64_t not_before_s, not_after_s;
     const shoal_entropy *entropy; /* of the serial number; NULL: the system */
 } shoal_cert_template;

@@ -1,0 +1,254 @@
+/* codec.c - clip, stochastic rounding, ring, packing. */
+#include "proto/codec.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "proto/limits.h"
+
+enum {
+    CHUNK = 1024, /* words of rounding bits drawn at a time; a multiple of 16 */
+    SCALE_MIN = -32,
+    SCALE_MAX = 40
+};
+
+/* ---- the proof that a sum cannot wrap ---- */
+
+/* Largest magnitude of a coordinate of one client, rounding included; of the weight word too, since
+ * W <= bound or the check below compares it separately. */
+static double coordinate_bound(const shoal_codec *c)
+{
+    return (double)c->weight_max * c->clip_norm * ldexp(1.0, c->scale_log2) + 1.0;
+}
+
+static bool sum_fits(const shoal_codec *c)
+{
+    double limit = ldexp(1.0, (int)c->ring_bits - 1);
+    double n = (double)c->n_max;
+    return n * coordinate_bound(c) < limit && n * (double)c->weight_max < limit;
+}
+
+static bool ranges_hold(const shoal_codec *c)
+{
+    return c->dim >= 1 && c->dim <= SHOAL_LIMIT_DIM && c->ring_bits >= SHOAL_LIMIT_RING_MIN &&
+           c->ring_bits <= SHOAL_LIMIT_RING_MAX && c->scale_log2 >= SCALE_MIN &&
+           c->scale_log2 <= SCALE_MAX && isfinite(c->clip_norm) && c->clip_norm > 0.0 &&
+           c->weight_max >= 1 && c->n_max >= 1 && c->n_max <= SHOAL_LIMIT_COHORT_MAX;
+}
+
+shoal_status shoal_codec_check(const shoal_codec *c, shoal_error *err)
+{
+    if (!ranges_hold(c)) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "a parameter of the number coding is out of range");
+    }
+    if (!sum_fits(c)) {
+        (void)shoal_fail(err, SHOAL_ERR_ARG, "a sum of %u clients could overflow a ring of %u bits",
+                         c->n_max, c->ring_bits);
+        shoal_hint(err, "lower the scale, the clip norm or the largest weight, or widen the ring");
+        return SHOAL_ERR_ARG;
+    }
+    return SHOAL_OK;
+}
+
+shoal_status shoal_codec_fit_scale(shoal_codec *c, shoal_error *err)
+{
+    shoal_codec trial = *c;
+    for (trial.scale_log2 = SCALE_MAX; trial.scale_log2 > SCALE_MIN; trial.scale_log2--) {
+        if (ranges_hold(&trial) && sum_fits(&trial)) break;
+    }
+    SHOAL_TRY(shoal_codec_check(&trial, err));
+    *c = trial;
+    return SHOAL_OK;
+}
+
+size_t shoal_codec_words(const shoal_codec *c)
+{
+    return (size_t)c->dim + 1;
+}
+
+/* ---- encode ---- */
+
+static bool all_finite(const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(x[i])) return false;
+    }
+    return true;
+}
+
+/* floor(v) plus one with probability v - floor(v): unbiased. bits is uniform in [0, 2^32). */
+static uint32_t round_word(double v, uint32_t bits)
+{
+    double below = floor(v);
+    double fraction = v - below;
+    int64_t q = (int64_t)below + ((double)bits * 0x1p-32 < fraction ? 1 : 0);
+    return (uint32_t)(uint64_t)q;
+}
+
+static void key_words(const uint8_t key[32], uint32_t words[8])
+{
+    for (size_t i = 0; i < 8; i++) {
+        const uint8_t *p = key + 4 * i;
+        words[i] =
+            (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    }
+}
+
+static shoal_status round_all(const shoal_exec *ex, const float *x, size_t n, double factor,
+                              const uint8_t seed[32], uint32_t *words, shoal_error *err)
+{
+    uint32_t key[8];
+    uint32_t bits[CHUNK];
+    bool drawn = true;
+    key_words(seed, key);
+    for (size_t at = 0; drawn && at < n; at += CHUNK) {
+        size_t m = n - at < CHUNK ? n - at : CHUNK;
+        memset(bits, 0, sizeof bits);
+        drawn = shoal_chacha_add(ex, key, at, bits, m, false);
+        for (size_t i = 0; i < m; i++) {
+            words[at + i] = round_word((double)x[at + i] * factor, bits[i]);
+        }
+    }
+    shoal_wipe(key, sizeof key);
+    shoal_wipe(bits, sizeof bits);
+    return drawn ? SHOAL_OK : shoal_fail(err, SHOAL_ERR_INTERNAL, "no rounding bits");
+}
+
+shoal_status shoal_codec_encode(const shoal_exec *ex, const shoal_codec *c, const float *x,
+                                uint32_t weight, const uint8_t seed[32], uint32_t *words,
+                                shoal_codec_stats *stats, shoal_error *err)
+{
+    size_t n = c->dim;
+    SHOAL_TRY(shoal_codec_check(c, err));
+    if (weight == 0 || weight > c->weight_max) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "a weight of %u is not in 1..%u", weight,
+                          c->weight_max);
+    }
+    double norm = all_finite(x, n) ? sqrt(shoal_sum_squares(ex, x, n)) : (double)NAN;
+    if (!isfinite(norm)) {
+        memset(words, 0, (n + 1) * sizeof *words);
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "the update holds values that are not finite");
+    }
+    /* A hair below C, so that rounding of the factor and of the products cannot lift a coordinate
+     * above the bound of the proof. */
+    double clip = norm > c->clip_norm ? c->clip_norm / norm * (1.0 - 0x1p-40) : 1.0;
+    double factor = clip * (double)weight * ldexp(1.0, c->scale_log2);
+    SHOAL_TRY(round_all(ex, x, n, factor, seed, words, err));
+    words[n] = weight;
+    if (stats != NULL) {
+        stats->norm = norm;
+        stats->clipped = norm > c->clip_norm;
+    }
+    return SHOAL_OK;
+}
+
+/* ---- decode ---- */
+
+static uint32_t ring_mask(uint32_t ring_bits)
+{
+    return ring_bits >= 32 ? UINT32_MAX : (1u << ring_bits) - 1u;
+}
+
+/* The representative in [-2^(R-1), 2^(R-1)). */
+static int64_t lift(uint32_t word, uint32_t ring_bits)
+{
+    int64_t v = (int64_t)(word & ring_mask(ring_bits));
+    int64_t half = (int64_t)1 << (ring_bits - 1);
+    return v >= half ? v - 2 * half : v;
+}
+
+shoal_status shoal_codec_decode(const shoal_codec *c, const uint32_t *sum, float *mean,
+                                uint64_t *weight_sum, shoal_error *err)
+{
+    SHOAL_TRY(shoal_codec_check(c, err));
+    int64_t weight = lift(sum[c->dim], c->ring_bits);
+    if (weight < 1 || weight > (int64_t)c->n_max * (int64_t)c->weight_max) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "the sum carries an impossible weight");
+    }
+    double unit = 1.0 / (ldexp(1.0, c->scale_log2) * (double)weight);
+    for (size_t i = 0; i < c->dim; i++) {
+        mean[i] = (float)((double)lift(sum[i], c->ring_bits) * unit);
+    }
+    *weight_sum = (uint64_t)weight;
+    return SHOAL_OK;
+}
+
+/* ---- packing ---- */
+
+size_t shoal_packed_bytes(size_t n, uint32_t ring_bits)
+{
+    return (n / 8) * ring_bits + (n % 8 * ring_bits + 7) / 8;
+}
+
+void shoal_pack(const uint32_t *words, size_t n, uint32_t ring_bits, uint8_t *out)
+{
+    uint64_t pending = 0; /* below 8 bits between words, so 8 + 32 fit */
+    unsigned held = 0;
+    uint32_t mask = ring_mask(ring_bits);
+    for (size_t i = 0; i < n; i++) {
+        pending |= (uint64_t)(words[i] & mask) << held;
+        held += ring_bits;
+        for (; held >= 8; held -= 8) {
+            *out++ = (uint8_t)pending;
+            pending >>= 8;
+        }
+    }
+    if (held > 0) {
+        *out = (uint8_t)pending;
+    }
+}
+
+static shoal_status check_packed(const uint8_t *packed, size_t bytes, size_t n, uint32_t ring_bits,
+                                 shoal_error *err)
+{
+    if (ring_bits < 1 || ring_bits > 32 || bytes != shoal_packed_bytes(n, ring_bits)) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "a packed vector of %zu bytes, %zu expected",
+                          bytes, shoal_packed_bytes(n, ring_bits));
+    }
+    unsigned spare = (unsigned)((8 - n % 8 * ring_bits % 8) % 8);
+    if (spare > 0 && bytes > 0 && packed[bytes - 1] >> (8 - spare) != 0) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "a packed vector has bits after its end");
+    }
+    return SHOAL_OK;
+}
+
+/* One word at a time from a checked vector. */
+typedef struct unpacker {
+    const uint8_t *next;
+    uint64_t pending;
+    unsigned held;
+} unpacker;
+
+static uint32_t next_word(unpacker *u, uint32_t ring_bits)
+{
+    for (; u->held < ring_bits; u->held += 8) {
+        u->pending |= (uint64_t)*u->next++ << u->held;
+    }
+    uint32_t word = (uint32_t)u->pending & ring_mask(ring_bits);
+    u->pending >>= ring_bits;
+    u->held -= ring_bits;
+    return word;
+}
+
+shoal_status shoal_unpack(const uint8_t *packed, size_t bytes, size_t n, uint32_t ring_bits,
+                          uint32_t *words, shoal_error *err)
+{
+    SHOAL_TRY(check_packed(packed, bytes, n, ring_bits, err));
+    unpacker u = {packed, 0, 0};
+    for (size_t i = 0; i < n; i++) {
+        words[i] = next_word(&u, ring_bits);
+    }
+    return SHOAL_OK;
+}
+
+shoal_status shoal_packed_add(const uint8_t *packed, size_t bytes, size_t n, uint32_t ring_bits,
+                              uint32_t *acc, shoal_error *err)
+{
+    SHOAL_TRY(check_packed(packed, bytes, n, ring_bits, err));
+    unpacker u = {packed, 0, 0};
+    for (size_t i = 0; i < n; i++) {
+        acc[i] += next_word(&u, ring_bits);
+    }
+    return SHOAL_OK;
+}

@@ -1,0 +1,37 @@
+/* mask.c - keys by HKDF, streams by the ChaCha20 kernel. */
+#include "proto/mask.h"
+
+#include "kernels/base/mem.h"
+#include "proto/crypto.h"
+#include "proto/sa_label.h"
+
+shoal_status shoal_mask_pair_key(const shoal_mask_scope *scope, const uint8_t sk[32],
+                                 const uint8_t peer_pk[32], uint16_t i, uint16_t j, uint8_t key[32],
+                                 shoal_error *err)
+{
+    uint8_t shared[32];
+    uint16_t places[2] = {i < j ? i : j, i < j ? j : i};
+    SHOAL_TRY(shoal_x25519(shared, sk, peer_pk, err));
+    shoal_status st = shoal_sa_derive("shoal/sa1/pair", scope, shared, places, 2, key, err);
+    shoal_wipe(shared, sizeof shared);
+    return st;
+}
+
+shoal_status shoal_mask_self_key(const shoal_mask_scope *scope, const uint8_t b[32], uint16_t i,
+                                 uint8_t key[32], shoal_error *err)
+{
+    return shoal_sa_derive("shoal/sa1/self", scope, b, &i, 1, key, err);
+}
+
+shoal_status shoal_mask_apply(const shoal_exec *ex, const uint8_t key[32], uint32_t *acc, size_t n,
+                              bool subtract, shoal_error *err)
+{
+    uint32_t words[8];
+    shoal_cursor c = shoal_cursor_init(key, 32);
+    for (size_t i = 0; i < 8; i++) {
+        words[i] = shoal_cursor_u32(&c);
+    }
+    bool done = shoal_chacha_add(ex, words, 0, acc, n, subtract);
+    shoal_wipe(words, sizeof words);
+    return done ? SHOAL_OK : shoal_fail(err, SHOAL_ERR_TOO_LARGE, "a mask of %zu words", n);
+}

@@ -1,0 +1,649 @@
+/* sa_client.c - the device's half of SA-1, read top down in the order of the messages. */
+#include "proto/sa_client.h"
+
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "proto/mask.h"
+#include "proto/sa_label.h"
+#include "proto/sa_wire.h"
+#include "proto/shamir.h"
+#include "proto/x509.h"
+
+/* What the next call must be. One way only. */
+typedef enum client_step {
+    STEP_ADVERTISE,
+    STEP_ROSTER,
+    STEP_DELIVERY,
+    STEP_INPUT,
+    STEP_CLAIM, /* or STEP_REQUEST's call, when the claim was missed */
+    STEP_REQUEST,
+    STEP_DONE,
+    STEP_FAILED
+} client_step;
+
+/* Another member of the roster, index - 1. */
+typedef struct peer {
+    uint8_t spki[SHOAL_SPKI_BYTES];
+    uint8_t box_dh[32];   /* X25519 of the two epk_enc keys: secret */
+    uint8_t share_b[32];  /* of the peer's b, at my place: secret */
+    uint8_t share_sk[32]; /* of the peer's sk_mask, at my place: secret */
+} peer;
+
+struct shoal_sa_client {
+    shoal_sa_client_options opt;
+    shoal_sa_descriptor d;
+    uint8_t ctx[32];
+    client_step step;
+
+    uint8_t id[SHOAL_ID_BYTES];
+    uint8_t spki[SHOAL_SPKI_BYTES];
+    uint8_t sk_enc[32], sk_mask[32], b[32]; /* secret */
+    shoal_sa_entry own;
+
+    size_t n, t;    /* roster size, threshold */
+    uint16_t index; /* own, from 1 */
+    uint8_t roster_hash[32];
+    shoal_sa_entry entries[SHOAL_LIMIT_COHORT_MAX];
+    peer peers[SHOAL_LIMIT_COHORT_MAX]; /* own place: own shares */
+
+    shoal_sa_set u2;
+    bool signed_set;
+    shoal_sa_set u3; /* the set it signed */
+};
+
+/* ---- transitions ---- */
+
+static shoal_status expect(const shoal_sa_client *c, client_step step, shoal_error *err)
+{
+    if (c->step == step) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_ERR_STATE, "a secure-aggregation message out of order");
+}
+
+static void wipe_secrets(shoal_sa_client *c)
+{
+    shoal_wipe(c->sk_enc, sizeof c->sk_enc);
+    shoal_wipe(c->sk_mask, sizeof c->sk_mask);
+    shoal_wipe(c->b, sizeof c->b);
+    for (size_t i = 0; i < SHOAL_LIMIT_COHORT_MAX; i++) {
+        shoal_wipe(&c->peers[i].box_dh, 32);
+        shoal_wipe(&c->peers[i].share_b, 32);
+        shoal_wipe(&c->peers[i].share_sk, 32);
+    }
+}
+
+/* Ends a call. Spec 6.3: every failure ends the device's part and wipes its keys; what was already
+ * appended to `out` is taken back. */
+static shoal_status finish(shoal_sa_client *c, shoal_status st, client_step next, shoal_buf *out,
+                           size_t start)
+{
+    if (st == SHOAL_OK) {
+        c->step = next;
+        return st;
+    }
+    if (out != NULL && out->len > start) {
+        shoal_wipe(out->data + start, out->len - start);
+        out->len = start;
+    }
+    wipe_secrets(c);
+    c->step = STEP_FAILED;
+    return st;
+}
+
+static shoal_mask_scope scope_of(const shoal_sa_client *c)
+{
+    return (shoal_mask_scope){.ctx = c->ctx, .roster_hash = c->roster_hash};
+}
+
+static shoal_status denied(shoal_error *err, const char *what)
+{
+    (void)shoal_fail(err, SHOAL_ERR_DENIED, "this device's policy refuses the session: %s", what);
+    shoal_hint(err, "the device's owner sets the limits; the server's request was not answered");
+    return SHOAL_ERR_DENIED;
+}
+
+static shoal_status tampered(shoal_error *err)
+{
+    return shoal_fail(err, SHOAL_ERR_TAMPERED, "the secure-aggregation session is not sound");
+}
+
+/* ---- M0: open ---- */
+
+shoal_sa_policy shoal_sa_policy_default(void)
+{
+    return (shoal_sa_policy){.n_min = 32,
+                             .ring_bits_min = SHOAL_LIMIT_RING_MIN,
+                             .dim = 0,
+                             .clip_norm_max = 1e9,
+                             .weight_max = UINT32_MAX};
+}
+
+/* Spec 5.1.2: the device MUST check round, hashes, and its own policy. */
+static shoal_status judge_descriptor(const shoal_sa_client *c, shoal_error *err)
+{
+    const shoal_sa_client_options *opt = &c->opt;
+    const shoal_sa_descriptor *d = &c->d;
+    const shoal_sa_policy *p = &opt->policy;
+    if (memcmp(d->task_id, opt->task_id, sizeof d->task_id) != 0) {
+        return denied(err, "another task");
+    }
+    if (d->round <= opt->last_round) return denied(err, "its round was seen before");
+    if (memcmp(d->base_model_hash, opt->base_model_hash, 32) != 0) {
+        return denied(err, "another base model");
+    }
+    if (memcmp(d->adapter_hash, opt->adapter_hash, 32) != 0) {
+        return denied(err, "another adapter version than the one trained on");
+    }
+    if (d->n_min < p->n_min) return denied(err, "its smallest cohort is too small");
+    if (d->codec.ring_bits < p->ring_bits_min) return denied(err, "its ring is too narrow");
+    if (d->codec.dim != p->dim) return denied(err, "another number of coordinates");
+    if (d->codec.clip_norm > p->clip_norm_max) return denied(err, "its clip norm is too large");
+    if (d->codec.weight_max > p->weight_max) return denied(err, "its largest weight is too large");
+    return SHOAL_OK;
+}
+
+static shoal_status open_session(shoal_sa_client *c, const void *descriptor, size_t n,
+                                 shoal_error *err)
+{
+    if (c->opt.cert_n > SHOAL_LIMIT_CERT) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "the device's certificate is too long");
+    }
+    SHOAL_TRY(shoal_sa_descriptor_open(descriptor, n, c->opt.task_spki, &c->d, c->ctx, err));
+    shoal_key_spki(c->opt.key, c->spki);
+    SHOAL_TRY(shoal_spki_id(c->spki, c->id, err));
+    return judge_descriptor(c, err);
+}
+
+shoal_status shoal_sa_client_open(shoal_sa_client **out, const shoal_sa_client_options *opt,
+                                  const void *descriptor, size_t n, shoal_error *err)
+{
+    *out = NULL;
+    shoal_sa_client *c = shoal_calloc(1, sizeof *c);
+    if (c == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a session");
+    c->opt = *opt;
+    shoal_status st = open_session(c, descriptor, n, err);
+    if (st != SHOAL_OK) {
+        shoal_sa_client_close(c);
+        return st;
+    }
+    *out = c;
+    return SHOAL_OK;
+}
+
+void shoal_sa_client_close(shoal_sa_client *c)
+{
+    if (c == NULL) return;
+    shoal_wipe(c, sizeof *c);
+    shoal_free(c);
+}
+
+const shoal_sa_descriptor *shoal_sa_client_descriptor(const shoal_sa_client *c)
+{
+    return &c->d;
+}
+
+shoal_sa_stage shoal_sa_client_stage(const shoal_sa_client *c)
+{
+    switch (c->step) {
+    case STEP_ADVERTISE:
+    case STEP_ROSTER: return SHOAL_SA_ADVERTISE;
+    case STEP_DELIVERY: return SHOAL_SA_SHARES;
+    case STEP_INPUT:
+    case STEP_CLAIM: return SHOAL_SA_INPUT;
+    case STEP_REQUEST: return SHOAL_SA_SURVIVORS;
+    case STEP_DONE: return SHOAL_SA_DONE;
+    case STEP_FAILED: return SHOAL_SA_FAILED;
+    }
+    return SHOAL_SA_FAILED;
+}
+
+size_t shoal_sa_client_cohort(const shoal_sa_client *c)
+{
+    return c->n;
+}
+
+/* ---- M1: advertise ---- */
+
+static shoal_status make_keys(shoal_sa_client *c, shoal_error *err)
+{
+    const shoal_entropy *src = c->opt.entropy;
+    SHOAL_TRY(shoal_entropy_fill(src, c->sk_enc, 32, err));
+    SHOAL_TRY(shoal_entropy_fill(src, c->sk_mask, 32, err));
+    SHOAL_TRY(shoal_entropy_fill(src, c->b, 32, err));
+    SHOAL_TRY(shoal_entropy_fill(src, c->own.nonce, 32, err));
+    SHOAL_TRY(shoal_x25519_public(c->own.epk_enc, c->sk_enc, err));
+    SHOAL_TRY(shoal_x25519_public(c->own.epk_mask, c->sk_mask, err));
+    SHOAL_TRY(shoal_sa_commit(c->ctx, c->id, c->b, c->own.com_b, err));
+    SHOAL_TRY(shoal_sha256(c->opt.cert, c->opt.cert_n, c->own.cert_hash, err));
+    memcpy(c->own.client_id, c->id, SHOAL_ID_BYTES);
+    return SHOAL_OK;
+}
+
+/* M1 without its signature, from an entry and a certificate. */
+static void put_advert_of(shoal_buf *out, const shoal_sa_client *c, const shoal_sa_entry *e,
+                          const void *cert, size_t cert_n)
+{
+    shoal_sa_advert m = {.cert = cert, .cert_n = cert_n};
+    memcpy(m.epk_enc, e->epk_enc, 32);
+    memcpy(m.epk_mask, e->epk_mask, 32);
+    memcpy(m.nonce, e->nonce, 32);
+    memcpy(m.com_b, e->com_b, 32);
+    shoal_sa_put_advert(out, c->d.session_id, &m);
+}
+
+shoal_status shoal_sa_client_advertise(shoal_sa_client *c, shoal_buf *out, shoal_error *err)
+{
+    SHOAL_TRY(expect(c, STEP_ADVERTISE, err));
+    size_t start = out->len;
+    shoal_status st = make_keys(c, err);
+    if (st == SHOAL_OK) {
+        put_advert_of(out, c, &c->own, c->opt.cert, c->opt.cert_n);
+        st = shoal_sa_sign_tail(out, start, c->opt.key, "shoal/sa1/advertise", c->ctx, err);
+    }
+    return finish(c, st, STEP_ROSTER, out, start);
+}
+
+/* ---- M2: roster ---- */
+
+/* Spec 5.3.2: size, own entry once and bit-identical. (Order was checked by the decoder.) */
+static shoal_status find_self(shoal_sa_client *c, const shoal_sa_roster *r, shoal_error *err)
+{
+    if (r->n < c->d.n_min || r->n > c->d.codec.n_max || r->n < c->opt.policy.n_min) {
+        return denied(err, "the roster's size");
+    }
+    for (size_t i = 0; i < r->n; i++) {
+        if (memcmp(&r->entries[i], &c->own, sizeof c->own) == 0) {
+            c->index = (uint16_t)(i + 1);
+        }
+    }
+    return c->index != 0 ? SHOAL_OK : tampered(err);
+}
+
+/* Spec 5.3.2: all 2n keys distinct; canonical, so that distinct bytes are distinct keys. */
+static shoal_status check_keys(const shoal_sa_roster *r, shoal_error *err)
+{
+    for (size_t i = 0; i < 2 * r->n; i++) {
+        const shoal_sa_entry *e = &r->entries[i / 2];
+        const uint8_t *key = i % 2 == 0 ? e->epk_enc : e->epk_mask;
+        if (!shoal_sa_key_canonical(key)) return tampered(err);
+        for (size_t j = 0; j < i; j++) {
+            const shoal_sa_entry *f = &r->entries[j / 2];
+            if (memcmp(key, j % 2 == 0 ? f->epk_enc : f->epk_mask, 32) == 0) return tampered(err);
+        }
+    }
+    return SHOAL_OK;
+}
+
+/* Spec 5.3.2: certificate by the pinned CA, hash and id as in the entry, and the signature of M1
+ * rebuilt from the entry. */
+static shoal_status check_credential(shoal_sa_client *c, const shoal_sa_entry *e,
+                                     const shoal_sa_credential *k, shoal_error *err)
+{
+    uint8_t hash[32];
+    shoal_cert_info info;
+    SHOAL_TRY(shoal_sha256(k->cert, k->cert_n, hash, err));
+    if (memcmp(hash, e->cert_hash, 32) != 0) return tampered(err);
+    SHOAL_TRY(shoal_cert_check(c->opt.ca, c->opt.ca_n, k->cert, k->cert_n, SHOAL_CERT_CLIENT,
+                               c->opt.now_s, &info, err));
+    if (memcmp(info.id, e->client_id, SHOAL_ID_BYTES) != 0) return tampered(err);
+    memcpy(c->peers[k->index - 1].spki, info.spki, SHOAL_SPKI_BYTES);
+
+    shoal_buf m1 = shoal_buf_init(SHOAL_SA_HEAD_BYTES + 4 * 32 + 2 + SHOAL_LIMIT_CERT);
+    put_advert_of(&m1, c, e, k->cert, k->cert_n);
+    shoal_status st = shoal_buf_status(&m1, err);
+    if (st == SHOAL_OK) {
+        st =
+            shoal_sa_verify(info.spki, "shoal/sa1/advertise", c->ctx, m1.data, m1.len, k->sig, err);
+    }
+    shoal_buf_clear(&m1);
+    return st;
+}
+
+/* Spec 5.3.2: exactly its neighbours' certificates, in order. */
+static shoal_status check_neighbours(shoal_sa_client *c, const shoal_sa_roster *r, shoal_error *err)
+{
+    size_t next = 0;
+    for (size_t j = 1; j <= r->n; j++) {
+        if (!shoal_sa_neighbours(&c->d, r->n, c->index, j)) continue;
+        if (next >= r->n_credentials || r->credentials[next].index != j) return tampered(err);
+        SHOAL_TRY(check_credential(c, &r->entries[j - 1], &r->credentials[next], err));
+        next++;
+    }
+    return next == r->n_credentials ? SHOAL_OK : tampered(err);
+}
+
+static shoal_status accept_roster(shoal_sa_client *c, const void *m2, size_t n, shoal_sa_roster *r,
+                                  shoal_error *err)
+{
+    SHOAL_TRY(shoal_sa_read_roster(m2, n, c->d.session_id, r, err));
+    SHOAL_TRY(find_self(c, r, err));
+    SHOAL_TRY(check_keys(r, err));
+    SHOAL_TRY(check_neighbours(c, r, err));
+    c->n = r->n;
+    c->t = shoal_sa_threshold(r->n);
+    memcpy(c->entries, r->entries, r->n * sizeof r->entries[0]);
+    memcpy(c->peers[c->index - 1].spki, c->spki, SHOAL_SPKI_BYTES);
+    return shoal_sa_roster_hash(r->entries, r->n, c->ctx, c->roster_hash, err);
+}
+
+/* ---- M3: shares ---- */
+
+/* Key and associated data of what `from` seals for `to`. Spec 5.4.2. */
+typedef struct box_keys {
+    uint8_t key[32];
+    uint8_t aad[32 + 32 + 2 + 2];
+} box_keys;
+
+static shoal_status derive_box(const shoal_sa_client *c, const uint8_t dh[32], uint16_t from,
+                               uint16_t to, box_keys *out, shoal_error *err)
+{
+    uint16_t places[2] = {from, to};
+    shoal_mask_scope scope = scope_of(c);
+    memcpy(out->aad, c->ctx, 32);
+    memcpy(out->aad + 32, c->roster_hash, 32);
+    for (size_t i = 0; i < 2; i++) {
+        out->aad[64 + 2 * i] = (uint8_t)places[i];
+        out->aad[65 + 2 * i] = (uint8_t)(places[i] >> 8);
+    }
+    return shoal_sa_derive("shoal/sa1/share", &scope, dh, places, 2, out->key, err);
+}
+
+/* Shares of one secret for all n places; coefficients are wiped. */
+static shoal_status split(const shoal_sa_client *c, const uint8_t secret[32], uint8_t (*shares)[32],
+                          shoal_error *err)
+{
+    uint8_t coeffs[SHOAL_LIMIT_COHORT_MAX * SHOAL_SHARE_BYTES];
+    size_t bytes = shoal_shamir_coeff_bytes(c->t);
+    shoal_status st = shoal_entropy_fill(c->opt.entropy, coeffs, bytes, err);
+    if (st == SHOAL_OK) {
+        st = shoal_shamir_split(secret, c->t, c->n, coeffs, shares, err);
+    }
+    shoal_wipe(coeffs, sizeof coeffs);
+    return st;
+}
+
+static shoal_status seal_for(shoal_sa_client *c, uint16_t j, const uint8_t share_b[32],
+                             const uint8_t share_sk[32], shoal_sa_box *box, shoal_error *err)
+{
+    uint8_t plain[64];
+    box_keys k;
+    peer *p = &c->peers[j - 1];
+    box->peer = j;
+    SHOAL_TRY(shoal_x25519(p->box_dh, c->sk_enc, c->entries[j - 1].epk_enc, err));
+    SHOAL_TRY(shoal_entropy_fill(c->opt.entropy, box->nonce, sizeof box->nonce, err));
+    shoal_status st = derive_box(c, p->box_dh, c->index, j, &k, err);
+    if (st == SHOAL_OK) {
+        memcpy(plain, share_b, 32);
+        memcpy(plain + 32, share_sk, 32);
+        shoal_aead_in in = {.key = k.key, .nonce = box->nonce, .aad = k.aad, .aad_n = sizeof k.aad};
+        st = shoal_aead_seal(&in, plain, sizeof plain, box->sealed, err);
+    }
+    shoal_wipe(plain, sizeof plain);
+    shoal_wipe(&k, sizeof k);
+    return st;
+}
+
+/* Its own shares stay here; everyone else's go into boxes. */
+static shoal_status deal(shoal_sa_client *c, shoal_sa_boxes *boxes, shoal_error *err)
+{
+    uint8_t of_b[SHOAL_LIMIT_COHORT_MAX][32];
+    uint8_t of_sk[SHOAL_LIMIT_COHORT_MAX][32];
+    shoal_status st = split(c, c->b, of_b, err);
+    if (st == SHOAL_OK) st = split(c, c->sk_mask, of_sk, err);
+    boxes->n = 0;
+    for (uint16_t j = 1; st == SHOAL_OK && j <= c->n; j++) {
+        if (j == c->index) {
+            memcpy(c->peers[j - 1].share_b, of_b[j - 1], 32);
+            memcpy(c->peers[j - 1].share_sk, of_sk[j - 1], 32);
+        } else if (shoal_sa_neighbours(&c->d, c->n, c->index, j)) {
+            st = seal_for(c, j, of_b[j - 1], of_sk[j - 1], &boxes->items[boxes->n++], err);
+        }
+    }
+    shoal_wipe(of_b, sizeof of_b);
+    shoal_wipe(of_sk, sizeof of_sk);
+    return st;
+}
+
+static shoal_status send_shares(shoal_sa_client *c, shoal_buf *out, shoal_error *err)
+{
+    shoal_sa_boxes boxes;
+    size_t start = out->len;
+    SHOAL_TRY(deal(c, &boxes, err));
+    shoal_sa_put_shares(out, c->d.session_id, &boxes);
+    return shoal_sa_sign_tail(out, start, c->opt.key, "shoal/sa1/shares", c->ctx, err);
+}
+
+shoal_status shoal_sa_client_roster(shoal_sa_client *c, const void *m2, size_t n, shoal_buf *out,
+                                    shoal_error *err)
+{
+    SHOAL_TRY(expect(c, STEP_ROSTER, err));
+    size_t start = out->len;
+    shoal_sa_roster *r = shoal_calloc(1, sizeof *r);
+    shoal_status st = r != NULL ? accept_roster(c, m2, n, r, err)
+                                : shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
+    shoal_free(r);
+    if (st == SHOAL_OK) st = send_shares(c, out, err);
+    return finish(c, st, STEP_DELIVERY, out, start);
+}
+
+/* ---- M4: delivery ---- */
+
+/* The smallest set this device takes part in: max(t, both minima). */
+static bool enough(const shoal_sa_client *c, const shoal_sa_set *s)
+{
+    size_t count = shoal_sa_set_count(s);
+    return count >= c->t && count >= c->d.n_min && count >= c->opt.policy.n_min;
+}
+
+static shoal_status open_box(shoal_sa_client *c, const shoal_sa_box *box, shoal_error *err)
+{
+    uint8_t plain[64];
+    box_keys k;
+    peer *p = &c->peers[box->peer - 1];
+    shoal_status st = derive_box(c, p->box_dh, box->peer, c->index, &k, err);
+    if (st == SHOAL_OK) {
+        shoal_aead_in in = {.key = k.key, .nonce = box->nonce, .aad = k.aad, .aad_n = sizeof k.aad};
+        st = shoal_aead_open(&in, box->sealed, sizeof box->sealed, plain, err);
+    }
+    if (st == SHOAL_OK) {
+        memcpy(p->share_b, plain, 32);
+        memcpy(p->share_sk, plain + 32, 32);
+    }
+    shoal_wipe(plain, sizeof plain);
+    shoal_wipe(&k, sizeof k);
+    return st;
+}
+
+/* Spec 5.5.1: own bit set; |U2| large enough; one item for each neighbour in U2 and no other; every
+ * tag. */
+static shoal_status accept_delivery(shoal_sa_client *c, const void *m4, size_t n, shoal_error *err)
+{
+    shoal_sa_boxes boxes;
+    size_t next = 0;
+    SHOAL_TRY(shoal_sa_read_delivery(m4, n, c->d.session_id, c->n, &c->u2, &boxes, err));
+    if (!enough(c, &c->u2) || !shoal_sa_set_has(&c->u2, c->index)) return tampered(err);
+    for (size_t j = 1; j <= c->n; j++) {
+        if (!shoal_sa_set_has(&c->u2, j) || !shoal_sa_neighbours(&c->d, c->n, c->index, j))
+            continue;
+        if (next >= boxes.n || boxes.items[next].peer != j) return tampered(err);
+        SHOAL_TRY(open_box(c, &boxes.items[next], err));
+        next++;
+    }
+    return next == boxes.n ? SHOAL_OK : tampered(err);
+}
+
+shoal_status shoal_sa_client_delivery(shoal_sa_client *c, const void *m4, size_t n,
+                                      shoal_error *err)
+{
+    SHOAL_TRY(expect(c, STEP_DELIVERY, err));
+    shoal_status st = accept_delivery(c, m4, n, err);
+    return finish(c, st, STEP_INPUT, NULL, 0);
+}
+
+/* ---- M5: masked input ---- */
+
+static shoal_status add_pair_mask(const shoal_sa_client *c, uint16_t j, uint32_t *words, size_t n,
+                                  shoal_error *err)
+{
+    uint8_t key[32];
+    shoal_mask_scope scope = scope_of(c);
+    SHOAL_TRY(
+        shoal_mask_pair_key(&scope, c->sk_mask, c->entries[j - 1].epk_mask, c->index, j, key, err));
+    shoal_status st = shoal_mask_apply(c->opt.ex, key, words, n, j < c->index, err);
+    shoal_wipe(key, sizeof key);
+    return st;
+}
+
+/* Spec 5.6.1 */
+static shoal_status mask_words(const shoal_sa_client *c, uint32_t *words, size_t n,
+                               shoal_error *err)
+{
+    uint8_t key[32];
+    shoal_mask_scope scope = scope_of(c);
+    SHOAL_TRY(shoal_mask_self_key(&scope, c->b, c->index, key, err));
+    shoal_status st = shoal_mask_apply(c->opt.ex, key, words, n, false, err);
+    shoal_wipe(key, sizeof key);
+    for (uint16_t j = 1; st == SHOAL_OK && j <= c->n; j++) {
+        if (shoal_sa_set_has(&c->u2, j) && shoal_sa_neighbours(&c->d, c->n, c->index, j)) {
+            st = add_pair_mask(c, j, words, n, err);
+        }
+    }
+    return st;
+}
+
+/* header || signature || packed. The vector is packed where it will be sent from; hash and
+ * signature are filled in afterwards. */
+static shoal_status put_masked(const shoal_sa_client *c, const uint32_t *words, size_t n,
+                               shoal_buf *out, shoal_error *err)
+{
+    static const uint8_t room_for_sig[SHOAL_SIG_BYTES] = {0};
+    shoal_sa_input m = {.words = (uint32_t)n, .ring_bits = c->d.codec.ring_bits};
+    size_t start = out->len;
+    size_t bytes = shoal_packed_bytes(n, m.ring_bits);
+    shoal_sa_put_input(out, c->d.session_id, &m);
+    (void)shoal_buf_put(out, room_for_sig, sizeof room_for_sig);
+    uint8_t *packed = shoal_buf_reserve(out, bytes);
+    if (packed == NULL) return shoal_buf_status(out, err);
+    shoal_pack(words, n, m.ring_bits, packed);
+    out->len += bytes;
+    out->data[out->len] = 0;
+
+    uint8_t *sig = packed - SHOAL_SIG_BYTES;
+    SHOAL_TRY(shoal_sha256(packed, bytes, sig - 32, err));
+    return shoal_sa_sign(c->opt.key, "shoal/sa1/input", c->ctx, out->data + start,
+                         SHOAL_SA_INPUT_HEAD_BYTES - SHOAL_SIG_BYTES, sig, err);
+}
+
+shoal_status shoal_sa_client_input(shoal_sa_client *c, uint32_t *words, shoal_buf *out,
+                                   shoal_error *err)
+{
+    SHOAL_TRY(expect(c, STEP_INPUT, err));
+    size_t start = out->len;
+    size_t n = shoal_codec_words(&c->d.codec);
+    shoal_status st = mask_words(c, words, n, err);
+    if (st == SHOAL_OK) st = put_masked(c, words, n, out, err);
+    return finish(c, st, STEP_CLAIM, out, start);
+}
+
+/* ---- M6: survivors ---- */
+
+/* Spec 5.7.1: large enough, own bit set, a subset of the U2 it was given. */
+static shoal_status check_survivors(const shoal_sa_client *c, const shoal_sa_set *u3,
+                                    shoal_error *err)
+{
+    if (!enough(c, u3) || !shoal_sa_set_has(u3, c->index) || !shoal_sa_set_subset(u3, &c->u2)) {
+        return tampered(err);
+    }
+    return SHOAL_OK;
+}
+
+static shoal_sa_survivors survivors_of(const shoal_sa_client *c, const shoal_sa_set *u3)
+{
+    return (shoal_sa_survivors){
+        .ctx = c->ctx, .roster_hash = c->roster_hash, .roster_n = c->n, .u3 = u3};
+}
+
+static shoal_status sign_claim(shoal_sa_client *c, const void *m6, size_t n, shoal_buf *out,
+                               shoal_error *err)
+{
+    uint8_t sig[SHOAL_SIG_BYTES];
+    SHOAL_TRY(shoal_sa_read_claim(m6, n, c->d.session_id, c->n, &c->u3, err));
+    SHOAL_TRY(check_survivors(c, &c->u3, err));
+    shoal_sa_survivors s = survivors_of(c, &c->u3);
+    SHOAL_TRY(shoal_sa_survivors_sign(&s, c->opt.key, sig, err));
+    shoal_sa_put_signature(out, c->d.session_id, c->n, &c->u3, sig);
+    c->signed_set = true;
+    return shoal_buf_status(out, err);
+}
+
+shoal_status shoal_sa_client_claim(shoal_sa_client *c, const void *m6, size_t n, shoal_buf *out,
+                                   shoal_error *err)
+{
+    SHOAL_TRY(expect(c, STEP_CLAIM, err));
+    size_t start = out->len;
+    shoal_status st = sign_claim(c, m6, n, out, err);
+    return finish(c, st, STEP_REQUEST, out, start);
+}
+
+/* ---- M7, M8: unmask ---- */
+
+/* Spec 5.8.1: the certificate needs q valid signatures of members of U3. Its own signature is known
+ * to be right; the others' are verified under the keys of the roster. */
+static shoal_status check_quorum(const shoal_sa_client *c, const shoal_sa_set *u3,
+                                 const shoal_sa_quorum *q, shoal_error *err)
+{
+    shoal_sa_survivors s = survivors_of(c, u3);
+    if (q->n < c->t) return tampered(err);
+    for (size_t i = 0; i < q->n; i++) {
+        uint16_t j = q->index[i];
+        if (!shoal_sa_set_has(u3, j)) return tampered(err);
+        SHOAL_TRY(shoal_sa_survivors_verify(&s, c->peers[j - 1].spki, q->sig[i], err));
+    }
+    return SHOAL_OK;
+}
+
+/* Spec 5.9: for each j it holds shares of, itself included, the share of b_j when j is in U3 and
+ * the share of sk_mask_j when it is not; never both. */
+static void collect_reveals(const shoal_sa_client *c, const shoal_sa_set *u3, shoal_sa_reveals *out)
+{
+    out->n = 0;
+    for (uint16_t j = 1; j <= c->n; j++) {
+        bool mine = j == c->index || shoal_sa_neighbours(&c->d, c->n, c->index, j);
+        if (!mine || !shoal_sa_set_has(&c->u2, j)) continue;
+        bool alive = shoal_sa_set_has(u3, j);
+        shoal_sa_reveal *r = &out->items[out->n++];
+        r->index = j;
+        r->kind = alive ? SHOAL_SA_REVEAL_B : SHOAL_SA_REVEAL_SK;
+        memcpy(r->share, alive ? c->peers[j - 1].share_b : c->peers[j - 1].share_sk, 32);
+    }
+}
+
+static shoal_status answer_request(shoal_sa_client *c, const void *m7, size_t n, shoal_buf *out,
+                                   shoal_error *err)
+{
+    shoal_sa_set u3;
+    shoal_sa_quorum quorum;
+    size_t start = out->len;
+    SHOAL_TRY(shoal_sa_read_request(m7, n, c->d.session_id, c->n, &u3, &quorum, err));
+    SHOAL_TRY(check_survivors(c, &u3, err));
+    if (c->signed_set && !shoal_sa_set_equal(&u3, &c->u3)) return tampered(err);
+    SHOAL_TRY(check_quorum(c, &u3, &quorum, err));
+    shoal_sa_reveals reveals;
+    collect_reveals(c, &u3, &reveals);
+    shoal_sa_put_unmask(out, c->d.session_id, &reveals);
+    shoal_wipe(&reveals, sizeof reveals);
+    return shoal_sa_sign_tail(out, start, c->opt.key, "shoal/sa1/unmask", c->ctx, err);
+}
+
+shoal_status shoal_sa_client_request(shoal_sa_client *c, const void *m7, size_t n, shoal_buf *out,
+                                     shoal_error *err)
+{
+    if (c->step != STEP_CLAIM) {
+        SHOAL_TRY(expect(c, STEP_REQUEST, err));
+    }
+    size_t start = out->len;
+    shoal_status st = answer_request(c, m7, n, out, err);
+    st = finish(c, st, STEP_DONE, out, start);
+    wipe_secrets(c); /* Spec 5.9.1: nothing is left to answer a second request with. */
+    return st;
+}
