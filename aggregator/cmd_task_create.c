@@ -1,0 +1,321 @@
+/* cmd_task_create.c - shoal-aggregator task create: everything a task is, checked before it exists.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "aggregator/cmd.h"
+#include "aggregator/publish.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/term.h"
+#include "lora/train/targets.h"
+
+typedef struct create_options {
+    cmd_common common;
+    const char *name, *model, *model_name, *targets;
+    uint64_t rank, rounds, clients, min_clients, epochs, steps, batch, ctx, weight_max, ring_bits;
+    uint64_t train_timeout_s, stage_timeout_s, seed;
+    double alpha, lr, clip;
+} create_options;
+
+/* ---- the model --------------------------------------------------------------------------------
+ */
+
+static shoal_status absolute(const char *path, char out[SHOAL_DB_PATH], shoal_error *err)
+{
+    char cwd[SHOAL_DB_PATH] = "";
+    if (path[0] != '/' && getcwd(cwd, sizeof cwd) == NULL) {
+        return shoal_fail_errno(err, errno, "cannot tell the current directory");
+    }
+    int n = snprintf(out, SHOAL_DB_PATH, "%s%s%s", cwd, cwd[0] != '\0' ? "/" : "", path);
+    return n > 0 && n < SHOAL_DB_PATH
+               ? SHOAL_OK
+               : shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the model's path is too long");
+}
+
+/* Where `shoal model fetch NAME` puts a model. */
+static shoal_status fetched_path(const char *name, char out[SHOAL_DB_PATH], shoal_error *err)
+{
+    const char *home = getenv("SHOAL_HOME");
+    const char *data = getenv("XDG_DATA_HOME");
+    const char *user = getenv("HOME");
+    int n = 0;
+    if (home != NULL && *home != '\0') {
+        n = snprintf(out, SHOAL_DB_PATH, "%s/models/%s.gguf", home, name);
+    } else if (data != NULL && *data != '\0') {
+        n = snprintf(out, SHOAL_DB_PATH, "%s/shoal/models/%s.gguf", data, name);
+    } else if (user != NULL) {
+        n = snprintf(out, SHOAL_DB_PATH, "%s/.local/share/shoal/models/%s.gguf", user, name);
+    }
+    return n > 0 && n < SHOAL_DB_PATH
+               ? SHOAL_OK
+               : shoal_fail(err, SHOAL_ERR_NOT_FOUND, "cannot tell where models are kept");
+}
+
+/* "DIR/NAME.gguf" -> "NAME". */
+static void stem(const char *path, char *out, size_t cap)
+{
+    const char *slash = strrchr(path, '/');
+    const char *base = slash != NULL ? slash + 1 : path;
+    size_t n = strlen(base);
+    n -= n > 5 && strcmp(base + n - 5, ".gguf") == 0 ? 5 : 0;
+    (void)snprintf(out, cap, "%.*s", (int)(n < cap ? n : cap - 1), base);
+}
+
+static shoal_status find_model(const create_options *o, shoal_db_task *t, shoal_error *err)
+{
+    char path[SHOAL_DB_PATH];
+    if (o->model == NULL && o->model_name == NULL) {
+        shoal_status st = shoal_fail(err, SHOAL_ERR_ARG, "a base model is needed");
+        shoal_hint(err, "--model FILE.gguf, or --model-name NAME after `shoal model fetch NAME`");
+        return st;
+    }
+    if (o->model != NULL) {
+        SHOAL_TRY(absolute(o->model, path, err));
+    } else {
+        SHOAL_TRY(fetched_path(o->model_name, path, err));
+    }
+    if (access(path, R_OK) != 0) {
+        shoal_status st = shoal_fail_errno(err, errno, "cannot read the model %s", path);
+        if (o->model == NULL) {
+            shoal_hint(err, "`shoal model fetch %s` brings it", o->model_name);
+        }
+        return st;
+    }
+    (void)snprintf(t->model_path, sizeof t->model_path, "%s", path);
+    stem(o->model_name != NULL ? o->model_name : path, t->train.base_name,
+         sizeof t->train.base_name);
+    return shoal_model_file_sha256(path, t->base_sha256, err);
+}
+
+/* ---- the task ---------------------------------------------------------------------------------
+ */
+
+static shoal_status check_name(const char *name, shoal_error *err)
+{
+    static const char OK[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    if (name == NULL || *name == '\0' || strlen(name) >= SHOAL_LIMIT_NAME ||
+        strspn(name, OK) != strlen(name)) {
+        shoal_status st = shoal_fail(err, SHOAL_ERR_ARG, "a task needs a name");
+        shoal_hint(err, "--name with 1 to 63 letters, digits, '-', '_' or '.'");
+        return st;
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status fill_train(const create_options *o, shoal_db_task *t, shoal_error *err)
+{
+    t->train.rank = (uint32_t)o->rank;
+    t->train.alpha = o->alpha > 0 ? (float)o->alpha : 2.0F * (float)o->rank;
+    t->train.lr = (float)o->lr;
+    t->train.local_epochs = (uint32_t)o->epochs;
+    t->train.local_steps = (uint32_t)o->steps;
+    t->train.batch = (uint32_t)o->batch;
+    t->train.ctx = (uint32_t)o->ctx;
+    if (o->epochs == 0 && o->steps == 0) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "--local-epochs or --local-steps must be above 0");
+    }
+    if (!shoal_targets_parse(o->targets, &t->train.targets)) {
+        shoal_status st = shoal_fail(err, SHOAL_ERR_ARG,
+                                     "--targets \"%.60s\" is not a list of "
+                                     "projections",
+                                     o->targets);
+        shoal_hint(err, "all, attn, mlp, or some of q,k,v,o,gate,up,down");
+        return st;
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status fill_cohort(const create_options *o, shoal_db_task *t, shoal_error *err)
+{
+    t->n_target = (uint32_t)o->clients;
+    t->n_min =
+        (uint32_t)(o->min_clients > 0 ? o->min_clients : shoal_sa_threshold((size_t)o->clients));
+    if (t->n_min < SHOAL_LIMIT_COHORT_MIN) {
+        t->n_min = SHOAL_LIMIT_COHORT_MIN;
+    }
+    if (t->n_min > t->n_target) {
+        shoal_status st = shoal_fail(err, SHOAL_ERR_ARG, "--min-clients %u is above --clients %u",
+                                     t->n_min, t->n_target);
+        shoal_hint(err, "with fewer than %d devices nobody hides among the others",
+                   SHOAL_LIMIT_COHORT_MIN);
+        return st;
+    }
+    t->deadline_ms[SHOAL_SA_ADVERTISE] = (uint32_t)o->train_timeout_s * 1000;
+    for (int i = SHOAL_SA_SHARES; i <= SHOAL_SA_UNMASK; i++) {
+        t->deadline_ms[i] = (uint32_t)o->stage_timeout_s * 1000;
+    }
+    return SHOAL_OK;
+}
+
+/* The finest scale under which no sum can wrap; the same check devices make. */
+static shoal_status fill_codec(const create_options *o, shoal_db_task *t, shoal_error *err)
+{
+    t->codec.ring_bits = (uint32_t)o->ring_bits;
+    t->codec.clip_norm = o->clip;
+    t->codec.weight_max = (uint32_t)o->weight_max;
+    t->codec.n_max = t->n_target;
+    SHOAL_TRY(shoal_codec_fit_scale(&t->codec, err));
+    shoal_sa_descriptor d = {
+        .round = 1, .codec = t->codec, .noise_den = 1, .n_min = t->n_min, .n_target = t->n_target};
+    memcpy(d.deadline_ms, t->deadline_ms, sizeof d.deadline_ms);
+    return shoal_sa_descriptor_check(&d, err);
+}
+
+static void count_task(void *ctx, const shoal_db_task *t)
+{
+    (void)t;
+    ++*(size_t *)ctx;
+}
+
+static shoal_status check_room(shoal_deployment *d, shoal_error *err)
+{
+    size_t n = 0;
+    SHOAL_TRY(shoal_db_tasks(d->db, count_task, &n, err));
+    return n < SHOAL_LIMIT_TASKS
+               ? SHOAL_OK
+               : shoal_fail(err, SHOAL_ERR_TOO_LARGE, "a deployment holds at most %d tasks",
+                            SHOAL_LIMIT_TASKS);
+}
+
+static shoal_status create(const create_options *o, shoal_deployment *d, const shoal_keyring *keys,
+                           shoal_db_task *t, shoal_error *err)
+{
+    shoal_adapter_release first;
+    SHOAL_TRY(check_room(d, err));
+    SHOAL_TRY(check_name(o->name, err));
+    (void)snprintf(t->name, sizeof t->name, "%s", o->name);
+    t->state = SHOAL_TASK_RUNNING;
+    t->rounds_total = o->rounds;
+    t->created_s = (int64_t)time(NULL);
+    SHOAL_TRY(shoal_random(t->id, sizeof t->id, err));
+    SHOAL_TRY(fill_train(o, t, err));
+    SHOAL_TRY(fill_cohort(o, t, err));
+    SHOAL_TRY(find_model(o, t, err));
+    SHOAL_TRY(shoal_publish_first(d->dir, keys->task_key, t, o->seed, &first, err));
+    SHOAL_TRY(fill_codec(o, t, err));
+    return shoal_db_task_add(d->db, t, &first, err);
+}
+
+static void tell(const create_options *o, const shoal_db_task *t)
+{
+    char id[2 * SHOAL_SA_TASK_BYTES + 1], base[65];
+    shoal_hex_encode(t->id, sizeof t->id, id);
+    shoal_hex_encode(t->base_sha256, 32, base);
+    if (o->common.json) {
+        json_t *j =
+            json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i}", "task", t->name, "id", id, "base",
+                      t->train.base_name, "base_sha256", base, "parameters",
+                      (json_int_t)t->codec.dim, "clients", (json_int_t)t->n_target, "min_clients",
+                      (json_int_t)t->n_min, "scale_log2", (int)t->codec.scale_log2);
+        (void)json_dumpf(j, stdout, JSON_COMPACT);
+        (void)putchar('\n');
+        json_decref(j);
+        return;
+    }
+    shoal_term_note("created the task %s: %s, %u parameters, %u devices a round (at least %u)",
+                    t->name, t->train.base_name, t->codec.dim, t->n_target, t->n_min);
+    shoal_term_note("an update is clipped to norm %g and rounded to steps of 2^%d",
+                    t->codec.clip_norm, -t->codec.scale_log2);
+}
+
+static int run_create(const create_options *o)
+{
+    shoal_error err = {0};
+    shoal_deployment d = {0};
+    shoal_keyring keys = {0};
+    shoal_db_task t = {0};
+    shoal_status st = shoal_deployment_open(&d, cmd_dir(&o->common), &err);
+    if (st == SHOAL_OK) {
+        st = shoal_keyring_open(&keys, d.dir, &d.config, (int64_t)time(NULL), &err);
+    }
+    if (st == SHOAL_OK) {
+        st = create(o, &d, &keys, &t, &err);
+    }
+    if (st == SHOAL_OK) {
+        tell(o, &t);
+    }
+    shoal_keyring_close(&keys);
+    shoal_deployment_close(&d);
+    return shoal_command_end(st, &err);
+}
+
+int cmd_task_create(int argc, char **argv)
+{
+    create_options o = {.targets = "q,v",
+                        .rank = 8,
+                        .rounds = 10,
+                        .clients = 10,
+                        .epochs = 1,
+                        .batch = 4,
+                        .ctx = 256,
+                        .weight_max = 1024,
+                        .ring_bits = 32,
+                        .train_timeout_s = 600,
+                        .stage_timeout_s = 60,
+                        .seed = 1,
+                        .lr = 1e-3,
+                        .clip = 10};
+    int code = 0;
+    shoal_option common[CMD_COMMON_N];
+    cmd_common_table(&o.common, common);
+    const shoal_option what[] = {
+        SHOAL_STRING("name", 'n', &o.name, "NAME", "name of the task (needed)"),
+        SHOAL_STRING("model", 'm', &o.model, "FILE", "base model, GGUF"),
+        SHOAL_STRING("model-name", 0, &o.model_name, "NAME",
+                     "a fetched model; with --model: the name devices know it by"),
+        SHOAL_COUNT("rounds", 0, &o.rounds, "K", "rounds; 0: without end (default 10)", 0, 1e9)};
+    const shoal_option adapter[] = {
+        SHOAL_COUNT("rank", 'r', &o.rank, "R", "rank (default 8)", 1, 256),
+        SHOAL_NUMBER("alpha", 0, &o.alpha, "A", "alpha (default twice the rank)", 0, 1e6),
+        SHOAL_STRING("targets", 0, &o.targets, "LIST",
+                     "projections: all, attn, mlp, or q,k,v,o,gate,up,down (default q,v)"),
+        SHOAL_COUNT("seed", 0, &o.seed, "S", "of the adapter's first version (default 1)", 0,
+                    1e15)};
+    const shoal_option train[] = {
+        SHOAL_NUMBER("lr", 0, &o.lr, "LR", "learning rate on the device (default 0.001)", 1e-9, 1),
+        SHOAL_COUNT("local-epochs", 0, &o.epochs, "N", "passes over its data (default 1)", 0, 1000),
+        SHOAL_COUNT("local-steps", 0, &o.steps, "N", "at most so many steps (default 0: no limit)",
+                    0, 1e6),
+        SHOAL_COUNT("batch", 0, &o.batch, "N", "sequences a step (default 4)", 1, 4096),
+        SHOAL_COUNT("ctx", 0, &o.ctx, "N", "tokens a sequence (default 256)", 8, 1e6)};
+    const shoal_option rounds[] = {
+        SHOAL_COUNT("clients", 'c', &o.clients, "N", "devices a round (default 10)",
+                    SHOAL_LIMIT_COHORT_MIN, SHOAL_LIMIT_COHORT_MAX),
+        SHOAL_COUNT("min-clients", 0, &o.min_clients, "M",
+                    "fewest devices that may be summed (default two thirds and one)",
+                    SHOAL_LIMIT_COHORT_MIN, SHOAL_LIMIT_COHORT_MAX),
+        SHOAL_NUMBER("clip", 0, &o.clip, "C", "L2 norm an update is clipped to (default 10)", 1e-6,
+                     1e6),
+        SHOAL_COUNT("weight-max", 0, &o.weight_max, "W",
+                    "largest weight (examples) of a device (default 1024)", 1, 1 << 20),
+        SHOAL_COUNT("ring-bits", 0, &o.ring_bits, "BITS", "bits a number on the wire (default 32)",
+                    SHOAL_LIMIT_RING_MIN, SHOAL_LIMIT_RING_MAX),
+        SHOAL_COUNT("train-timeout", 0, &o.train_timeout_s, "S",
+                    "seconds a round waits for trained devices (default 600)", 1,
+                    SHOAL_LIMIT_STAGE_MS / 1000),
+        SHOAL_COUNT("stage-timeout", 0, &o.stage_timeout_s, "S",
+                    "seconds for each stage of the summing (default 60)", 1,
+                    SHOAL_LIMIT_STAGE_MS / 1000)};
+    const shoal_usage usage = {
+        "shoal-aggregator task create --name NAME --model FILE [options]",
+        "Makes a task and version 0 of its adapter. Devices that joined find it by themselves;\n"
+        "each round trains on them, sums their clipped updates without seeing any of them, and\n"
+        "gives a new signed version.",
+        "shoal-aggregator task create --name home --model-name smollm2-135m --rounds 5 --clients 8",
+        0, 0};
+    const shoal_option_group groups[] = {{"common", common, CMD_COMMON_N},
+                                         {"task", what, sizeof what / sizeof what[0]},
+                                         {"adapter", adapter, sizeof adapter / sizeof adapter[0]},
+                                         {"training", train, sizeof train / sizeof train[0]},
+                                         {"rounds", rounds, sizeof rounds / sizeof rounds[0]}};
+    if (!shoal_command_begin(&usage, groups, 5, argc, argv, NULL, &code)) {
+        return code;
+    }
+    return run_create(&o);
+}

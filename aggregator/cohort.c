@@ -1,0 +1,408 @@
+/* cohort.c - a session and the requests of its devices. */
+#include "aggregator/cohort.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "aggregator/cohort_internal.h"
+#include "aggregator/reply.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+
+enum { MAX_WAITERS = 4 * SHOAL_LIMIT_COHORT_MAX, M5_HEAD_BYTES = 138 };
+
+/* ---- opening ----------------------------------------------------------------------------------
+ */
+
+static shoal_status make_descriptor(shoal_cohort *c, shoal_error *err)
+{
+    const shoal_db_task *t = &c->task;
+    shoal_sa_descriptor d = {.round = c->rec.round,
+                             .codec = t->codec,
+                             .noise_den = 1,
+                             .n_min = t->n_min,
+                             .n_target = t->n_target};
+    memcpy(d.task_id, t->id, sizeof d.task_id);
+    memcpy(d.session_id, c->rec.session_id, sizeof d.session_id);
+    memcpy(d.base_model_hash, t->base_sha256, sizeof d.base_model_hash);
+    memcpy(d.adapter_hash, c->from.sha256, sizeof d.adapter_hash);
+    memcpy(d.deadline_ms, t->deadline_ms, sizeof d.deadline_ms);
+    return shoal_sa_descriptor_sign(&d, c->env->keys->task_key, &c->descriptor, err);
+}
+
+static shoal_status start(shoal_cohort *c, shoal_error *err)
+{
+    shoal_db_release newest;
+    SHOAL_TRY(shoal_db_release_get(c->env->db, c->task.id, c->task.version, &newest, err));
+    c->from = newest.r;
+    c->rec = (shoal_db_round){.state = SHOAL_ROUND_OPEN,
+                              .from_version = c->task.version,
+                              .opened_s = (int64_t)time(NULL)};
+    memcpy(c->rec.task_id, c->task.id, sizeof c->rec.task_id);
+    SHOAL_TRY(shoal_random(c->rec.session_id, sizeof c->rec.session_id, err));
+    SHOAL_TRY(shoal_db_round_open(c->env->db, &c->rec, err));
+    SHOAL_TRY(make_descriptor(c, err));
+    shoal_sa_server_options opt = {.ca = c->env->keys->ca.data,
+                                   .ca_n = c->env->keys->ca.len,
+                                   .task_spki = c->env->keys->task_spki,
+                                   .ex = c->env->exec};
+    return shoal_sa_server_open(&c->sa, &opt, c->descriptor.data, c->descriptor.len, err);
+}
+
+static void free_cohort(shoal_cohort *c)
+{
+    shoal_timer_close(c->deadline);
+    shoal_sa_server_close(c->sa);
+    shoal_buf_clear(&c->descriptor);
+    shoal_free(c);
+}
+
+/* What was recorded as open and could not start must not look open for ever. */
+static void record_stillbirth(shoal_cohort *c, const shoal_error *why)
+{
+    if (c->rec.round == 0) {
+        return;
+    }
+    c->rec.state = SHOAL_ROUND_FAILED;
+    c->rec.closed_s = (int64_t)time(NULL);
+    (void)snprintf(c->rec.reason, sizeof c->rec.reason, "%s", why->msg);
+    shoal_error err = {0};
+    if (shoal_db_round_close(c->env->db, &c->rec, NULL, 0, NULL, &err) != SHOAL_OK) {
+        shoal_log(SHOAL_LOG_WARN, "round", "not recorded: %s", err.msg);
+    }
+}
+
+shoal_status shoal_cohort_open(shoal_cohort **out, shoal_cohort_env *env, const shoal_db_task *task,
+                               shoal_error *err)
+{
+    shoal_error local = {0};
+    *out = NULL;
+    shoal_cohort *c = shoal_calloc(1, sizeof *c);
+    if (c == NULL) {
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a session");
+    }
+    c->env = env;
+    c->task = *task;
+    c->descriptor = shoal_buf_init(SHOAL_LIMIT_DESCRIPTOR);
+    shoal_status st = start(c, &local);
+    if (st != SHOAL_OK) {
+        record_stillbirth(c, &local);
+        free_cohort(c);
+        if (err != NULL) {
+            *err = local;
+        }
+        return st;
+    }
+    shoal_log(SHOAL_LOG_INFO, "round", "open task=%s round=%llu version=%llu devices=%u..%u",
+              task->name, (unsigned long long)c->rec.round, (unsigned long long)c->rec.from_version,
+              task->n_min, task->n_target);
+    cohort_begin_stage(c);
+    *out = c;
+    return SHOAL_OK;
+}
+
+const shoal_buf *shoal_cohort_descriptor(const shoal_cohort *c)
+{
+    return &c->descriptor;
+}
+
+const shoal_db_round *shoal_cohort_record(const shoal_cohort *c)
+{
+    return &c->rec;
+}
+
+const shoal_adapter_release *shoal_cohort_from(const shoal_cohort *c)
+{
+    return &c->from;
+}
+
+size_t shoal_cohort_input_bytes(const shoal_cohort *c)
+{
+    const shoal_codec *k = &c->task.codec;
+    return M5_HEAD_BYTES + shoal_packed_bytes(shoal_codec_words(k), k->ring_bits);
+}
+
+/* The state of `sa` may be read only while no job of this cohort runs. */
+static bool readable(const shoal_cohort *c)
+{
+    return !shoal_lane_busy(c->env->lane, c);
+}
+
+static bool is_member(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES])
+{
+    shoal_sa_member m;
+    for (size_t i = 0; shoal_sa_server_member(c->sa, i, &m); i++) {
+        if (memcmp(m.id, id, SHOAL_ID_BYTES) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool shoal_cohort_has(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES])
+{
+    return readable(c) && is_member(c, id);
+}
+
+/* ---- reading ----------------------------------------------------------------------------------
+ */
+
+static void reply_over(const shoal_cohort *c, shoal_http_request *r)
+{
+    char text[SHOAL_LIMIT_TEXT];
+    if (c->rec.state == SHOAL_ROUND_DONE) {
+        (void)snprintf(text, sizeof text, "the session is over: it made version %llu",
+                       (unsigned long long)c->rec.to_version);
+    } else {
+        (void)snprintf(text, sizeof text, "the session is over: %.200s", c->rec.reason);
+    }
+    shoal_reply_error(r, SHOAL_CODE_GONE, NULL, text, 0);
+}
+
+static void reply_result(const shoal_cohort *c, shoal_http_request *r)
+{
+    shoal_error err = {0};
+    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    shoal_status st = shoal_round_result_encode(&c->result, &body, &err);
+    if (st == SHOAL_OK) {
+        shoal_reply_bytes(r, SHOAL_TYPE_PROTOBUF, &body);
+    } else {
+        shoal_reply_status(r, st, &err);
+    }
+    shoal_buf_clear(&body);
+}
+
+static bool answer_result(const shoal_cohort *c, const uint8_t *id, shoal_http_request *r)
+{
+    if (!is_member(c, id)) {
+        shoal_reply_error(r, SHOAL_CODE_FORBIDDEN, NULL, "not a member of this session", 0);
+    } else if (c->rec.state == SHOAL_ROUND_DONE) {
+        reply_result(c, r);
+    } else if (cohort_over(c)) {
+        reply_over(c, r);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* Answers if there is something to say. */
+static bool answer_read(const shoal_cohort *c, shoal_sa_stage stage, const uint8_t *id,
+                        shoal_http_request *r)
+{
+    if (stage == SHOAL_SA_UNMASK) {
+        return answer_result(c, id, r);
+    }
+    if (cohort_over(c)) {
+        reply_over(c, r);
+        return true;
+    }
+    shoal_error err = {0};
+    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
+    shoal_status st = shoal_sa_server_message(c->sa, stage, id, &body, &err);
+    if (st == SHOAL_OK) {
+        shoal_reply_bytes(r, SHOAL_TYPE_BYTES, &body);
+    } else if (st == SHOAL_ERR_DENIED && is_member(c, id)) {
+        shoal_reply_error(r, SHOAL_CODE_GONE, NULL,
+                          "the session went on without this device; check in again", 0);
+    } else if (st != SHOAL_ERR_AGAIN) {
+        shoal_reply_status(r, st, &err);
+    }
+    shoal_buf_clear(&body);
+    return st != SHOAL_ERR_AGAIN;
+}
+
+static void unlink_waiter(cohort_waiter *w)
+{
+    shoal_cohort *c = w->cohort;
+    cohort_waiter **at = &c->waiters;
+    while (*at != w) {
+        at = &(*at)->next;
+    }
+    *at = w->next;
+    c->n_waiters--;
+    shoal_timer_close(w->timer);
+    shoal_free(w);
+}
+
+static void waiter_gone(void *ctx, shoal_http_request *r)
+{
+    (void)r;
+    unlink_waiter(ctx);
+}
+
+static void waiter_late(void *ctx)
+{
+    cohort_waiter *w = ctx;
+    shoal_http_request *r = w->req;
+    unlink_waiter(w);
+    shoal_reply_empty(r, 202);
+}
+
+static bool add_waiter(shoal_cohort *c, shoal_sa_stage stage, const uint8_t *id,
+                       shoal_http_request *r, uint64_t wait_ms)
+{
+    cohort_waiter *w = c->n_waiters < MAX_WAITERS ? shoal_calloc(1, sizeof *w) : NULL;
+    if (w == NULL || shoal_timer_open(&w->timer, c->env->loop, waiter_late, w, NULL) != SHOAL_OK) {
+        shoal_free(w);
+        return false;
+    }
+    w->cohort = c;
+    w->req = r;
+    w->stage = stage;
+    memcpy(w->id, id, SHOAL_ID_BYTES);
+    w->next = c->waiters;
+    c->waiters = w;
+    c->n_waiters++;
+    shoal_timer_start(w->timer, wait_ms, 0);
+    shoal_http_on_gone(r, waiter_gone, w);
+    return true;
+}
+
+void shoal_cohort_read(shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
+                       shoal_http_request *r, uint64_t wait_ms)
+{
+    if (readable(c) && answer_read(c, stage, id, r)) {
+        return;
+    }
+    if (wait_ms == 0) {
+        shoal_reply_empty(r, 202);
+    } else if (!add_waiter(c, stage, id, r, wait_ms)) {
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "too many devices wait", 1000);
+    }
+}
+
+/* Called inside a job's `done`, when `sa` may be read. */
+void cohort_serve_waiters(shoal_cohort *c)
+{
+    cohort_waiter *next;
+    for (cohort_waiter *w = c->waiters; w != NULL; w = next) {
+        next = w->next;
+        if (answer_read(c, w->stage, w->id, w->req)) {
+            unlink_waiter(w);
+        }
+    }
+}
+
+/* ---- messages ---------------------------------------------------------------------------------
+ */
+
+typedef struct receive_job {
+    shoal_cohort *cohort;
+    shoal_http_request *req; /* NULL once the device has gone */
+    shoal_sa_stage stage;
+    uint8_t id[SHOAL_ID_BYTES];
+    shoal_buf body;
+    size_t upload_bytes;
+    shoal_status st;
+    shoal_error err;
+} receive_job;
+
+static void receive_gone(void *ctx, shoal_http_request *r)
+{
+    (void)r;
+    ((receive_job *)ctx)->req = NULL;
+}
+
+static void receive_work(void *ctx)
+{
+    receive_job *j = ctx;
+    j->st = shoal_sa_server_receive(j->cohort->sa, j->stage, j->id, j->body.data, j->body.len,
+                                    (int64_t)time(NULL), &j->err);
+}
+
+/* PROTOCOL.md 3.4: which refusal it is depends on where the session and the device stand. */
+static void reply_receive(const receive_job *j)
+{
+    const shoal_cohort *c = j->cohort;
+    shoal_sa_stage now = shoal_sa_server_stage(c->sa);
+    if (j->st == SHOAL_OK) {
+        shoal_reply_empty(j->req, 200);
+    } else if (j->st == SHOAL_ERR_DENIED && is_member(c, j->id)) {
+        shoal_reply_error(j->req, SHOAL_CODE_CONFLICT, &j->err, NULL, 0);
+    } else if (j->st == SHOAL_ERR_STATE && !cohort_over(c) && j->stage > now) {
+        shoal_reply_error(j->req, SHOAL_CODE_TOO_EARLY, &j->err, NULL, 500);
+    } else {
+        shoal_reply_status(j->req, j->st, &j->err);
+    }
+}
+
+static void receive_done(void *ctx)
+{
+    receive_job *j = ctx;
+    shoal_cohort *c = j->cohort;
+    if (j->req != NULL) {
+        reply_receive(j);
+    }
+    c->env->upload_used -= j->upload_bytes;
+    shoal_buf_clear(&j->body);
+    shoal_free(j);
+    cohort_maybe_advance(c);
+    cohort_job_done(c);
+}
+
+void shoal_cohort_receive(shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
+                          shoal_http_request *r, size_t upload_bytes)
+{
+    receive_job *j = shoal_calloc(1, sizeof *j);
+    if (j == NULL) {
+        c->env->upload_used -= upload_bytes;
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "out of memory", 2000);
+        return;
+    }
+    *j = (receive_job){.cohort = c, .req = r, .stage = stage, .upload_bytes = upload_bytes};
+    memcpy(j->id, id, SHOAL_ID_BYTES);
+    j->body = shoal_http_body_take(r);
+    shoal_http_on_gone(r, receive_gone, j);
+    c->jobs++;
+    shoal_error err = {0};
+    if (shoal_lane_push(c->env->lane, c, receive_work, receive_done, j, &err) != SHOAL_OK) {
+        j->st = SHOAL_ERR_NOMEM;
+        receive_done(j);
+    }
+}
+
+static void free_if_closed(shoal_cohort *c)
+{
+    if (c->closing == NULL || c->jobs > 0) {
+        return;
+    }
+    if (!cohort_over(c)) {
+        cohort_end(c, SHOAL_ROUND_ABANDONED, c->closing, NULL);
+    }
+    free_cohort(c);
+}
+
+void cohort_job_done(shoal_cohort *c)
+{
+    c->jobs--;
+    cohort_serve_waiters(c);
+    free_if_closed(c);
+}
+
+/* ---- closing ----------------------------------------------------------------------------------
+ */
+
+static void dismiss_waiters(shoal_cohort *c)
+{
+    while (c->waiters != NULL) {
+        cohort_waiter *w = c->waiters;
+        shoal_http_request *r = w->req;
+        unlink_waiter(w);
+        reply_over(c, r);
+    }
+}
+
+void shoal_cohort_close(shoal_cohort *c, const char *reason)
+{
+    if (c == NULL || c->closing != NULL) {
+        return;
+    }
+    c->closing = reason;
+    if (!cohort_over(c) && readable(c)) {
+        cohort_end(c, SHOAL_ROUND_ABANDONED, reason, NULL);
+    }
+    dismiss_waiters(c);
+    free_if_closed(c);
+}

@@ -1,0 +1,63 @@
+/* cohort_internal.h - a session's state, shared by cohort.c (requests) and cohort_stage.c (stages).
+ *
+ * Layer: aggregator, private. Threads: the loop's; `sa` also by the lane's worker while a job of
+ * this cohort runs.
+ */
+#ifndef SHOAL_AGGREGATOR_COHORT_INTERNAL_H
+#define SHOAL_AGGREGATOR_COHORT_INTERNAL_H
+
+#include "aggregator/cohort.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A device that waits for what a stage leaves behind. */
+typedef struct cohort_waiter {
+    struct cohort_waiter *next;
+    shoal_cohort *cohort;
+    shoal_http_request *req;
+    shoal_sa_stage stage;
+    uint8_t id[SHOAL_ID_BYTES];
+    shoal_timer *timer;
+} cohort_waiter;
+
+struct shoal_cohort {
+    shoal_cohort_env *env;
+    shoal_db_task task;
+    shoal_adapter_release from;
+    shoal_buf descriptor;
+    shoal_sa_server *sa;
+    shoal_db_round rec;
+    uint64_t stage_began_ms;
+    shoal_timer *deadline;
+    cohort_waiter *waiters;
+    size_t n_waiters;
+    size_t jobs;               /* in the lane */
+    bool advancing;            /* a job that closes a stage is among them */
+    const char *closing;       /* why; NULL: not closing. Freed when jobs is 0. Static text */
+    shoal_round_result result; /* once rec.state is DONE */
+    shoal_sa_member members[SHOAL_LIMIT_COHORT_MAX]; /* as recorded at the end */
+    size_t n_members;
+};
+
+static inline bool cohort_over(const shoal_cohort *c)
+{
+    return c->rec.state != SHOAL_ROUND_OPEN;
+}
+
+/* cohort.c */
+void cohort_serve_waiters(shoal_cohort *c);
+void cohort_job_done(shoal_cohort *c); /* accounts for it, serves waiters, frees when closing */
+
+/* cohort_stage.c */
+void cohort_begin_stage(shoal_cohort *c); /* starts the stage's deadline */
+void cohort_maybe_advance(
+    shoal_cohort *c); /* after a message: closes the stage when all answered */
+void cohort_end(shoal_cohort *c, shoal_round_state state, const char *reason,
+                const shoal_adapter_release *made);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
