@@ -10,6 +10,7 @@
  */
 #include "kernels/attention_tile.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -265,6 +266,7 @@ static void merge_splits(const fwd_job *j)
 
 void shoal_attn_fwd(const shoal_exec *ex, const shoal_attn *a, float *o, float *lse)
 {
+    assert(a->E <= SHOAL_ATTN_MAX_E && a->H % a->K == 0);
     if (a->T == 0) return;
     fwd_job j = {.ex = ex, .a = a, .o = o, .lse = lse, .rows = attn_rows(a->E)};
     size_t rows = a->T * (a->H / a->K);

@@ -9,6 +9,7 @@
  */
 #include "kernels/attention_tile.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "kernels/expf.h"
@@ -96,11 +97,12 @@ static void keys_pass(const bwd_job *j, size_t kh, size_t key0, unsigned worker)
         size_t i1 = min_size(i0 + j->rows, rows), first, end;
         attn_span(a, i0, i1, &first, &end);
         if (first >= key0 + n || end <= key0) continue;
+        size_t seen = min_size(n, end - key0); /* on the diagonal: fewer than the tile */
         shoal_attn_pack(a, a->q, kh, i0, i1, a->scale, p.q);
         shoal_attn_pack(a, j->d_o, kh, i0, i1, 1.0f, p.acc);
-        score_tile(j, &p, kh, i0, i1, key0, n);
-        t->dense_nn(n, a->E, i1 - i0, 1.0f, p.s, 1, KEY_TILE, p.acc, a->E, j->dv + at, ld);
-        t->dense_nn(n, a->E, i1 - i0, 1.0f, p.dp, 1, KEY_TILE, p.q, a->E, j->dk + at, ld);
+        score_tile(j, &p, kh, i0, i1, key0, seen);
+        t->dense_nn(seen, a->E, i1 - i0, 1.0f, p.s, 1, KEY_TILE, p.acc, a->E, j->dv + at, ld);
+        t->dense_nn(seen, a->E, i1 - i0, 1.0f, p.dp, 1, KEY_TILE, p.q, a->E, j->dk + at, ld);
     }
 }
 
@@ -123,6 +125,8 @@ static void run_keys_pass(void *ctx, size_t begin, size_t end, unsigned worker)
 void shoal_attn_bwd(const shoal_exec *ex, const shoal_attn *a, const float *o, const float *lse,
                     const float *d_o, float *delta, float *dq, float *dk, float *dv)
 {
+    assert(a->E <= SHOAL_ATTN_MAX_E && a->H % a->K == 0);
+    assert(a->kv_type == SHOAL_TYPE_F32 && a->n_past == 0);
     bwd_job j = {.ex = ex, .a = a, .o = o, .lse = lse, .d_o = d_o, .rows = attn_rows(a->E)};
     j.delta = delta;
     j.dq = dq;
