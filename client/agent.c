@@ -39,6 +39,8 @@ typedef struct agent {
     bool trained; /* update belongs to the adapter held */
     unsigned away;
     uint64_t away_ms;
+    shoal_task_list list; /* last answers of the server; too large for the stack */
+    shoal_checkin_response answer;
 } agent;
 
 static void tell(const agent *a, const shoal_agent_event *e)
@@ -85,10 +87,10 @@ static void server_is_back(agent *a)
     a->away_ms = 0;
 }
 
-static shoal_status get_tasks(agent *a, shoal_task_list *out, shoal_error *err)
+static shoal_status get_tasks(agent *a, shoal_error *err)
 {
     for (;;) {
-        shoal_status st = shoal_api_tasks(&a->api, out, err);
+        shoal_status st = shoal_api_tasks(&a->api, &a->list, err);
         if (st == SHOAL_OK) {
             server_is_back(a);
             return st;
@@ -97,14 +99,14 @@ static shoal_status get_tasks(agent *a, shoal_task_list *out, shoal_error *err)
     }
 }
 
-static shoal_status check_in(agent *a, shoal_checkin_response *out, shoal_error *err)
+static shoal_status check_in(agent *a, shoal_error *err)
 {
     shoal_checkin_request rq = {.last_round = a->record.last_round,
                                 .adapter_version = a->record.version,
                                 .trained = a->trained};
     memcpy(rq.task_id, a->record.task_id, sizeof rq.task_id);
     for (;;) {
-        shoal_status st = shoal_api_checkin(&a->api, &rq, out, err);
+        shoal_status st = shoal_api_checkin(&a->api, &rq, &a->answer, err);
         if (st == SHOAL_OK) {
             server_is_back(a);
             return st;
@@ -367,12 +369,11 @@ static shoal_status take_part(agent *a, const shoal_checkin_response *rs, bool *
 /* The task's newest word: when it no longer runs, its last adapter is fetched and *over is set. */
 static shoal_status look_at_task(agent *a, bool *over, shoal_error *err)
 {
-    shoal_task_list list;
-    SHOAL_TRY(get_tasks(a, &list, err));
+    SHOAL_TRY(get_tasks(a, err));
     const shoal_task_info *t = NULL;
-    for (uint32_t i = 0; i < list.n && t == NULL; i++) {
-        bool same = memcmp(list.tasks[i].task_id, a->record.task_id, SHOAL_SA_TASK_BYTES) == 0;
-        if (same) t = &list.tasks[i];
+    for (uint32_t i = 0; i < a->list.n && t == NULL; i++) {
+        const shoal_task_info *one = &a->list.tasks[i];
+        if (memcmp(one->task_id, a->record.task_id, SHOAL_SA_TASK_BYTES) == 0) t = one;
     }
     if (t != NULL && t->state == SHOAL_TASK_RUNNING) return SHOAL_OK;
     if (t != NULL) SHOAL_TRY(adopt(a, &t->release, err));
@@ -403,18 +404,18 @@ static shoal_status wait_as_told(agent *a, const shoal_checkin_response *rs, boo
 /* One check-in and what it leads to. */
 static shoal_status turn(agent *a, bool *over, shoal_error *err)
 {
-    shoal_checkin_response rs;
+    const shoal_checkin_response *rs = &a->answer;
     bool round_done = false;
     SHOAL_TRY(renew_if_due(a, err));
-    SHOAL_TRY(check_in(a, &rs, err));
-    if (rs.kind == SHOAL_CHECKIN_WAIT) return wait_as_told(a, &rs, over, err);
-    bool ready = a->trained && shoal_equal(a->update.adapter_sha256, rs.release.sha256, 32);
-    if (rs.kind == SHOAL_CHECKIN_TRAIN || !ready) {
+    SHOAL_TRY(check_in(a, err));
+    if (rs->kind == SHOAL_CHECKIN_WAIT) return wait_as_told(a, rs, over, err);
+    bool ready = a->trained && shoal_equal(a->update.adapter_sha256, rs->release.sha256, 32);
+    if (rs->kind == SHOAL_CHECKIN_TRAIN || !ready) {
         a->trained = false;
-        return train(a, &rs, err);
+        return train(a, rs, err);
     }
-    SHOAL_TRY(adopt(a, &rs.release, err));
-    SHOAL_TRY(take_part(a, &rs, &round_done, err));
+    SHOAL_TRY(adopt(a, &rs->release, err));
+    SHOAL_TRY(take_part(a, rs, &round_done, err));
     *over = round_done && a->opt->once;
     return SHOAL_OK;
 }
@@ -422,11 +423,10 @@ static shoal_status turn(agent *a, bool *over, shoal_error *err)
 /* Everything before the first check-in. */
 static shoal_status prepare(agent *a, shoal_error *err)
 {
-    shoal_task_list list;
     SHOAL_TRY(shoal_enrolment_load(a->opt->store, &a->me, err));
     SHOAL_TRY(connect(a, err));
-    SHOAL_TRY(get_tasks(a, &list, err));
-    SHOAL_TRY(choose_task(a, &list, err));
+    SHOAL_TRY(get_tasks(a, err));
+    SHOAL_TRY(choose_task(a, &a->list, err));
     SHOAL_TRY(check_policy(a, policy_of(a->opt).n_min, err));
     SHOAL_TRY(open_model(a, err));
     SHOAL_TRY(

@@ -74,13 +74,14 @@ static void remember(shoal_record *memory, const char *path, const char *key, co
     shoal_hex_encode(hash, 32, hex);
     int n = snprintf(value, sizeof value, "%s %s", state, hex);
     if (n < 0 || n >= (int)sizeof value) return;
-    /* A full memory starts afresh: it is only a memory. */
-    if (shoal_record_put(memory, key, value, NULL) != SHOAL_OK) {
+    /* A full memory starts afresh, and one that cannot be written is only slower. */
+    shoal_status st = shoal_record_put(memory, key, value, NULL);
+    if (st != SHOAL_OK) {
         memory->n = 0;
-        (void)shoal_record_put(memory, key, value, NULL);
+        st = shoal_record_put(memory, key, value, NULL);
     }
-    shoal_status ignored = shoal_record_save(memory, path, NULL);
-    (void)ignored;
+    if (st == SHOAL_OK) st = shoal_record_save(memory, path, NULL);
+    (void)st;
 }
 
 shoal_status shoal_store_model_hash(const shoal_store *s, const char *path, uint8_t out[32],

@@ -1,5 +1,23 @@
 # The device role.
 
+# commands: options, data, adapters of other tools, the chat API
+shoal_test(test_options unit/test_options.c LIBS shoal_cli)
+if(TARGET shoal_client_lib)
+  set(CMD_LIBS shoal_client_lib tiny_model ${JANSSON_LIBRARY})
+  shoal_test(test_data unit/test_data.c LIBS ${CMD_LIBS})
+  shoal_test(test_safetensors unit/test_safetensors.c LIBS ${CMD_LIBS})
+  shoal_test(test_peft unit/test_peft.c support/temp_dir.c LIBS ${CMD_LIBS})
+  shoal_test(test_openai unit/test_openai.c LIBS ${CMD_LIBS})
+  shoal_test(test_command_parts unit/test_command_parts.c LIBS ${CMD_LIBS})
+endif()
+
 # federation: store, network, enrolment, rounds
-set(FED_LIBS shoal_client_lib)
-shoal_test(test_store unit/test_store.c support/temp_dir.c LIBS ${FED_LIBS})
+if(TARGET shoal_client_lib)
+  set(FED_LIBS shoal_client_lib)
+  set(WEB support/web_fixture.c support/temp_dir.c)
+  shoal_test(test_store unit/test_store.c support/temp_dir.c LIBS ${FED_LIBS})
+  shoal_test(test_net unit/test_net.c ${WEB} LIBS ${FED_LIBS} TIMEOUT 60)
+  shoal_test(test_fetch unit/test_fetch.c ${WEB} LIBS ${FED_LIBS} TIMEOUT 120 LABELS slow)
+  shoal_test(test_enrol unit/test_enrol.c ${WEB} LIBS ${FED_LIBS} TIMEOUT 60)
+  shoal_test(test_agent unit/test_agent.c support/temp_dir.c LIBS ${FED_LIBS} tiny_model)
+endif()
