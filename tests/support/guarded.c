@@ -1,4 +1,6 @@
 /* guarded.c - see guarded.h. */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+
 #include "tests/support/guarded.h"
 
 #include <setjmp.h>
@@ -9,6 +11,8 @@
 #include <cmocka.h>
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "kernels/base/mem.h"
 
@@ -43,6 +47,24 @@ void guarded_close(guarded *g)
 {
     shoal_free_aligned(g->base);
     *g = (guarded){0};
+}
+
+fenced fenced_open(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t body = (bytes + page - 1) / page * page;
+    fenced f = {.map_bytes = body + page};
+    f.map = mmap(NULL, f.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(f.map != MAP_FAILED);
+    assert_int_equal(mprotect((char *)f.map + body, page, PROT_NONE), 0);
+    f.p = (char *)f.map + body - bytes;
+    return f;
+}
+
+void fenced_close(fenced *f)
+{
+    munmap(f->map, f->map_bytes);
+    *f = (fenced){0};
 }
 
 void fill_normal(shoal_rng *rng, float *x, size_t n, double sigma)

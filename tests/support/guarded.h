@@ -24,6 +24,16 @@ guarded guarded_open(size_t bytes, size_t offset);
 bool guarded_intact(const guarded *g);
 void guarded_close(guarded *g);
 
+/* `bytes` bytes that end where an inaccessible page begins: a read past them ends the program. */
+typedef struct fenced {
+    void *map;
+    void *p;
+    size_t map_bytes;
+} fenced;
+
+fenced fenced_open(size_t bytes);
+void fenced_close(fenced *f);
+
 /* n standard normal values times `sigma`. */
 void fill_normal(shoal_rng *rng, float *x, size_t n, double sigma);
 
