@@ -177,6 +177,9 @@ static shoal_status check_sizes(const shoal_gguf *g, const shoal_config *cfg, sh
     if (!blocks || cfg->head_dim % 2 != 0 || cfg->n_head % cfg->n_head_kv != 0) {
         return unsupported(g, err, "its sizes are not multiples of 32, or its heads do not divide");
     }
+    if (cfg->head_dim > SHOAL_ATTN_MAX_E) {
+        return unsupported(g, err, "its attention heads are too wide");
+    }
     return SHOAL_OK;
 }
 

@@ -147,6 +147,21 @@ static void sizes_that_do_not_fit_are_refused(void **state)
                      SHOAL_ERR_FORMAT);
 }
 
+/* A consistent file whose heads are wider than the attention kernels' tiles. */
+static void wide_heads_are_refused(void **state)
+{
+    (void)state;
+    for (size_t width = 256; width <= 288; width += 32) {
+        shoal_buf file = shoal_buf_init(MAX_FILE);
+        shoal_tiny_opts opts = {.head_dim = width};
+        assert_int_equal(shoal_tiny_model_encode(&file, 1, &opts, NULL), SHOAL_OK);
+        shoal_error err = {0};
+        shoal_status want = width <= SHOAL_ATTN_MAX_E ? SHOAL_OK : SHOAL_ERR_UNSUPPORTED;
+        assert_int_equal(open_bytes(&file, &err), want);
+        shoal_buf_clear(&file);
+    }
+}
+
 /* Renaming one thing makes it missing. */
 static void missing_parts_are_named(void **state)
 {
@@ -213,6 +228,7 @@ int main(void)
         cmocka_unit_test(shapes_come_from_the_file),
         cmocka_unit_test(fingerprints_tell_models_apart),
         cmocka_unit_test(sizes_that_do_not_fit_are_refused),
+        cmocka_unit_test(wide_heads_are_refused),
         cmocka_unit_test(missing_parts_are_named),
         cmocka_unit_test(other_kinds_of_file_are_told_apart),
         cmocka_unit_test(memory_may_run_out),
