@@ -24,7 +24,7 @@ enum {
     HELD_OUT_MAX = 64    /* and no more than these: the loss is measured twice */
 };
 /* Without --max-ram: what an app may use on a phone without being noticed. */
-#define RAM_DEFAULT ((uint64_t)350 * 1000 * 1000)
+#define RAM_DEFAULT ((uint64_t)320 * 1000 * 1000)
 #define CHECKPOINT_MAX ((size_t)4 << 30)
 #define ADAPTER_MAX ((size_t)1 << 30)
 
@@ -426,7 +426,7 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
         SHOAL_COUNT("seed", 0, &o->seed, "N", "of start, order and held-out lines (1)", 0, 0)};
     const shoal_option safety[] = {
         SHOAL_SIZE("max-ram", 0, &o->max_ram, "SIZE",
-                   "memory to stay under, e.g. 256M; 0: the least possible (about 350M)",
+                   "memory to stay under, e.g. 256M; 0: the least possible (320 MB)",
                    &o->max_ram_given),
         SHOAL_COUNT("checkpoint-every", 0, &o->checkpoint_every, "N", "keep the work every N steps",
                     0, 0),

@@ -33,7 +33,8 @@ typedef struct server {
 
 bool shoal_is_loopback(const char *host)
 {
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+    bool numeric = strspn(host, "0123456789.") == strlen(host);
+    return (numeric && strncmp(host, "127.", 4) == 0) || strcmp(host, "::1") == 0 ||
            strcmp(host, "localhost") == 0;
 }
 

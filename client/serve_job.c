@@ -326,8 +326,12 @@ static void work(void *ctx)
 void shoal_job_start(shoal_job *job)
 {
     job->started = true;
-    job->status = shoal_loop_work(job->loop, work, work_done, job, &job->err);
-    if (job->status != SHOAL_OK) work_done(job);
+    shoal_error err = {0};
+    shoal_status st = shoal_loop_work(job->loop, work, work_done, job, &err);
+    if (st == SHOAL_OK) return; /* from here on the job's result is the worker's to write */
+    job->status = st;
+    job->err = err;
+    work_done(job);
 }
 
 void shoal_job_gone(shoal_job *job)

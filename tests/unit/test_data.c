@@ -1,0 +1,239 @@
+/* Data sets: messages to tokens and masks, every malformed line named by its number, limits. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "client/data.h"
+#include "client/json.h"
+#include "kernels/base/mem.h"
+#include "lora/model/tokenizer.h"
+#include "tests/support/tiny_model.h"
+
+static shoal_model *model;
+static char model_path[128];
+static char data_path[160];
+
+static int open_model(void **state)
+{
+    shoal_error err = {0};
+    (void)state;
+    if (shoal_tiny_model_temp(model_path, 1, NULL, &err) != SHOAL_OK) return -1;
+    (void)snprintf(data_path, sizeof data_path, "%s.jsonl", model_path);
+    return shoal_model_open(&model, model_path, &err) == SHOAL_OK ? 0 : -1;
+}
+
+static int close_model(void **state)
+{
+    (void)state;
+    shoal_model_close(model);
+    (void)remove(data_path);
+    return remove(model_path);
+}
+
+static shoal_status load(shoal_dataset *d, const char *text, size_t n, size_t max_tokens,
+                         shoal_error *err)
+{
+    const shoal_data_options o = {.max_tokens = max_tokens};
+    FILE *f = fopen(data_path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+    *d = (shoal_dataset){0};
+    return shoal_dataset_load(d, data_path, model, &o, err);
+}
+
+static const char good[] =
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},"
+    "{\"role\":\"assistant\",\"content\":\"yo \\\"x\\\"\"}]}\n"
+    "\n"
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a\"},"
+    "{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"},"
+    "{\"role\":\"assistant\",\"content\":\"d\"}]}\r\n"
+    "{\"text\":\"raw text\"}";
+
+static void test_reads_messages_and_text(void **state)
+{
+    shoal_dataset d;
+    shoal_error err = {0};
+    (void)state;
+    assert_int_equal(load(&d, good, sizeof good - 1, 0, &err), SHOAL_OK);
+    assert_int_equal(d.n, 3);
+    assert_int_equal(d.examples[0].line, 1);
+    assert_int_equal(d.examples[1].line, 3);
+    assert_int_equal(d.examples[2].line, 4);
+    assert_string_equal(d.examples[0].answer, "yo \"x\"");
+    assert_string_equal(d.examples[1].answer, "d");
+    assert_null(d.examples[2].answer);
+    size_t targets = 0;
+    for (size_t i = 0; i < d.n; i++) {
+        targets += shoal_sample_targets(&d.samples[i]);
+    }
+    assert_int_equal(targets, d.n_supervised);
+    shoal_dataset_clear(&d);
+}
+
+/* The learnt tokens must be the answer and the end of its turn, nothing else. */
+static void test_mask_covers_the_answer(void **state)
+{
+    shoal_dataset d;
+    shoal_error err = {0};
+    shoal_buf text = shoal_buf_init(1024);
+    (void)state;
+    assert_int_equal(load(&d, good, sizeof good - 1, 0, &err), SHOAL_OK);
+    const shoal_sample *s = &d.samples[0];
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->mask[i] == 0) continue;
+        assert_int_equal(shoal_detokenize(model->tok, &s->ids[i], 1, true, &text, &err), SHOAL_OK);
+    }
+    assert_string_equal(shoal_buf_str(&text), "yo \"x\"<|im_end|>");
+    size_t n_prompt = d.examples[0].n_prompt;
+    assert_int_equal(s->mask[n_prompt], 1);
+    assert_int_equal(s->mask[n_prompt - 1], 0);
+    shoal_buf_clear(&text);
+    shoal_dataset_clear(&d);
+}
+
+static void test_train_on_all(void **state)
+{
+    shoal_dataset d = {0};
+    shoal_error err = {0};
+    const shoal_data_options o = {.train_on_all = true};
+    (void)state;
+    size_t n = (size_t)(strchr(good, '\n') - good);
+    assert_int_equal(shoal_dataset_add(&d, good, n, model, &o, "x", 1, &err), SHOAL_OK);
+    assert_int_equal(d.n_supervised, d.samples[0].n - 1);
+    shoal_dataset_clear(&d);
+}
+
+static void test_cuts_long_samples(void **state)
+{
+    shoal_dataset d;
+    shoal_dataset whole;
+    shoal_error err = {0};
+    (void)state;
+    assert_int_equal(load(&whole, good, sizeof good - 1, 0, &err), SHOAL_OK);
+    size_t keep = whole.samples[0].n - 2; /* within the answer */
+    size_t first = whole.examples[0].n_prompt;
+    shoal_dataset_clear(&whole);
+    size_t n = (size_t)(strchr(good, '\n') - good);
+    assert_int_equal(load(&d, good, n, keep, &err), SHOAL_OK);
+    assert_int_equal(d.n_cut, 1);
+    assert_int_equal(d.samples[0].n, keep);
+    shoal_dataset_clear(&d);
+    assert_int_equal(load(&d, good, n, first, &err), SHOAL_ERR_FORMAT); /* nothing to learn left */
+    assert_non_null(strstr(err.msg, ".jsonl:1: nothing to learn"));
+    assert_int_equal(d.n, 0);
+}
+
+static void test_names_the_bad_line(void **state)
+{
+    static const struct {
+        const char *line, *message;
+    } bad[] = {
+        {"{\"messages\":[", "not valid JSON"},
+        {"[1]", "not a JSON object"},
+        {"{\"message\":[]}", "neither \"messages\" nor \"text\""},
+        {"{\"messages\":[]}", "\"messages\" is not a list of messages"},
+        {"{\"messages\":{}}", "\"messages\" is not a list of messages"},
+        {"{\"messages\":[7]}", "messages[0] is not an object"},
+        {"{\"messages\":[{\"content\":\"x\"}]}", "messages[0] has no \"role\" string"},
+        {"{\"messages\":[{\"role\":\"tool\",\"content\":\"x\"}]}", "role \"tool\" is not"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":7}]}", "messages[0] has no \"content\""},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", "no assistant message"},
+        {"{\"messages\":[],\"messages\":[]}", "not valid JSON"},
+        {"{\"text\":\"\"}", "nothing to learn"},
+        {"{\"text\":\"\xff\"}", "not valid JSON"},
+        {"{\"text\":\"a\"} x", "not valid JSON"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[1024];
+        shoal_dataset d;
+        shoal_error err = {0};
+        int n = snprintf(text, sizeof text, "{\"text\":\"fine\"}\n%s\n", bad[i].line);
+        assert_int_equal(load(&d, text, (size_t)n, 0, &err), SHOAL_ERR_FORMAT);
+        assert_non_null(strstr(err.msg, ".jsonl:2: "));
+        if (strstr(err.msg, bad[i].message) == NULL) fail_msg("%s: %s", bad[i].line, err.msg);
+        assert_null(d.samples);
+    }
+}
+
+static void test_empty_and_missing(void **state)
+{
+    shoal_dataset d;
+    shoal_error err = {0};
+    const shoal_data_options o = {.max_tokens = 0};
+    (void)state;
+    assert_int_equal(load(&d, "\n \n", 3, 0, &err), SHOAL_ERR_FORMAT);
+    assert_non_null(strstr(err.msg, "no data"));
+    assert_int_equal(shoal_dataset_load(&d, "/nonexistent/x.jsonl", model, &o, &err),
+                     SHOAL_ERR_NOT_FOUND);
+}
+
+static void test_nul_and_bom(void **state)
+{
+    static const char text[] = "\xef\xbb\xbf{\"text\":\"a\\u0000b\"}\n";
+    shoal_dataset d;
+    shoal_error err = {0};
+    (void)state;
+    assert_int_equal(load(&d, text, sizeof text - 1, 0, &err), SHOAL_OK);
+    assert_int_equal(d.n, 1);
+    shoal_dataset_clear(&d);
+}
+
+static void test_line_limit(void **state)
+{
+    size_t n = SHOAL_DATA_MAX_LINE + 64;
+    char *text = shoal_alloc(n);
+    shoal_dataset d;
+    shoal_error err = {0};
+    (void)state;
+    assert_non_null(text);
+    memset(text, 'x', n);
+    assert_int_equal(load(&d, text, n, 0, &err), SHOAL_ERR_TOO_LARGE);
+    assert_non_null(strstr(err.msg, ".jsonl:1: the line is over"));
+    shoal_free(text);
+}
+
+/* Each allocation in turn fails: a status, no leak (under asan), never a half-filled data set. */
+static void test_survives_failing_memory(void **state)
+{
+    (void)state;
+    for (uint64_t k = 1; k < 400; k++) {
+        shoal_dataset d = {0};
+        shoal_error err = {0};
+        const shoal_data_options o = {.max_tokens = 0};
+        size_t n = (size_t)(strchr(good, '\n') - good);
+        shoal_mem_fail_at(k, false);
+        shoal_status st = shoal_dataset_add(&d, good, n, model, &o, "x", 1, &err);
+        shoal_mem_fail_at(0, false);
+        size_t filled = d.n;
+        shoal_dataset_clear(&d);
+        assert_int_equal(filled, st == SHOAL_OK);
+        if (st == SHOAL_OK && k > 1) return; /* past the last allocation, or one that may fail */
+    }
+    fail_msg("never succeeded");
+}
+
+int main(void)
+{
+    shoal_json_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reads_messages_and_text),
+        cmocka_unit_test(test_mask_covers_the_answer),
+        cmocka_unit_test(test_train_on_all),
+        cmocka_unit_test(test_cuts_long_samples),
+        cmocka_unit_test(test_names_the_bad_line),
+        cmocka_unit_test(test_empty_and_missing),
+        cmocka_unit_test(test_nul_and_bom),
+        cmocka_unit_test(test_line_limit),
+        cmocka_unit_test(test_survives_failing_memory),
+    };
+    return cmocka_run_group_tests(tests, open_model, close_model);
+}
