@@ -5,5 +5,5 @@ target_link_libraries(tiny_session PUBLIC tiny_model shoal_infer ${CMOCKA_LIBRAR
 shoal_test(test_session unit/test_session.c LIBS tiny_session)
 shoal_test(test_sampler unit/test_sampler.c LIBS shoal_infer)
 shoal_test(test_speculate unit/test_speculate.c LIBS tiny_session)
-shoal_test(test_forward unit/test_forward.c LIBS shoal_infer test_vectors LABELS model)
-shoal_test(test_real_decode unit/test_real_decode.c LIBS shoal_infer test_vectors LABELS model)
+shoal_test(test_forward unit/test_forward.c LIBS shoal_infer test_vectors LABELS model TIMEOUT 900)
+shoal_test(test_real_decode unit/test_real_decode.c LIBS shoal_infer test_vectors LABELS model TIMEOUT 900)
