@@ -53,13 +53,20 @@ static shoal_status fail_tls(shoal_error *err, shoal_status st, int rc, const ch
     return shoal_fail(err, st, "%s: %s", what, text);
 }
 
+/* What a client may send after its leaf: nothing, or our own CA (OpenSSL adds it by itself). */
+static bool is_plain_rest(const mbedtls_x509_crt *rest, const mbedtls_x509_crt *ca)
+{
+    return rest == NULL || (rest->next == NULL && rest->raw.len == ca->raw.len &&
+                            memcmp(rest->raw.p, ca->raw.p, ca->raw.len) == 0);
+}
+
 /* Called for the client's leaf (depth 0) and our CA (depth 1). Any error other than "verify failed"
  * ends the handshake even where a certificate is optional, which is what we want of a bad one. */
 static int check_client_cert(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
-    (void)ctx;
-    bool extra = depth == 0 && (crt->next != NULL || crt->ca_istrue != 0);
-    return depth > 1 || extra || *flags != 0 ? MBEDTLS_ERR_X509_FATAL_ERROR : 0;
+    const shoal_tls_context *c = ctx;
+    bool odd = depth == 0 && (crt->ca_istrue != 0 || !is_plain_rest(crt->next, &c->ca));
+    return depth > 1 || odd || *flags != 0 ? MBEDTLS_ERR_X509_FATAL_ERROR : 0;
 }
 
 static shoal_status load_keys(shoal_tls_context *c, const shoal_tls_options *opt, shoal_error *err)
@@ -113,7 +120,7 @@ static shoal_status configure(shoal_tls_context *c, const shoal_tls_options *opt
                                                               : MBEDTLS_SSL_VERIFY_NONE);
     if (opt->client_auth != SHOAL_TLS_CLIENT_NONE) {
         mbedtls_ssl_conf_ca_chain(conf, &c->ca, NULL);
-        mbedtls_ssl_conf_verify(conf, check_client_cert, NULL);
+        mbedtls_ssl_conf_verify(conf, check_client_cert, c);
     }
     rc = mbedtls_ssl_conf_own_cert(conf, &c->cert, &c->key);
     return rc == 0 ? SHOAL_OK : fail_tls(err, SHOAL_ERR_NOMEM, rc, "cannot set up TLS");

@@ -1,0 +1,9 @@
+# aggregator: its database and decisions alone, and whole rounds over HTTPS on loopback.
+if(TARGET shoal_aggregator_lib)
+  find_package(CURL REQUIRED)
+  add_library(fed_test STATIC support/fed_device.c support/fed_server.c support/temp_dir.c
+              support/tiny_model.c)
+  target_link_libraries(fed_test PUBLIC shoal_aggregator_lib shoal_proto CURL::libcurl shoal_flags
+                        ${CMOCKA_LIBRARY})
+  shoal_test(test_round unit/test_round.c LIBS fed_test TIMEOUT 120)
+endif()
