@@ -235,6 +235,13 @@ const uint8_t *shoal_http_body(const shoal_http_request *r, size_t *n)
     return r->body.data;
 }
 
+shoal_buf shoal_http_body_take(shoal_http_request *r)
+{
+    shoal_buf body = r->body;
+    r->body = shoal_buf_init(0);
+    return body;
+}
+
 const uint8_t *shoal_http_peer_cert(const shoal_http_request *r, size_t *n)
 {
     *n = 0;

@@ -112,6 +112,8 @@ bool shoal_http_query_get(const shoal_http_request *r, const char *name, char *o
 int64_t shoal_http_content_length(const shoal_http_request *r);
 /* The buffered body; valid from on_request until the handle is invalid. */
 const uint8_t *shoal_http_body(const shoal_http_request *r, size_t *n);
+/* Moves the buffered body out: the caller owns the buffer, which outlives the request. */
+shoal_buf shoal_http_body_take(shoal_http_request *r);
 /* DER of the verified client certificate, or NULL. */
 const uint8_t *shoal_http_peer_cert(const shoal_http_request *r, size_t *n);
 /* Numeric address of the peer, without port. */
