@@ -113,8 +113,9 @@ static shoal_status measure(const shoal_engine *e, const perplexity_options *o, 
     const shoal_session_opts so = {.n_ctx = (size_t)o->ctx, .adapter = e->adapter};
     shoal_status st = load_tokens(e->model, o->text, &ids, err);
     if (st == SHOAL_OK && ids.n < o->ctx) {
-        st = shoal_fail(err, SHOAL_ERR_ARG, "the text has %zu tokens, less than one chunk of %zu",
-                        ids.n, (size_t)o->ctx);
+        st =
+            shoal_fail(err, SHOAL_ERR_FORMAT, "the text has %zu tokens, less than one chunk of %zu",
+                       ids.n, (size_t)o->ctx);
         shoal_hint(err, "give a longer text or a smaller -c");
     }
     if (st == SHOAL_OK) st = shoal_session_open(&s, e->model, &e->exec, &so, err);

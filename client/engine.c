@@ -77,10 +77,11 @@ shoal_status shoal_engine_load_adapter(const shoal_engine *e, const char *path, 
     char found[SHOAL_PATH_MAX];
     struct stat sb;
     SHOAL_TRY(shoal_store_adapter_path(path, found, err));
-    if (stat(found, &sb) == 0 && S_ISDIR(sb.st_mode)) {
-        return shoal_peft_load(out, e->model, found, err);
-    }
-    return shoal_adapter_load(out, e->model, found, err);
+    shoal_status st = stat(found, &sb) == 0 && S_ISDIR(sb.st_mode)
+                          ? shoal_peft_load(out, e->model, found, err)
+                          : shoal_adapter_load(out, e->model, found, err);
+    /* An adapter of another model is bad input here, not a wrong command line. */
+    return st == SHOAL_ERR_ARG ? SHOAL_ERR_FORMAT : st;
 }
 
 shoal_status shoal_engine_open(shoal_engine *e, const shoal_engine_options *o, shoal_error *err)

@@ -10,9 +10,10 @@
 
 /* No C++ here: <stdatomic.h> is C. */
 
-/* From now on SIGINT and SIGTERM set a flag instead of ending the program; SIGPIPE is ignored. A
- * second SIGINT while the flag is still set ends the program at once. Reads and sleeps in progress
- * return early (no SA_RESTART). */
+/* From now on SIGINT and SIGTERM set a flag instead of ending the program; SIGPIPE and SIGXFSZ are
+ * ignored, so that a closed pipe and a file size limit are failed writes. A second SIGINT while the
+ * flag is still set ends the program at once. Reads and sleeps in progress return early (no
+ * SA_RESTART). */
 void shoal_interrupt_install(void);
 
 bool shoal_interrupted(void);

@@ -9,6 +9,19 @@ if(TARGET shoal_client_lib)
   shoal_test(test_peft unit/test_peft.c support/temp_dir.c LIBS ${CMD_LIBS})
   shoal_test(test_openai unit/test_openai.c LIBS ${CMD_LIBS})
   shoal_test(test_command_parts unit/test_command_parts.c LIBS ${CMD_LIBS})
+
+  # The program itself: cli_NAME.sh starts it on a tiny model, or on the real one.
+  function(shoal_cli_test name labels timeout)
+    add_test(NAME cli_${name} COMMAND bash ${CMAKE_CURRENT_LIST_DIR}/e2e/cli_${name}.sh
+      WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(cli_${name} PROPERTIES LABELS "${labels}" SKIP_RETURN_CODE 77
+      TIMEOUT ${timeout} ENVIRONMENT "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin")
+  endfunction()
+  foreach(name usage decode train hostile serve)
+    shoal_cli_test(${name} "fast;e2e" 300)
+  endforeach()
+  shoal_cli_test(parity "model;e2e" 600)
+  shoal_cli_test(perplexity "model;slow;e2e" 900)
 endif()
 
 # federation: store, network, enrolment, rounds
