@@ -107,6 +107,7 @@ static shoal_status on_event(demo *d, size_t i, const json_t *o, shoal_error *er
     demo_device *v = &d->device[i];
     const char *event = json_string_value(json_object_get(o, "event"));
     if (event == NULL) return SHOAL_OK;
+    v->summing = strcmp(event, "stage") == 0 || strcmp(event, "stalled") == 0;
     if (strcmp(event, "step") == 0) v->step = number(o, "step");
     if (strcmp(event, "trained") == 0) {
         v->trainings++;
@@ -158,11 +159,11 @@ static void show(demo *d)
     }
     uint64_t total = d->bar.total;
     size_t round = d->out->rounds_done < d->opt->rounds ? d->out->rounds_done + 1 : d->opt->rounds;
-    bool training = false;
+    bool summing = false;
     for (size_t i = 0; i < d->opt->clients; i++)
-        training = training || d->device[i].step > 0;
+        summing = summing || d->device[i].summing;
     (void)snprintf(detail, sizeof detail, "round %zu of %zu, %s", round, d->opt->rounds,
-                   training ? "devices train" : "devices sum in secret");
+                   summing ? "devices sum in secret" : "devices train");
     shoal_progress_update(&d->bar, done < total ? done : total, detail);
 }
 

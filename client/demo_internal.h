@@ -26,7 +26,8 @@ typedef struct demo_device {
     uint64_t rounds;    /* completed */
     uint64_t tokens;
     uint64_t peak_rss_bytes;
-    bool done; /* the agent ended by itself, its task over */
+    bool summing; /* in a session, as opposed to training */
+    bool done;    /* the agent ended by itself, its task over */
 } demo_device;
 
 typedef struct demo {

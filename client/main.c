@@ -33,6 +33,7 @@ static const shoal_command commands[] = {
     {"join", shoal_cmd_join, "become a member of a deployment"},
     {"agent", shoal_cmd_agent, "take part in federated rounds with your own text"},
     {"status", shoal_cmd_status, "what this device is a member of and has done"},
+    {"demo", shoal_cmd_demo, "the whole loop on this machine: aggregator, devices, rounds"},
     {"leave", shoal_cmd_leave, "end the membership"},
     {"doctor", shoal_cmd_doctor, "check what this machine needs"},
     {"score", shoal_cmd_score, "cost and best token at every position of given text"},
