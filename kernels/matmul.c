@@ -16,7 +16,9 @@
 
 enum {
     FAST_STRIP = 32, /* rows: 11 KB of Q4_1 at N = 576, about a microsecond when T is 1 */
-    F32_STRIP = 3 * SHOAL_PANEL
+    F32_STRIP = 3 * SHOAL_PANEL,
+    EXPAND_AHEAD = 8,  /* rows between the one asked for and the one expanded */
+    GRAIN_STRIPS = 256 /* more strips than this are taken several at a time */
 };
 
 _Static_assert(F32_STRIP / SHOAL_PANEL * SHOAL_PANEL_FLOATS + SHOAL_PANEL_FLOATS <=
@@ -86,10 +88,12 @@ static void fast_strip(const shoal_exec *ex, const shoal_act *a, const shoal_mat
 static void expand_strip(const shoal_table *table, const shoal_mat *w, size_t first, size_t rows,
                          size_t k0, size_t k, float *block, float *panels)
 {
+    size_t bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)w->type), k);
     for (size_t r = 0; r < rows; r += SHOAL_PANEL, panels += SHOAL_PANEL_FLOATS) {
         size_t n = rows - r < SHOAL_PANEL ? rows - r : SHOAL_PANEL;
         const char *from = shoal_mat_at(w, first + r, k0);
         for (size_t i = 0; i < n; i++, from += w->row_bytes) {
+            shoal_prefetch(from, EXPAND_AHEAD * w->row_bytes, bytes);
             table->dequant[w->type](from, block + i * k, k);
         }
         table->panel(block, k, n, k, panels);
@@ -146,7 +150,7 @@ void shoal_matmul(const shoal_exec *ex, const shoal_act *a, const shoal_mat *con
         strips += count_strips(ex, w[i]);
     }
     matmul_job job = {.ex = ex, .a = a, .w = w, .y = y, .n = n};
-    shoal_parallel_for(ex->pool, strips, 1, run_strips, &job);
+    shoal_parallel_for(ex->pool, strips, 1 + strips / GRAIN_STRIPS, run_strips, &job);
 }
 
 void shoal_matmul_init_c(shoal_table *t)

@@ -18,6 +18,20 @@ static inline float shoal_load_f16(const uint8_t *p)
     return shoal_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
 }
 
+/* Asks for the lines of [p + ahead, p + ahead + bytes); the address need not be valid. For
+ * weights read once, which the hardware prefetcher of a virtual machine may not follow. */
+static inline void shoal_prefetch(const void *p, size_t ahead, size_t bytes)
+{
+#if defined(__GNUC__)
+    uintptr_t at = (uintptr_t)p + ahead;
+    for (uintptr_t end = at + bytes; at < end; at += 64) {
+        __builtin_prefetch((const void *)at);
+    }
+#else
+    (void)p, (void)ahead, (void)bytes;
+#endif
+}
+
 void shoal_dot_init_c(shoal_table *t);
 void shoal_dot_init_avx2(shoal_table *t);
 void shoal_quant_init_avx2(shoal_table *t);
