@@ -1,4 +1,5 @@
-/* command.h - what every subcommand of both programs shares: its entry, its exit codes, its beginning.
+/* command.h - what every subcommand of both programs shares: its entry, its exit codes, its
+ * beginning.
  *
  * A command is one function `int NAME(int argc, char **argv)`, listed in the program's main.c.
  * argv[0] is the command's own name. Data goes to stdout, talk to stderr.
