@@ -5,5 +5,8 @@ if(TARGET shoal_aggregator_lib)
               support/tiny_model.c)
   target_link_libraries(fed_test PUBLIC shoal_aggregator_lib shoal_proto CURL::libcurl shoal_flags
                         ${CMOCKA_LIBRARY})
+  shoal_test(test_ca unit/test_ca.c LIBS fed_test TIMEOUT 60)
+  shoal_test(test_checkin unit/test_checkin.c LIBS shoal_aggregator_lib)
+  shoal_test(test_database unit/test_database.c support/temp_dir.c LIBS shoal_aggregator_lib)
   shoal_test(test_round unit/test_round.c LIBS fed_test TIMEOUT 120)
 endif()

@@ -1,0 +1,343 @@
+/* Joining an aggregator over HTTPS: tokens, certificates, renewal, revocation, refusals. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "proto/x509.h"
+#include "tests/support/fed_device.h"
+#include "tests/support/fed_server.h"
+
+static fed_server server;
+
+static int open_server(void **state)
+{
+    (void)state;
+    const fed_task t = {.n_min = 3, .n_target = 4, .gather_ms = 5000, .stage_ms = 1000};
+    fed_server_open(&server, &t);
+    return 0;
+}
+
+static int close_server(void **state)
+{
+    (void)state;
+    fed_server_close(&server);
+    return 0;
+}
+
+static void joined(fed_device *d)
+{
+    char link[SHOAL_LIMIT_LINK];
+    fed_server_invite(&server, link);
+    fed_device_open(d, link);
+    assert_int_equal(fed_device_join(d, link), 200);
+}
+
+static long tasks(fed_device *d)
+{
+    shoal_buf reply = shoal_buf_init(1u << 20);
+    long status = fed_device_call(d, "GET", "/v1/tasks", NULL, 0, &reply);
+    shoal_buf_clear(&reply);
+    return status;
+}
+
+static void test_join(void **state)
+{
+    (void)state;
+    fed_device d;
+    shoal_cert_info info;
+    shoal_error err = {0};
+    uint8_t spki[SHOAL_SPKI_BYTES], id[SHOAL_ID_BYTES];
+    joined(&d);
+    assert_int_equal(shoal_cert_check(d.who.ca.data, d.who.ca.n, d.who.cert.data, d.who.cert.n,
+                                      SHOAL_CERT_CLIENT, (int64_t)time(NULL), &info, &err),
+                     SHOAL_OK);
+    shoal_key_spki(d.key, spki);
+    assert_int_equal(shoal_spki_id(spki, id, &err), SHOAL_OK);
+    assert_memory_equal(info.id, id, sizeof id);
+    assert_true(info.not_after_s - (int64_t)time(NULL) <= SHOAL_LIMIT_CERT_S);
+    assert_memory_equal(d.who.task_spki, server.keys.task_spki, SHOAL_SPKI_BYTES);
+    assert_int_equal(tasks(&d), 200);
+    fed_device_close(&d);
+}
+
+static void test_token_once(void **state)
+{
+    (void)state;
+    fed_device a, b;
+    char link[SHOAL_LIMIT_LINK];
+    fed_server_invite(&server, link);
+    fed_device_open(&a, link);
+    fed_device_open(&b, link);
+    assert_int_equal(fed_device_join(&a, link), 200);
+    assert_int_equal(fed_device_join(&b, link), 403);
+    assert_int_equal(b.error.code, SHOAL_CODE_FORBIDDEN);
+    assert_non_null(strstr(b.error.message, "used before"));
+    assert_non_null(strstr(b.error.hint, "invite"));
+    fed_device_close(&a);
+    fed_device_close(&b);
+}
+
+typedef struct race {
+    fed_device d;
+    const char *link;
+    long status;
+} race;
+
+static void *join_once(void *ctx)
+{
+    race *r = ctx;
+    r->status = fed_device_join(&r->d, r->link);
+    return NULL;
+}
+
+/* Six devices with one link at the same moment: exactly one gets in. */
+static void test_token_race(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    static race r[N];
+    pthread_t t[N];
+    char link[SHOAL_LIMIT_LINK];
+    int in = 0;
+    fed_server_invite(&server, link);
+    for (int i = 0; i < N; i++) {
+        r[i].link = link;
+        fed_device_open(&r[i].d, link);
+    }
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(pthread_create(&t[i], NULL, join_once, &r[i]), 0);
+    }
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(pthread_join(t[i], NULL), 0);
+        in += r[i].status == 200;
+        assert_true(r[i].status == 200 || r[i].status == 403);
+        fed_device_close(&r[i].d);
+    }
+    assert_int_equal(in, 1);
+}
+
+static void test_token_expired(void **state)
+{
+    (void)state;
+    fed_device d;
+    char link[SHOAL_LIMIT_LINK];
+    shoal_error err = {0};
+    shoal_join_link l;
+    uint8_t hash[32];
+    int64_t now_s = (int64_t)time(NULL);
+    fed_server_invite(&server, link); /* its token is replaced by one that has run out */
+    assert_int_equal(shoal_join_link_decode(link, &l, &err), SHOAL_OK);
+    memset(l.token, 0x5a, sizeof l.token);
+    assert_int_equal(shoal_sha256(l.token, sizeof l.token, hash, &err), SHOAL_OK);
+    assert_int_equal(shoal_db_token_add(server.d.db, hash, now_s - 700, now_s - 1, &err), SHOAL_OK);
+    shoal_buf text = shoal_buf_init(SHOAL_LIMIT_LINK);
+    assert_int_equal(shoal_join_link_encode(&l, &text, &err), SHOAL_OK);
+    fed_device_open(&d, shoal_buf_str(&text));
+    assert_int_equal(fed_device_join(&d, shoal_buf_str(&text)), 403);
+    assert_non_null(strstr(d.error.message, "expired"));
+    fed_device_close(&d);
+    shoal_buf_clear(&text);
+}
+
+/* A request that does not prove its key is refused, and the token is still good. */
+static void test_bad_request(void **state)
+{
+    (void)state;
+    fed_device d;
+    shoal_error err = {0};
+    shoal_join_link l;
+    char link[SHOAL_LIMIT_LINK];
+    fed_server_invite(&server, link);
+    fed_device_open(&d, link);
+    assert_int_equal(shoal_join_link_decode(link, &l, &err), SHOAL_OK);
+    shoal_enrol_request q = {.version = "test"};
+    shoal_buf csr = shoal_buf_init(SHOAL_LIMIT_CSR);
+    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    shoal_buf reply = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    assert_int_equal(shoal_csr_create(d.key, &csr, &err), SHOAL_OK);
+    memcpy(q.token, l.token, sizeof q.token);
+    memcpy(q.csr.data, csr.data, csr.len);
+    q.csr.n = (uint32_t)csr.len;
+    q.csr.data[csr.len - 1] ^= 1; /* the signature */
+    assert_int_equal(shoal_enrol_request_encode(&q, &body, &err), SHOAL_OK);
+    long status = fed_device_call(&d, "POST", "/v1/enrol", body.data, body.len, &reply);
+    assert_true(status == 422 || status == 400);
+    assert_int_equal(fed_device_call(&d, "POST", "/v1/enrol", "rubbish", 7, &reply), 400);
+    assert_int_equal(fed_device_join(&d, link), 200);
+    shoal_buf_clear(&csr);
+    shoal_buf_clear(&body);
+    shoal_buf_clear(&reply);
+    fed_device_close(&d);
+}
+
+static void test_paths_need_certificate(void **state)
+{
+    (void)state;
+    fed_device d;
+    char link[SHOAL_LIMIT_LINK];
+    shoal_buf reply = shoal_buf_init(1u << 20);
+    fed_server_invite(&server, link);
+    fed_device_open(&d, link);
+    assert_int_equal(tasks(&d), 401);
+    assert_int_equal(d.error.code, SHOAL_CODE_UNAUTHORISED);
+    assert_int_equal(fed_device_call(&d, "POST", "/v1/checkin", "x", 1, &reply), 401);
+    assert_int_equal(fed_device_call(&d, "POST", "/v1/renew", "x", 1, &reply), 401);
+    assert_int_equal(fed_device_call(&d, "GET", "/nowhere", NULL, 0, &reply), 404);
+    assert_int_equal(fed_device_call(&d, "GET", "/v1/enrol", NULL, 0, &reply), 405);
+    assert_int_equal(fed_device_call(&d, "GET", "/v1/sessions/00/roster", NULL, 0, &reply), 404);
+    shoal_buf_clear(&reply);
+    fed_device_close(&d);
+}
+
+static long renew(fed_device *d, shoal_key *key, shoal_renew_response *out)
+{
+    shoal_error err = {0};
+    shoal_renew_request q = {0};
+    shoal_buf csr = shoal_buf_init(SHOAL_LIMIT_CSR);
+    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    shoal_buf reply = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    assert_int_equal(shoal_csr_create(key, &csr, &err), SHOAL_OK);
+    memcpy(q.csr.data, csr.data, csr.len);
+    q.csr.n = (uint32_t)csr.len;
+    assert_int_equal(shoal_renew_request_encode(&q, &body, &err), SHOAL_OK);
+    long status = fed_device_call(d, "POST", "/v1/renew", body.data, body.len, &reply);
+    if (status == 200) {
+        assert_int_equal(shoal_renew_response_decode(reply.data, reply.len, out, &err), SHOAL_OK);
+    }
+    shoal_buf_clear(&csr);
+    shoal_buf_clear(&body);
+    shoal_buf_clear(&reply);
+    return status;
+}
+
+static void test_renew(void **state)
+{
+    (void)state;
+    fed_device d;
+    shoal_error err = {0};
+    shoal_renew_response p;
+    shoal_cert_info info;
+    uint8_t old_id[SHOAL_ID_BYTES], hash[32], id[SHOAL_ID_BYTES];
+    joined(&d);
+    assert_int_equal(shoal_cert_read(d.who.cert.data, d.who.cert.n, &info, &err), SHOAL_OK);
+    memcpy(old_id, info.id, sizeof old_id);
+    assert_int_equal(renew(&d, d.key, &p), 200);
+    assert_int_equal(shoal_cert_read(p.cert.data, p.cert.n, &info, &err), SHOAL_OK);
+    assert_memory_equal(info.id, old_id, sizeof old_id);
+    assert_int_equal(tasks(&d), 200); /* the old certificate of the same key stays good */
+    shoal_key *key;
+    assert_int_equal(shoal_key_generate(&key, &err), SHOAL_OK);
+    assert_int_equal(renew(&d, key, &p), 200);
+    assert_int_equal(shoal_sha256(p.cert.data, p.cert.n, hash, &err), SHOAL_OK);
+    assert_int_equal(shoal_db_authorise(server.d.db, hash, (int64_t)time(NULL), id, &err),
+                     SHOAL_OK);
+    assert_int_equal(tasks(&d), 401); /* a new key takes the place of the old one */
+    assert_int_equal(renew(&d, key, &p), 401);
+    shoal_key_close(key);
+    fed_device_close(&d);
+}
+
+static void test_revoke(void **state)
+{
+    (void)state;
+    fed_device d;
+    shoal_error err = {0};
+    shoal_cert_info info;
+    joined(&d);
+    assert_int_equal(tasks(&d), 200);
+    assert_int_equal(shoal_cert_read(d.who.cert.data, d.who.cert.n, &info, &err), SHOAL_OK);
+    assert_int_equal(shoal_db_device_revoke(server.d.db, info.id, (int64_t)time(NULL), &err),
+                     SHOAL_OK);
+    assert_int_equal(tasks(&d), 401);
+    assert_non_null(strstr(d.error.message, "revoked"));
+    assert_int_equal(shoal_db_device_revoke(server.d.db, info.id, (int64_t)time(NULL), &err),
+                     SHOAL_ERR_NOT_FOUND);
+    fed_device_close(&d);
+}
+
+/* A leaf that our CA signed but that is not in the database opens nothing, and a leaf of another CA
+ * does not even get through the handshake. */
+static void test_foreign_certificates(void **state)
+{
+    (void)state;
+    fed_device d;
+    shoal_error err = {0};
+    uint8_t spki[SHOAL_SPKI_BYTES];
+    int64_t now_s = (int64_t)time(NULL);
+    joined(&d);
+    shoal_key_spki(d.key, spki);
+    shoal_buf leaf = shoal_buf_init(SHOAL_LIMIT_CERT);
+    assert_int_equal(shoal_keyring_issue(&server.keys, spki, now_s, now_s + 60, &leaf, &err),
+                     SHOAL_OK);
+    shoal_buf_clear(&d.cert_pem);
+    assert_int_equal(shoal_cert_encode_pem(leaf.data, leaf.len, &d.cert_pem, &err), SHOAL_OK);
+    curl_easy_cleanup(d.curl);
+    d.curl = curl_easy_init();
+    assert_int_equal(tasks(&d), 401);
+    shoal_key *ca_key;
+    shoal_buf ca = shoal_buf_init(SHOAL_LIMIT_CERT);
+    assert_int_equal(shoal_key_generate(&ca_key, &err), SHOAL_OK);
+    assert_int_equal(shoal_ca_create(ca_key, "Other CA", now_s - 9, now_s + 99, NULL, &ca, &err),
+                     SHOAL_OK);
+    shoal_cert_template t = {.kind = SHOAL_CERT_CLIENT,
+                             .spki = spki,
+                             .not_before_s = now_s - 9,
+                             .not_after_s = now_s + 99};
+    shoal_buf_clear(&leaf);
+    assert_int_equal(shoal_cert_issue(ca_key, ca.data, ca.len, &t, &leaf, &err), SHOAL_OK);
+    shoal_buf_clear(&d.cert_pem);
+    assert_int_equal(shoal_cert_encode_pem(leaf.data, leaf.len, &d.cert_pem, &err), SHOAL_OK);
+    curl_easy_cleanup(d.curl);
+    d.curl = curl_easy_init();
+    assert_int_equal(tasks(&d), 0);
+    shoal_key_close(ca_key);
+    shoal_buf_clear(&leaf);
+    shoal_buf_clear(&ca);
+    fed_device_close(&d);
+}
+
+/* Last: it makes this address unwelcome for a minute. */
+static void test_guessing_is_slow(void **state)
+{
+    (void)state;
+    fed_device d;
+    shoal_error err = {0};
+    char link[SHOAL_LIMIT_LINK];
+    shoal_join_link l;
+    fed_server_invite(&server, link);
+    fed_device_open(&d, link);
+    assert_int_equal(shoal_join_link_decode(link, &l, &err), SHOAL_OK);
+    long status = 403;
+    int tries = 0;
+    for (; tries < 20 && status == 403; tries++) {
+        shoal_buf text = shoal_buf_init(SHOAL_LIMIT_LINK);
+        memset(l.token, tries + 1, sizeof l.token);
+        assert_int_equal(shoal_join_link_encode(&l, &text, &err), SHOAL_OK);
+        status = fed_device_join(&d, shoal_buf_str(&text));
+        shoal_buf_clear(&text);
+    }
+    assert_int_equal(status, 503);
+    assert_in_range(tries, 2, 12);
+    assert_true(d.error.retry_after_ms > 1000);
+    fed_device_close(&d);
+}
+
+int main(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    shoal_log_set(SHOAL_LOG_ERROR, NULL, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_join),        cmocka_unit_test(test_paths_need_certificate),
+        cmocka_unit_test(test_bad_request), cmocka_unit_test(test_renew),
+        cmocka_unit_test(test_revoke),      cmocka_unit_test(test_foreign_certificates),
+        cmocka_unit_test(test_token_once),  cmocka_unit_test(test_token_expired),
+        cmocka_unit_test(test_token_race),  cmocka_unit_test(test_guessing_is_slow)};
+    return cmocka_run_group_tests(tests, open_server, close_server);
+}
