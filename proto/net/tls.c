@@ -234,6 +234,10 @@ static int handshake(shoal_tls_session *s)
             return MBEDTLS_ERR_SSL_BAD_HS_CLIENT_HELLO;
         }
     }
+    /* Where a certificate is optional, mbedTLS lets a wrong key usage pass with a mark. */
+    if (mbedtls_ssl_get_peer_cert(&s->ssl) != NULL && mbedtls_ssl_get_verify_result(&s->ssl) != 0) {
+        return MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
+    }
     s->ready = true;
     return 0;
 }
