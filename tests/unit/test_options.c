@@ -27,6 +27,7 @@ static values v;
 static shoal_status parse(shoal_arguments *args, bool *help, shoal_error *err, int argc,
                           const char *const *words)
 {
+    static char copies[16][64]; /* values are borrowed from argv, so it outlives this call */
     char *argv[16] = {NULL};
     v = (values){.count = 5, .number = 0.5};
     const shoal_option a[] = {SHOAL_FLAG("flag", 'f', &v.flag, "a flag"),
@@ -37,11 +38,10 @@ static shoal_status parse(shoal_arguments *args, bool *help, shoal_error *err, i
                               SHOAL_NUMBER("number", 0, &v.number, "X", "a number", 0, 1)};
     const shoal_option_group groups[] = {{"one", a, 3}, {"two", b, 3}};
     for (int i = 0; i < argc; i++) {
-        argv[i] = strdup(words[i]);
+        assert_true(snprintf(copies[i], sizeof copies[i], "%s", words[i]) >= 0);
+        argv[i] = copies[i];
     }
-    shoal_status st = shoal_options_parse(groups, 2, argc, argv, args, help, err);
-    /* Values are borrowed from argv: kept for the test's asserts, freed by the process. */
-    return st;
+    return shoal_options_parse(groups, 2, argc, argv, args, help, err);
 }
 
 #define PARSE(args, err, ...)                                                                   \
