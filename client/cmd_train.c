@@ -280,7 +280,7 @@ static void show_step(training *t, const shoal_train_step *s, double tokens_per_
     char memory[24];
     char detail[96];
     shoal_format_bytes(shoal_peak_rss(), memory, sizeof memory);
-    (void)snprintf(detail, sizeof detail, "step %llu/%llu  loss %.3f  %.0f tok/s  %s",
+    (void)snprintf(detail, sizeof detail, "%llu/%llu  loss %.3f  %.0f tok/s  %s",
                    (unsigned long long)s->step, (unsigned long long)s->total_steps, s->loss,
                    tokens_per_s, memory);
     if (s->step == s->total_steps) {

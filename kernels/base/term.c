@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BAR_CELLS = 24 };
+enum { BAR_CELLS = 24, BAR_MIN = 5 };
 
 bool shoal_term_is_live(void)
 {
@@ -122,24 +122,33 @@ static double eta_s(const shoal_progress *p, double now)
     return per_item * (double)(p->total - p->done);
 }
 
+/* "label [####....]  45 %  detail  ETA 1:23": the bar takes the cells the words leave. */
+static void compose(const shoal_progress *p, const char *detail, double now, char *line, size_t n)
+{
+    char bar[BAR_CELLS + 1];
+    char eta[24];
+    double share = (double)p->done / (double)p->total;
+    shoal_format_seconds(eta_s(p, now), eta, sizeof eta);
+    size_t words = strlen(p->label) + strlen(detail) + strlen(eta) + sizeof " []  45 %    ETA ";
+    size_t width = shoal_term_width();
+    size_t cells = width < words + BAR_MIN ? BAR_MIN : width - words;
+    if (cells > BAR_CELLS) cells = BAR_CELLS;
+    memset(bar, '.', cells);
+    memset(bar, '#', (size_t)((share > 1.0 ? 1.0 : share) * (double)cells));
+    bar[cells] = '\0';
+    (void)snprintf(line, n, "%s [%s] %3.0f %%  %s%sETA %s", p->label, bar, 100.0 * share, detail,
+                   detail[0] != '\0' ? "  " : "", eta);
+}
+
 static void draw(shoal_progress *p, const char *detail, const char *end)
 {
     char line[256];
-    char eta[24];
     double now = shoal_clock_s();
     p->drawn_s = now;
     if (p->total == 0) {
         (void)snprintf(line, sizeof line, "%s  %s", p->label, detail);
     } else {
-        char bar[BAR_CELLS + 1];
-        double share = (double)p->done / (double)p->total;
-        size_t filled = (size_t)((share > 1.0 ? 1.0 : share) * BAR_CELLS);
-        memset(bar, '.', BAR_CELLS);
-        memset(bar, '#', filled);
-        bar[BAR_CELLS] = '\0';
-        shoal_format_seconds(eta_s(p, now), eta, sizeof eta);
-        (void)snprintf(line, sizeof line, "%s [%s] %3.0f %%  %s%sETA %s", p->label, bar,
-                       100.0 * share, detail, detail[0] != '\0' ? "  " : "", eta);
+        compose(p, detail, now, line, sizeof line);
     }
     if (shoal_term_is_live()) {
         (void)fprintf(stderr, "\r%.*s\033[K%s", (int)shoal_term_width() - 1, line, end);
