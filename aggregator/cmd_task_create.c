@@ -245,6 +245,68 @@ static int run_create(const create_options *o)
     return shoal_command_end(st, &err);
 }
 
+/* The option tables; their values point into the options. */
+typedef struct create_tables {
+    shoal_option common[CMD_COMMON_N];
+    shoal_option what[4];
+    shoal_option adapter[4];
+    shoal_option train[5];
+    shoal_option rounds[7];
+} create_tables;
+
+#define ROW(macro, ...) (shoal_option) macro(__VA_ARGS__)
+
+static void fill_what(create_options *o, create_tables *t)
+{
+    cmd_common_table(&o->common, t->common);
+    t->what[0] = ROW(SHOAL_STRING, "name", 'n', &o->name, "NAME", "name of the task (needed)");
+    t->what[1] = ROW(SHOAL_STRING, "model", 'm', &o->model, "FILE", "base model, GGUF");
+    t->what[2] = ROW(SHOAL_STRING, "model-name", 0, &o->model_name, "NAME",
+                     "a fetched model; with --model: the name devices know it by");
+    t->what[3] = ROW(SHOAL_COUNT, "rounds", 0, &o->rounds, "K",
+                     "rounds; 0: without end (default 10)", 0, 1e9);
+    t->adapter[0] = ROW(SHOAL_COUNT, "rank", 'r', &o->rank, "R", "rank (default 8)", 1, 256);
+    t->adapter[1] =
+        ROW(SHOAL_NUMBER, "alpha", 0, &o->alpha, "A", "alpha (default twice the rank)", 0, 1e6);
+    t->adapter[2] = ROW(SHOAL_STRING, "targets", 0, &o->targets, "LIST",
+                        "projections: all, attn, mlp, or q,k,v,o,gate,up,down (default q,v)");
+    t->adapter[3] = ROW(SHOAL_COUNT, "seed", 0, &o->seed, "S",
+                        "of the adapter's first version (default 1)", 0, 1e15);
+}
+
+static void fill_how(create_options *o, create_tables *t)
+{
+    t->train[0] = ROW(SHOAL_NUMBER, "lr", 0, &o->lr, "LR",
+                      "learning rate on the device (default 0.001)", 1e-9, 1);
+    t->train[1] = ROW(SHOAL_COUNT, "local-epochs", 0, &o->epochs, "N",
+                      "passes over its data (default 1)", 0, 1000);
+    t->train[2] = ROW(SHOAL_COUNT, "local-steps", 0, &o->steps, "N",
+                      "at most so many steps (default 0: no limit)", 0, 1e6);
+    t->train[3] =
+        ROW(SHOAL_COUNT, "batch", 0, &o->batch, "N", "sequences a step (default 4)", 1, 4096);
+    t->train[4] =
+        ROW(SHOAL_COUNT, "ctx", 0, &o->ctx, "N", "tokens a sequence (default 256)", 8, 1e6);
+    t->rounds[0] =
+        ROW(SHOAL_COUNT, "clients", 'c', &o->clients, "N", "devices a round (default 10)",
+            SHOAL_LIMIT_COHORT_MIN, SHOAL_LIMIT_COHORT_MAX);
+    t->rounds[1] = ROW(SHOAL_COUNT, "min-clients", 0, &o->min_clients, "M",
+                       "fewest devices that may be summed (default two thirds and one)",
+                       SHOAL_LIMIT_COHORT_MIN, SHOAL_LIMIT_COHORT_MAX);
+    t->rounds[2] = ROW(SHOAL_NUMBER, "clip", 0, &o->clip, "C",
+                       "L2 norm an update is clipped to (default 10)", 1e-6, 1e6);
+    t->rounds[3] = ROW(SHOAL_COUNT, "weight-max", 0, &o->weight_max, "W",
+                       "largest weight (examples) of a device (default 1024)", 1, 1 << 20);
+    t->rounds[4] =
+        ROW(SHOAL_COUNT, "ring-bits", 0, &o->ring_bits, "BITS",
+            "bits a number on the wire (default 32)", SHOAL_LIMIT_RING_MIN, SHOAL_LIMIT_RING_MAX);
+    t->rounds[5] = ROW(SHOAL_COUNT, "train-timeout", 0, &o->train_timeout_s, "S",
+                       "seconds a round waits for trained devices (default 600)", 1,
+                       SHOAL_LIMIT_STAGE_MS / 1000);
+    t->rounds[6] =
+        ROW(SHOAL_COUNT, "stage-timeout", 0, &o->stage_timeout_s, "S",
+            "seconds for each stage of the summing (default 60)", 1, SHOAL_LIMIT_STAGE_MS / 1000);
+}
+
 int cmd_task_create(int argc, char **argv)
 {
     create_options o = {.targets = "q,v",
@@ -262,46 +324,9 @@ int cmd_task_create(int argc, char **argv)
                         .lr = 1e-3,
                         .clip = 10};
     int code = 0;
-    shoal_option common[CMD_COMMON_N];
-    cmd_common_table(&o.common, common);
-    const shoal_option what[] = {
-        SHOAL_STRING("name", 'n', &o.name, "NAME", "name of the task (needed)"),
-        SHOAL_STRING("model", 'm', &o.model, "FILE", "base model, GGUF"),
-        SHOAL_STRING("model-name", 0, &o.model_name, "NAME",
-                     "a fetched model; with --model: the name devices know it by"),
-        SHOAL_COUNT("rounds", 0, &o.rounds, "K", "rounds; 0: without end (default 10)", 0, 1e9)};
-    const shoal_option adapter[] = {
-        SHOAL_COUNT("rank", 'r', &o.rank, "R", "rank (default 8)", 1, 256),
-        SHOAL_NUMBER("alpha", 0, &o.alpha, "A", "alpha (default twice the rank)", 0, 1e6),
-        SHOAL_STRING("targets", 0, &o.targets, "LIST",
-                     "projections: all, attn, mlp, or q,k,v,o,gate,up,down (default q,v)"),
-        SHOAL_COUNT("seed", 0, &o.seed, "S", "of the adapter's first version (default 1)", 0,
-                    1e15)};
-    const shoal_option train[] = {
-        SHOAL_NUMBER("lr", 0, &o.lr, "LR", "learning rate on the device (default 0.001)", 1e-9, 1),
-        SHOAL_COUNT("local-epochs", 0, &o.epochs, "N", "passes over its data (default 1)", 0, 1000),
-        SHOAL_COUNT("local-steps", 0, &o.steps, "N", "at most so many steps (default 0: no limit)",
-                    0, 1e6),
-        SHOAL_COUNT("batch", 0, &o.batch, "N", "sequences a step (default 4)", 1, 4096),
-        SHOAL_COUNT("ctx", 0, &o.ctx, "N", "tokens a sequence (default 256)", 8, 1e6)};
-    const shoal_option rounds[] = {
-        SHOAL_COUNT("clients", 'c', &o.clients, "N", "devices a round (default 10)",
-                    SHOAL_LIMIT_COHORT_MIN, SHOAL_LIMIT_COHORT_MAX),
-        SHOAL_COUNT("min-clients", 0, &o.min_clients, "M",
-                    "fewest devices that may be summed (default two thirds and one)",
-                    SHOAL_LIMIT_COHORT_MIN, SHOAL_LIMIT_COHORT_MAX),
-        SHOAL_NUMBER("clip", 0, &o.clip, "C", "L2 norm an update is clipped to (default 10)", 1e-6,
-                     1e6),
-        SHOAL_COUNT("weight-max", 0, &o.weight_max, "W",
-                    "largest weight (examples) of a device (default 1024)", 1, 1 << 20),
-        SHOAL_COUNT("ring-bits", 0, &o.ring_bits, "BITS", "bits a number on the wire (default 32)",
-                    SHOAL_LIMIT_RING_MIN, SHOAL_LIMIT_RING_MAX),
-        SHOAL_COUNT("train-timeout", 0, &o.train_timeout_s, "S",
-                    "seconds a round waits for trained devices (default 600)", 1,
-                    SHOAL_LIMIT_STAGE_MS / 1000),
-        SHOAL_COUNT("stage-timeout", 0, &o.stage_timeout_s, "S",
-                    "seconds for each stage of the summing (default 60)", 1,
-                    SHOAL_LIMIT_STAGE_MS / 1000)};
+    create_tables t;
+    fill_what(&o, &t);
+    fill_how(&o, &t);
     const shoal_usage usage = {
         "shoal-aggregator task create --name NAME --model FILE [options]",
         "Makes a task and version 0 of its adapter. Devices that joined find it by themselves;\n"
@@ -309,11 +334,11 @@ int cmd_task_create(int argc, char **argv)
         "gives a new signed version.",
         "shoal-aggregator task create --name home --model-name smollm2-135m --rounds 5 --clients 8",
         0, 0};
-    const shoal_option_group groups[] = {{"common", common, CMD_COMMON_N},
-                                         {"task", what, sizeof what / sizeof what[0]},
-                                         {"adapter", adapter, sizeof adapter / sizeof adapter[0]},
-                                         {"training", train, sizeof train / sizeof train[0]},
-                                         {"rounds", rounds, sizeof rounds / sizeof rounds[0]}};
+    const shoal_option_group groups[] = {{"common", t.common, SHOAL_OPTION_COUNT_OF(t.common)},
+                                         {"task", t.what, SHOAL_OPTION_COUNT_OF(t.what)},
+                                         {"adapter", t.adapter, SHOAL_OPTION_COUNT_OF(t.adapter)},
+                                         {"training", t.train, SHOAL_OPTION_COUNT_OF(t.train)},
+                                         {"rounds", t.rounds, SHOAL_OPTION_COUNT_OF(t.rounds)}};
     if (!shoal_command_begin(&usage, groups, 5, argc, argv, NULL, &code)) {
         return code;
     }

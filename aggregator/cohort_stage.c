@@ -81,8 +81,8 @@ static shoal_status record_end(shoal_cohort *c, const shoal_adapter_release *mad
     if (c->rec.state == SHOAL_ROUND_DONE) {
         c->rec.state = SHOAL_ROUND_FAILED;
         c->rec.to_version = 0;
-        (void)snprintf(c->rec.reason, sizeof c->rec.reason, "the result could not be recorded: %.250s",
-                       err.msg);
+        (void)snprintf(c->rec.reason, sizeof c->rec.reason,
+                       "the result could not be recorded: %.250s", err.msg);
         if (shoal_db_round_close(c->env->db, &c->rec, c->members, c->n_members, NULL, &err) !=
             SHOAL_OK) {
             shoal_log(SHOAL_LOG_ERROR, "round", "nor why: %s", err.msg); /* abandoned at restart */
