@@ -132,6 +132,7 @@ static void attend_tile(const fwd_job *j, const attn_panels *p, size_t kh, size_
     for (size_t r = 0; r < rows; r++) {
         size_t lo, hi;
         attn_visible(a, i0 + r, key0, n, &lo, &hi);
+        if (a->softcap > 0.0f) t->softcap(p->s + r * KEY_TILE, n, a->softcap, p->s + r * KEY_TILE);
         float shrink = t->softmax_tile(p->s + r * KEY_TILE, lo, hi, n, &st->m[r], &st->l[r]);
         if (shrink == 1.0f) continue;
         float *acc = p->acc + r * a->E;

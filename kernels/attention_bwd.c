@@ -33,6 +33,17 @@ void shoal_softmax_grad_c(float *s, float *dp, size_t lo, size_t hi, size_t n, f
     }
 }
 
+/* Row of capped scores s and of dP to P and dS with respect to the scores before the cap. */
+static void capped_softmax_grad(const shoal_table *t, float cap, float *s, float *dp, size_t lo,
+                                size_t hi, size_t n, float lse, float delta)
+{
+    float capped[KEY_TILE];
+    t->softcap(s, n, cap, s);
+    memcpy(capped, s, n * sizeof *s);
+    t->softmax_grad(s, dp, lo, hi, n, lse, delta);
+    t->softcap_grad(capped, n, cap, dp);
+}
+
 /* P and dS of rows [i0, i1) against keys [key0, key0 + n), into p->s and p->dp. p->q and p->acc
  * hold the packed rows of scale * Q and dO. */
 static void score_tile(const bwd_job *j, const attn_panels *p, size_t kh, size_t i0, size_t i1,
@@ -48,8 +59,13 @@ static void score_tile(const bwd_job *j, const attn_panels *p, size_t kh, size_t
     for (size_t i = i0; i < i1; i++) {
         size_t lo, hi, head = attn_row(a, kh, i) / a->E;
         attn_visible(a, i, key0, n, &lo, &hi);
-        t->softmax_grad(p->s + (i - i0) * KEY_TILE, p->dp + (i - i0) * KEY_TILE, lo, hi, n,
-                        j->lse[head], j->delta[head]);
+        float *s = p->s + (i - i0) * KEY_TILE;
+        float *dp = p->dp + (i - i0) * KEY_TILE;
+        if (a->softcap > 0.0f) {
+            capped_softmax_grad(t, a->softcap, s, dp, lo, hi, n, j->lse[head], j->delta[head]);
+        } else {
+            t->softmax_grad(s, dp, lo, hi, n, j->lse[head], j->delta[head]);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-/* expf.h - e^x in f32 by one polynomial, the same at every processor level.
+/* expf.h - e^x in f32 by one polynomial, the same at every processor level; constants of gelu.
  *
  * x = n ln2 + r with |r| <= ln2 / 2; e^r = 1 + r + r^2 q(r), q of degree 4 interpolating
  * (e^r - 1 - r) / r^2 at the Chebyshev nodes (relative error of the polynomial 1.1e-8); the result
@@ -25,6 +25,12 @@
 #define SHOAL_EXP_C5 0x1.120b6ep-7f
 #define SHOAL_EXP_C6 0x1.6d110ap-10f
 #define SHOAL_EXP_ROUND 12582912.0f /* 1.5 * 2^23: adding it leaves round(x) in the low bits */
+
+/* z = x (LINEAR + CUBIC x^2): gelu(x) = x sigmoid(z). Beyond FAR the sigmoid is 0 or 1 to the last
+ * bit, and z is not followed further. */
+#define SHOAL_GELU_LINEAR 1.5957691216057308f  /* 2 sqrt(2 / pi) */
+#define SHOAL_GELU_CUBIC 0.071354816272600252f /* times 0.044715 */
+#define SHOAL_GELU_FAR 16.0f
 
 static inline float shoal_expf(float x)
 {

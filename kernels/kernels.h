@@ -115,6 +115,7 @@ typedef struct shoal_attn {
     shoal_type kv_type;    /* F32 or F16 */
     size_t n_past;         /* keys before row 0: row t sees keys [first(t), n_past + t] */
     const uint32_t *first; /* [T] or NULL for all 0: packed conversations, sliding windows */
+    float softcap;         /* scaled scores become softcap * tanh(score / softcap); 0: none */
 } shoal_attn;
 
 /* o [T, H, E]; lse [T, H] = log-sum-exp of the scaled scores, or NULL. Tiles of keys with running
@@ -154,8 +155,21 @@ void shoal_swiglu_fwd(const shoal_exec *ex, const float *g, const float *u, size
 void shoal_swiglu_bwd(const shoal_exec *ex, const float *g, const float *u, const float *dy,
                       size_t n, float *dg, float *du);
 
+/* y = gelu(g) * u, gelu in its tanh form: g sigmoid(2 sqrt(2 / pi) (g + 0.044715 g^3)). Aliases as
+ * above. (Hendrycks and Gimpel 2016; Shazeer 2020) */
+void shoal_geglu_fwd(const shoal_exec *ex, const float *g, const float *u, size_t n, float *y);
+void shoal_geglu_bwd(const shoal_exec *ex, const float *g, const float *u, const float *dy,
+                     size_t n, float *dg, float *du);
+
+/* y = cap tanh(x / cap) over n values; y may alias x. Backward, from the forward's y:
+ * dy *= 1 - (y / cap)^2. cap > 0. */
+void shoal_softcap_fwd(const shoal_exec *ex, const float *x, size_t n, float cap, float *y);
+void shoal_softcap_bwd(const shoal_exec *ex, const float *y, size_t n, float cap, float *dy);
+
 /* y += x over n values. */
 void shoal_add(const shoal_exec *ex, const float *x, size_t n, float *y);
+/* Every row of y [T, M] += b [M]. */
+void shoal_add_bias(const shoal_exec *ex, const float *b, size_t T, size_t M, float *y);
 
 /* Per row t of logits [T, V]: nll[t] = logsumexp - logits[target]; when `scale` is not 0 the logits
  * are overwritten by scale * (softmax - onehot). A target outside [0, V) marks a row that is not

@@ -1,4 +1,5 @@
-/* pointwise.c - rmsnorm, rotary positions, swiglu and add, forward and backward. */
+/* pointwise.c - rmsnorm, rotary positions, gated units, soft-caps and sums, forward and backward.
+ */
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -162,13 +163,15 @@ void shoal_rope(const shoal_exec *ex, shoal_rope_style style, float *x, const fl
     shoal_parallel_for(ex->pool, T, row_grain(heads * E), rope_rows, &j);
 }
 
-/* ---- swiglu and add
- * ------------------------------------------------------------------------------ */
+/* ---- gated units -------------------------------------------------------------------------------
+ */
 
 typedef struct elementwise_job {
     const shoal_table *k;
     const float *a, *b, *dy;
     float *out, *out2;
+    float cap;
+    size_t width; /* of a row */
 } elementwise_job;
 
 void shoal_swiglu_c(const float *g, const float *u, size_t n, float *y)
@@ -220,6 +223,118 @@ void shoal_swiglu_bwd(const shoal_exec *ex, const float *g, const float *u, cons
     shoal_parallel_for(ex->pool, n, RANGE_VALUES, swiglu_grad_range, &j);
 }
 
+/* s = sigmoid(z), z = 2 sqrt(2 / pi) (x + 0.044715 x^3): gelu(x) = x s. `slope`, when not NULL,
+ * gets gelu'(x) = s + x s (1 - s) z'. */
+static inline float gelu_weight(float x, float *slope)
+{
+    float t = x < -SHOAL_GELU_FAR ? -SHOAL_GELU_FAR : x;
+    t = t > SHOAL_GELU_FAR ? SHOAL_GELU_FAR : t;
+    float square = t * t;
+    float z = t * (SHOAL_GELU_LINEAR + SHOAL_GELU_CUBIC * square);
+    float s = 1.0f / (1.0f + shoal_expf(-z));
+    if (slope != NULL) {
+        *slope = s + t * s * (1.0f - s) * (SHOAL_GELU_LINEAR + 3.0f * SHOAL_GELU_CUBIC * square);
+    }
+    return s;
+}
+
+void shoal_geglu_c(const float *g, const float *u, size_t n, float *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = g[i] * gelu_weight(g[i], NULL) * u[i];
+    }
+}
+
+void shoal_geglu_grad_c(const float *g, const float *u, const float *dy, size_t n, float *dg,
+                        float *du)
+{
+    for (size_t i = 0; i < n; i++) {
+        float gi = g[i], d = dy[i], slope;
+        float s = gelu_weight(gi, &slope);
+        float to_gate = d * u[i] * slope;
+        du[i] = d * (gi * s);
+        dg[i] = to_gate;
+    }
+}
+
+static void geglu_range(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    (void)worker;
+    const elementwise_job *j = ctx;
+    j->k->geglu(j->a + begin, j->b + begin, end - begin, j->out + begin);
+}
+
+void shoal_geglu_fwd(const shoal_exec *ex, const float *g, const float *u, size_t n, float *y)
+{
+    elementwise_job j = {.k = ex->table, .a = g, .b = u, .out = y};
+    shoal_parallel_for(ex->pool, n, RANGE_VALUES, geglu_range, &j);
+}
+
+static void geglu_grad_range(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    (void)worker;
+    const elementwise_job *j = ctx;
+    j->k->geglu_grad(j->a + begin, j->b + begin, j->dy + begin, end - begin, j->out + begin,
+                     j->out2 + begin);
+}
+
+void shoal_geglu_bwd(const shoal_exec *ex, const float *g, const float *u, const float *dy,
+                     size_t n, float *dg, float *du)
+{
+    elementwise_job j = {.k = ex->table, .a = g, .b = u, .dy = dy, .out = dg, .out2 = du};
+    shoal_parallel_for(ex->pool, n, RANGE_VALUES, geglu_grad_range, &j);
+}
+
+/* ---- soft-caps --------------------------------------------------------------------------------
+ */
+
+/* tanh(t) = 1 - 2 / (1 + e^2t): an error of half a unit of 1, so of cap, in all. */
+void shoal_softcap_c(const float *x, size_t n, float cap, float *y)
+{
+    float twice = 2.0f / cap;
+    for (size_t i = 0; i < n; i++) {
+        y[i] = cap * (1.0f - 2.0f / (1.0f + shoal_expf(x[i] * twice)));
+    }
+}
+
+void shoal_softcap_grad_c(const float *y, size_t n, float cap, float *dy)
+{
+    float inv = 1.0f / cap;
+    for (size_t i = 0; i < n; i++) {
+        float t = y[i] * inv;
+        dy[i] *= 1.0f - t * t;
+    }
+}
+
+static void softcap_range(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    (void)worker;
+    const elementwise_job *j = ctx;
+    j->k->softcap(j->a + begin, end - begin, j->cap, j->out + begin);
+}
+
+void shoal_softcap_fwd(const shoal_exec *ex, const float *x, size_t n, float cap, float *y)
+{
+    elementwise_job j = {.k = ex->table, .a = x, .out = y, .cap = cap};
+    shoal_parallel_for(ex->pool, n, RANGE_VALUES, softcap_range, &j);
+}
+
+static void softcap_grad_range(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    (void)worker;
+    const elementwise_job *j = ctx;
+    j->k->softcap_grad(j->a + begin, end - begin, j->cap, j->out + begin);
+}
+
+void shoal_softcap_bwd(const shoal_exec *ex, const float *y, size_t n, float cap, float *dy)
+{
+    elementwise_job j = {.k = ex->table, .a = y, .out = dy, .cap = cap};
+    shoal_parallel_for(ex->pool, n, RANGE_VALUES, softcap_grad_range, &j);
+}
+
+/* ---- sums --------------------------------------------------------------------------------------
+ */
+
 static void add_range(void *ctx, size_t begin, size_t end, unsigned worker)
 {
     (void)worker;
@@ -233,4 +348,22 @@ void shoal_add(const shoal_exec *ex, const float *x, size_t n, float *y)
 {
     elementwise_job j = {.a = x, .out = y};
     shoal_parallel_for(ex->pool, n, ADD_RANGE_VALUES, add_range, &j);
+}
+
+static void bias_rows(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    (void)worker;
+    const elementwise_job *j = ctx;
+    for (size_t t = begin; t < end; t++) {
+        float *row = j->out + t * j->width;
+        for (size_t i = 0; i < j->width; i++) {
+            row[i] += j->a[i];
+        }
+    }
+}
+
+void shoal_add_bias(const shoal_exec *ex, const float *b, size_t T, size_t M, float *y)
+{
+    elementwise_job j = {.a = b, .out = y, .width = M};
+    shoal_parallel_for(ex->pool, T, row_grain(M), bias_rows, &j);
 }

@@ -17,6 +17,10 @@ void shoal_rowops_init_c(shoal_table *t)
     t->rmsnorm_grad = shoal_rmsnorm_grad_c;
     t->swiglu = shoal_swiglu_c;
     t->swiglu_grad = shoal_swiglu_grad_c;
+    t->geglu = shoal_geglu_c;
+    t->geglu_grad = shoal_geglu_grad_c;
+    t->softcap = shoal_softcap_c;
+    t->softcap_grad = shoal_softcap_grad_c;
     t->row_max = shoal_row_max_c;
     t->row_exp_sum = shoal_row_exp_sum_c;
     t->row_softmax = shoal_row_softmax_c;

@@ -36,6 +36,11 @@ void shoal_rmsnorm_grad_c(const float *x, const float *w, float rstd, const floa
 void shoal_swiglu_c(const float *g, const float *u, size_t n, float *y);
 void shoal_swiglu_grad_c(const float *g, const float *u, const float *dy, size_t n, float *dg,
                          float *du);
+void shoal_geglu_c(const float *g, const float *u, size_t n, float *y);
+void shoal_geglu_grad_c(const float *g, const float *u, const float *dy, size_t n, float *dg,
+                        float *du);
+void shoal_softcap_c(const float *x, size_t n, float cap, float *y);
+void shoal_softcap_grad_c(const float *y, size_t n, float cap, float *dy);
 float shoal_row_max_c(const float *x, size_t n);
 double shoal_row_exp_sum_c(const float *x, size_t n, float shift);
 void shoal_row_softmax_c(float *x, size_t n, float shift, float factor);

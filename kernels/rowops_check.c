@@ -140,6 +140,47 @@ static bool check_swiglu_grad(const shoal_table *c, const shoal_table *t)
     return same(d[0][0], d[1][0], LEN) && same(d[0][1], d[1][1], LEN);
 }
 
+static bool check_geglu(const shoal_table *c, const shoal_table *t)
+{
+    float g[LEN], u[LEN], y[2][LEN];
+    fill(g, LEN, 1);
+    fill(u, LEN, 2);
+    c->geglu(g, u, LEN, y[0]);
+    t->geglu(g, u, LEN, y[1]);
+    return same(y[0], y[1], LEN);
+}
+
+static bool check_geglu_grad(const shoal_table *c, const shoal_table *t)
+{
+    float g[LEN], u[LEN], dy[LEN], d[2][2][LEN];
+    fill(g, LEN, 1);
+    fill(u, LEN, 2);
+    fill(dy, LEN, 3);
+    c->geglu_grad(g, u, dy, LEN, d[0][0], d[0][1]);
+    t->geglu_grad(g, u, dy, LEN, d[1][0], d[1][1]);
+    return same(d[0][0], d[1][0], LEN) && same(d[0][1], d[1][1], LEN);
+}
+
+static bool check_softcap(const shoal_table *c, const shoal_table *t)
+{
+    float x[LEN], y[2][LEN];
+    fill(x, LEN, 1);
+    c->softcap(x, LEN, 1.5f, y[0]);
+    t->softcap(x, LEN, 1.5f, y[1]);
+    return same(y[0], y[1], LEN);
+}
+
+static bool check_softcap_grad(const shoal_table *c, const shoal_table *t)
+{
+    float y[LEN], dy[2][LEN];
+    fill(y, LEN, 1);
+    fill(dy[0], LEN, 2);
+    memcpy(dy[1], dy[0], sizeof dy[0]);
+    c->softcap_grad(y, LEN, 3.0f, dy[0]);
+    t->softcap_grad(y, LEN, 3.0f, dy[1]);
+    return same(dy[0], dy[1], LEN);
+}
+
 static bool check_row_max(const shoal_table *c, const shoal_table *t)
 {
     float x[LEN];
@@ -191,6 +232,10 @@ const shoal_slot_check shoal_rowops_checks[] = {
     CHECK(rmsnorm_grad),
     CHECK(swiglu),
     CHECK(swiglu_grad),
+    CHECK(geglu),
+    CHECK(geglu_grad),
+    CHECK(softcap),
+    CHECK(softcap_grad),
     CHECK(row_max),
     CHECK(row_exp_sum),
     CHECK(row_softmax),

@@ -86,6 +86,11 @@ typedef void shoal_rmsnorm_grad_fn(const float *x, const float *w, float rstd, c
 typedef void shoal_swiglu_fn(const float *g, const float *u, size_t n, float *y);
 typedef void shoal_swiglu_grad_fn(const float *g, const float *u, const float *dy, size_t n,
                                   float *dg, float *du);
+typedef void shoal_geglu_fn(const float *g, const float *u, size_t n, float *y);
+typedef void shoal_geglu_grad_fn(const float *g, const float *u, const float *dy, size_t n,
+                                 float *dg, float *du);
+typedef void shoal_softcap_fn(const float *x, size_t n, float cap, float *y);
+typedef void shoal_softcap_grad_fn(const float *y, size_t n, float cap, float *dy);
 
 /* Maximum of a row (-inf for none); sum of exp(x - shift); x = factor * exp(x - shift). */
 typedef float shoal_row_max_fn(const float *x, size_t n);
@@ -117,6 +122,10 @@ typedef struct shoal_table {
     shoal_rmsnorm_grad_fn *rmsnorm_grad;
     shoal_swiglu_fn *swiglu;
     shoal_swiglu_grad_fn *swiglu_grad;
+    shoal_geglu_fn *geglu;
+    shoal_geglu_grad_fn *geglu_grad;
+    shoal_softcap_fn *softcap;
+    shoal_softcap_grad_fn *softcap_grad;
     shoal_row_max_fn *row_max;
     shoal_row_exp_sum_fn *row_exp_sum;
     shoal_row_softmax_fn *row_softmax;

@@ -1,4 +1,4 @@
-/* pointwise_avx2.c - rmsnorm and swiglu rows in AVX2.
+/* pointwise_avx2.c - rmsnorm, gated units and soft-caps in AVX2.
  *
  * The last, partial vector goes through masked loads and stores and the same arithmetic, so that a
  * value does not depend on where a range or a row ends.
@@ -104,5 +104,71 @@ void shoal_swiglu_grad_avx2(const float *g, const float *u, const float *dy, siz
         __m256 to_gate = _mm256_mul_ps(_mm256_mul_ps(d, load(u + i, whole, mask)), slope);
         store(du + i, whole, mask, _mm256_mul_ps(d, _mm256_mul_ps(gate, s)));
         store(dg + i, whole, mask, to_gate);
+    }
+}
+
+/* gelu_weight of pointwise.c: s = sigmoid(z); *slope = gelu'(x). */
+static inline __m256 gelu_weight8(__m256 x, __m256 *slope)
+{
+    const __m256 far = _mm256_set1_ps(SHOAL_GELU_FAR), one = _mm256_set1_ps(1.0f);
+    const __m256 linear = _mm256_set1_ps(SHOAL_GELU_LINEAR);
+    __m256 t = _mm256_max_ps(_mm256_sub_ps(_mm256_setzero_ps(), far), x);
+    t = _mm256_min_ps(far, t);
+    __m256 square = _mm256_mul_ps(t, t);
+    __m256 z = _mm256_fmadd_ps(_mm256_set1_ps(SHOAL_GELU_CUBIC), square, linear);
+    __m256 s = sigmoid8(_mm256_mul_ps(t, z));
+    __m256 dz = _mm256_fmadd_ps(_mm256_set1_ps(3.0f * SHOAL_GELU_CUBIC), square, linear);
+    __m256 bend = _mm256_mul_ps(_mm256_mul_ps(t, s), _mm256_sub_ps(one, s));
+    *slope = _mm256_fmadd_ps(bend, dz, s);
+    return s;
+}
+
+void shoal_geglu_avx2(const float *g, const float *u, size_t n, float *y)
+{
+    for (size_t i = 0; i < n; i += VEC) {
+        bool whole = n - i >= VEC;
+        __m256i mask = tail_mask(n - i);
+        __m256 gate = load(g + i, whole, mask), slope;
+        __m256 gelu = _mm256_mul_ps(gate, gelu_weight8(gate, &slope));
+        store(y + i, whole, mask, _mm256_mul_ps(gelu, load(u + i, whole, mask)));
+    }
+}
+
+void shoal_geglu_grad_avx2(const float *g, const float *u, const float *dy, size_t n, float *dg,
+                           float *du)
+{
+    for (size_t i = 0; i < n; i += VEC) {
+        bool whole = n - i >= VEC;
+        __m256i mask = tail_mask(n - i);
+        __m256 gate = load(g + i, whole, mask), d = load(dy + i, whole, mask), slope;
+        __m256 s = gelu_weight8(gate, &slope);
+        __m256 to_gate = _mm256_mul_ps(_mm256_mul_ps(d, load(u + i, whole, mask)), slope);
+        store(du + i, whole, mask, _mm256_mul_ps(d, _mm256_mul_ps(gate, s)));
+        store(dg + i, whole, mask, to_gate);
+    }
+}
+
+void shoal_softcap_avx2(const float *x, size_t n, float cap, float *y)
+{
+    const __m256 twice = _mm256_set1_ps(2.0f / cap), c = _mm256_set1_ps(cap);
+    const __m256 one = _mm256_set1_ps(1.0f), two = _mm256_set1_ps(2.0f);
+    for (size_t i = 0; i < n; i += VEC) {
+        bool whole = n - i >= VEC;
+        __m256i mask = tail_mask(n - i);
+        __m256 e = exp8(_mm256_mul_ps(load(x + i, whole, mask), twice));
+        __m256 tanh = _mm256_sub_ps(one, _mm256_div_ps(two, _mm256_add_ps(one, e)));
+        store(y + i, whole, mask, _mm256_mul_ps(c, tanh));
+    }
+}
+
+void shoal_softcap_grad_avx2(const float *y, size_t n, float cap, float *dy)
+{
+    const __m256 inv = _mm256_set1_ps(1.0f / cap), one = _mm256_set1_ps(1.0f);
+    for (size_t i = 0; i < n; i += VEC) {
+        bool whole = n - i >= VEC;
+        __m256i mask = tail_mask(n - i);
+        __m256 t = _mm256_mul_ps(load(y + i, whole, mask), inv);
+        __m256 slope = _mm256_fnmadd_ps(t, t, one);
+        store(dy + i, whole, mask, _mm256_mul_ps(load(dy + i, whole, mask), slope));
     }
 }

@@ -16,6 +16,10 @@ void shoal_rowops_init_avx2(shoal_table *t)
     t->rmsnorm_grad = shoal_rmsnorm_grad_avx2;
     t->swiglu = shoal_swiglu_avx2;
     t->swiglu_grad = shoal_swiglu_grad_avx2;
+    t->geglu = shoal_geglu_avx2;
+    t->geglu_grad = shoal_geglu_grad_avx2;
+    t->softcap = shoal_softcap_avx2;
+    t->softcap_grad = shoal_softcap_grad_avx2;
     t->row_max = shoal_row_max_avx2;
     t->row_exp_sum = shoal_row_exp_sum_avx2;
     t->row_softmax = shoal_row_softmax_avx2;

@@ -30,6 +30,11 @@ void shoal_rmsnorm_grad_avx2(const float *x, const float *w, float rstd, const f
 void shoal_swiglu_avx2(const float *g, const float *u, size_t n, float *y);
 void shoal_swiglu_grad_avx2(const float *g, const float *u, const float *dy, size_t n, float *dg,
                             float *du);
+void shoal_geglu_avx2(const float *g, const float *u, size_t n, float *y);
+void shoal_geglu_grad_avx2(const float *g, const float *u, const float *dy, size_t n, float *dg,
+                           float *du);
+void shoal_softcap_avx2(const float *x, size_t n, float cap, float *y);
+void shoal_softcap_grad_avx2(const float *y, size_t n, float cap, float *dy);
 
 /* loss_avx2.c */
 float shoal_row_max_avx2(const float *x, size_t n);

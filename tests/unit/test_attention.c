@@ -99,6 +99,7 @@ static void reference_row(const problem *p, size_t t, size_t h, double *o, doubl
                     (double)p->k.p[(s * a->K + kh) * a->E + e];
         }
         w[s] *= (double)a->scale;
+        if (a->softcap > 0) w[s] = (double)a->softcap * tanh(w[s] / (double)a->softcap);
         top = fmax(top, w[s]);
     }
     memset(o, 0, a->E * sizeof *o);
@@ -179,6 +180,18 @@ static void test_first_limits(void **state)
             check_against_reference(&window, kt_level[level]);
             problem_close(&window);
         }
+    }
+}
+
+/* The cap adds its own rounding: half a unit of the cap, which is what the bound has room for. */
+static void test_softcap(void **state)
+{
+    (void)state;
+    for (size_t level = 0; level < KT_LEVELS; level++) {
+        problem p = problem_open(70, 60, 6, 2, 16, false, 0);
+        p.a.softcap = 1.5f;
+        check_against_reference(&p, kt_level[level]);
+        problem_close(&p);
     }
 }
 
@@ -307,11 +320,9 @@ static void test_no_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_double),
-        cmocka_unit_test(test_first_limits),
-        cmocka_unit_test(test_bits_do_not_depend_on_batch),
-        cmocka_unit_test(test_extreme_scores),
-        cmocka_unit_test(test_half_rows),
+        cmocka_unit_test(test_against_double), cmocka_unit_test(test_first_limits),
+        cmocka_unit_test(test_softcap),        cmocka_unit_test(test_bits_do_not_depend_on_batch),
+        cmocka_unit_test(test_extreme_scores), cmocka_unit_test(test_half_rows),
         cmocka_unit_test(test_no_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,7 +85,8 @@ static double loss_row(const loss_ctx *c, const double *x, size_t t, size_t h)
             score += value(c, x, &p->q, at + e) * value(c, x, &p->k, key);
             gain += (double)p->d_o.p[at + e] * value(c, x, &p->v, key);
         }
-        double w = exp(score * (double)p->a.scale);
+        double cap = (double)p->a.softcap, scaled = score * (double)p->a.scale;
+        double w = exp(cap > 0 ? cap * tanh(scaled / cap) : scaled);
         sum += w;
         out += w * gain;
     }
@@ -125,13 +126,16 @@ static void test_gradients(void **state)
     (void)state;
     static const struct {
         size_t T, H, K, E, run;
-    } cases[] = {{1, 1, 1, 1, 0},  {5, 3, 1, 4, 0},  {9, 4, 2, 6, 4},
-                 {24, 6, 2, 3, 0}, {70, 1, 1, 2, 0}, {70, 2, 1, 2, 9}};
+        float softcap;
+    } cases[] = {{1, 1, 1, 1, 0, 0},     {5, 3, 1, 4, 0, 0},    {9, 4, 2, 6, 4, 0},
+                 {24, 6, 2, 3, 0, 0},    {70, 1, 1, 2, 0, 0},   {70, 2, 1, 2, 9, 0},
+                 {24, 6, 2, 3, 0, 0.7f}, {70, 2, 1, 2, 9, 0.7f}};
     for (size_t level = 0; level < KT_LEVELS; level++) {
         shoal_exec ex = kt_exec_open(kt_level[level], 2);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             problem p =
                 problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, i);
+            p.a.softcap = cases[i].softcap;
             run(&ex, &p);
             check_gradient(&p, &p.q, &p.dq);
             check_gradient(&p, &p.k, &p.dk);

@@ -1,4 +1,5 @@
-/* test_pointwise.c - exp, rmsnorm, rope, swiglu, add: values, gradients, levels, threads. */
+/* test_pointwise.c - exp, rmsnorm, rope, gated units, soft-caps, sums: values, gradients, levels,
+ * threads. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -186,9 +187,33 @@ static void test_rope(void **state)
     }
 }
 
-/* ---- swiglu ---- */
+/* ---- gated units ---- */
+
+/* A unit y = act(g) u: its kernels and its definition. */
+typedef struct unit {
+    void (*fwd)(const shoal_exec *ex, const float *g, const float *u, size_t n, float *y);
+    void (*bwd)(const shoal_exec *ex, const float *g, const float *u, const float *dy, size_t n,
+                float *dg, float *du);
+    double (*act)(double g);
+    double far_error; /* of act, absolute: where 1 + tanh cancels */
+} unit;
+
+static double silu(double g)
+{
+    return g / (1 + exp(-g));
+}
+
+static double gelu(double g)
+{
+    return 0.5 * g * (1 + tanh(sqrt(2 / acos(-1.0)) * (g + 0.044715 * g * g * g)));
+}
+
+static const unit UNITS[] = {{shoal_swiglu_fwd, shoal_swiglu_bwd, silu, 0},
+                             {shoal_geglu_fwd, shoal_geglu_bwd, gelu, 1e-12}};
+enum { N_UNITS = sizeof UNITS / sizeof UNITS[0] };
 
 typedef struct gate_ctx {
+    const unit *of;
     const kt_buf *g, *u, *dy;
     bool vary_gate;
 } gate_ctx;
@@ -200,15 +225,15 @@ static double gate_loss(void *ctx, const double *x, size_t n)
     for (size_t i = 0; i < n; i++) {
         double g = c->vary_gate ? x[i] : (double)c->g->p[i];
         double u = c->vary_gate ? (double)c->u->p[i] : x[i];
-        out += (double)c->dy->p[i] * g / (1 + exp(-g)) * u;
+        out += (double)c->dy->p[i] * c->of->act(g) * u;
     }
     return out;
 }
 
-static void check_gate_gradient(const kt_buf *g, const kt_buf *u, const kt_buf *dy,
-                                const float *grad, bool vary_gate)
+static void check_gate_gradient(const unit *of_unit, const kt_buf *g, const kt_buf *u,
+                                const kt_buf *dy, const float *grad, bool vary_gate)
 {
-    gate_ctx c = {g, u, dy, vary_gate};
+    gate_ctx c = {of_unit, g, u, dy, vary_gate};
     const kt_buf *of = vary_gate ? g : u;
     double *x = shoal_alloc(of->n * sizeof *x);
     for (size_t i = 0; i < of->n; i++) {
@@ -218,7 +243,13 @@ static void check_gate_gradient(const kt_buf *g, const kt_buf *u, const kt_buf *
     shoal_free(x);
 }
 
-static void check_swiglu(const shoal_exec *ex, size_t n)
+/* Roundings of act's exponent, which its exponential turns into a relative error. */
+static double unit_reach(const unit *gu, double g)
+{
+    return gu->act == gelu ? 4 * 1.6 * fabs(g + 0.044715 * g * g * g) : 0;
+}
+
+static void check_unit(const unit *gu, const shoal_exec *ex, size_t n)
 {
     kt_buf g = kt_buf_random(n, n, 1), u = kt_buf_random(n, n + 1, 2);
     kt_buf dy = kt_buf_random(n, n + 2, 3), y = kt_buf_open(n, n + 3);
@@ -226,24 +257,25 @@ static void check_swiglu(const shoal_exec *ex, size_t n)
     for (size_t i = 0; i < n; i++) {
         g.p[i] *= 12;
     }
-    shoal_swiglu_fwd(ex, g.p, u.p, n, y.p);
-    shoal_swiglu_bwd(ex, g.p, u.p, dy.p, n, dg.p, du.p);
+    gu->fwd(ex, g.p, u.p, n, y.p);
+    gu->bwd(ex, g.p, u.p, dy.p, n, dg.p, du.p);
     for (size_t i = 0; i < n; i++) {
-        double gi = (double)g.p[i], want = gi / (1 + exp(-gi)) * (double)u.p[i];
-        kt_close(y.p + i, &want, 1, 8 * U * fabs(want));
+        double want = gu->act((double)g.p[i]) * (double)u.p[i];
+        kt_close(y.p + i, &want, 1,
+                 (8 + fabs(unit_reach(gu, (double)g.p[i]))) * U * fabs(want) + gu->far_error);
     }
     if (n > 0) {
-        check_gate_gradient(&g, &u, &dy, dg.p, true);
-        check_gate_gradient(&g, &u, &dy, du.p, false);
+        check_gate_gradient(gu, &g, &u, &dy, dg.p, true);
+        check_gate_gradient(gu, &g, &u, &dy, du.p, false);
     }
     /* in place: y over g, dg over g, du over u */
     kt_buf g2 = kt_buf_open(n, n + 6), u2 = kt_buf_open(n, n + 7);
     memcpy(g2.p, g.p, n * sizeof(float));
-    shoal_swiglu_fwd(ex, g2.p, u.p, n, g2.p);
+    gu->fwd(ex, g2.p, u.p, n, g2.p);
     kt_same_bits(g2.p, y.p, n);
     memcpy(g2.p, g.p, n * sizeof(float));
     memcpy(u2.p, u.p, n * sizeof(float));
-    shoal_swiglu_bwd(ex, g2.p, u2.p, dy.p, n, g2.p, u2.p);
+    gu->bwd(ex, g2.p, u2.p, dy.p, n, g2.p, u2.p);
     kt_same_bits(g2.p, dg.p, n);
     kt_same_bits(u2.p, du.p, n);
     kt_buf *all[] = {&g, &u, &dy, &y, &dg, &du, &g2, &u2};
@@ -252,32 +284,110 @@ static void check_swiglu(const shoal_exec *ex, size_t n)
     }
 }
 
-static void test_swiglu(void **state)
+static void test_units(void **state)
 {
     (void)state;
     for (size_t level = 0; level < KT_LEVELS; level++) {
         shoal_exec ex = kt_exec_open(kt_level[level], 2);
         for (size_t n = 0; n <= 130; n++) {
-            check_swiglu(&ex, n);
+            for (size_t i = 0; i < N_UNITS; i++) {
+                check_unit(&UNITS[i], &ex, n);
+            }
         }
         kt_exec_close(&ex);
     }
 }
 
 /* Large magnitudes saturate instead of becoming NaN. */
-static void test_swiglu_saturates(void **state)
+static void test_units_saturate(void **state)
 {
     (void)state;
     for (size_t level = 0; level < KT_LEVELS; level++) {
         shoal_exec ex = kt_exec_open(kt_level[level], 0);
-        float g[4] = {1e4f, -1e4f, 100.0f, -100.0f}, u[4] = {1, 1, 1, 1}, d[4] = {1, 1, 1, 1};
-        float y[4], dg[4], du[4];
-        shoal_swiglu_fwd(&ex, g, u, 4, y);
-        shoal_swiglu_bwd(&ex, g, u, d, 4, dg, du);
-        assert_true(y[0] == 1e4f && fabsf(y[1]) < 1e-30f && y[2] == 100.0f && fabsf(y[3]) < 1e-30f);
-        assert_true(dg[0] == 1.0f && fabsf(dg[1]) < 1e-30f && fabsf(dg[3]) < 1e-30f);
+        for (size_t i = 0; i < N_UNITS; i++) {
+            float g[4] = {1e4f, -1e4f, 100.0f, -100.0f}, u[4] = {1, 1, 1, 1}, d[4] = {1, 1, 1, 1};
+            float y[4], dg[4], du[4];
+            UNITS[i].fwd(&ex, g, u, 4, y);
+            UNITS[i].bwd(&ex, g, u, d, 4, dg, du);
+            assert_true(y[0] == 1e4f && fabsf(y[1]) < 1e-30f);
+            assert_true(y[2] == 100.0f && fabsf(y[3]) < 1e-30f);
+            assert_true(dg[0] == 1.0f && fabsf(dg[1]) < 1e-30f && fabsf(dg[3]) < 1e-30f);
+        }
         kt_exec_close(&ex);
     }
+}
+
+/* ---- soft-caps and biases ---- */
+
+typedef struct cap_ctx {
+    const float *dy;
+    double cap;
+} cap_ctx;
+
+static double cap_loss(void *ctx, const double *x, size_t n)
+{
+    const cap_ctx *c = ctx;
+    double out = 0;
+    for (size_t i = 0; i < n; i++) {
+        out += (double)c->dy[i] * c->cap * tanh(x[i] / c->cap);
+    }
+    return out;
+}
+
+static void check_softcap(const shoal_exec *ex, size_t n, float cap)
+{
+    kt_buf x = kt_buf_random(n, n, 1), dy = kt_buf_random(n, n + 1, 2), y = kt_buf_open(n, n + 2);
+    kt_buf dx = kt_buf_random(n, n + 3, 2);
+    double *v = shoal_alloc((n + 1) * sizeof *v);
+    for (size_t i = 0; i < n; i++) {
+        x.p[i] *= i % 5 == 0 ? 300 : 3;
+        v[i] = (double)x.p[i];
+    }
+    shoal_softcap_fwd(ex, x.p, n, cap, y.p);
+    shoal_softcap_bwd(ex, y.p, n, cap, dx.p);
+    for (size_t i = 0; i < n; i++) {
+        double want = (double)cap * tanh(v[i] / (double)cap);
+        kt_close(y.p + i, &want, 1, 6 * U * (double)cap);
+    }
+    cap_ctx c = {dy.p, (double)cap};
+    assert_true(n == 0 || gradcheck(cap_loss, &c, v, n, dx.p) < 2e-6);
+    shoal_softcap_fwd(ex, x.p, n, cap, x.p); /* in place */
+    kt_same_bits(x.p, y.p, n);
+    shoal_free(v);
+    kt_buf *all[] = {&x, &dy, &y, &dx};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        kt_buf_close(all[i]);
+    }
+}
+
+static void test_softcap(void **state)
+{
+    (void)state;
+    for (size_t level = 0; level < KT_LEVELS; level++) {
+        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+        for (size_t n = 0; n <= 130; n++) {
+            check_softcap(&ex, n, 2.5f);
+        }
+        check_softcap(&ex, 20000, 30.0f);
+        kt_exec_close(&ex);
+    }
+}
+
+static void test_add_bias(void **state)
+{
+    (void)state;
+    enum { T = 50, M = 577 };
+    shoal_exec ex = kt_exec_open(kt_level[0], 2);
+    kt_buf b = kt_buf_random(M, 1, 1), y = kt_buf_random(T * M, 2, 2),
+           y0 = kt_buf_random(T * M, 0, 2);
+    shoal_add_bias(&ex, b.p, T, M, y.p);
+    for (size_t i = 0; i < T * M; i++) {
+        assert_true(y.p[i] == y0.p[i] + b.p[i % M]);
+    }
+    kt_buf_close(&b);
+    kt_buf_close(&y);
+    kt_buf_close(&y0);
+    kt_exec_close(&ex);
 }
 
 /* ---- all of them: ranges ---- */
@@ -329,8 +439,10 @@ int main(void)
         cmocka_unit_test(test_vector_expf),
         cmocka_unit_test(test_rmsnorm),
         cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_swiglu),
-        cmocka_unit_test(test_swiglu_saturates),
+        cmocka_unit_test(test_units),
+        cmocka_unit_test(test_units_saturate),
+        cmocka_unit_test(test_softcap),
+        cmocka_unit_test(test_add_bias),
         cmocka_unit_test(test_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
