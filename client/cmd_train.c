@@ -25,6 +25,10 @@ enum {
 };
 /* Without --max-ram: what an app may use on a phone without being noticed. */
 #define RAM_DEFAULT ((uint64_t)320 * 1000 * 1000)
+#define RAM_MARGIN                                                                 \
+    ((uint64_t)6 * 1000 * 1000) /* stacks, buffers of files, the allocator's slack \
+                                 */
+#define PRIVATE_USUAL ((uint64_t)32 * 1000 * 1000)
 #define CHECKPOINT_MAX ((size_t)4 << 30)
 #define ADAPTER_MAX ((size_t)1 << 30)
 
@@ -180,6 +184,30 @@ static size_t longest(const shoal_sample *samples, size_t n)
     return most;
 }
 
+/* Memory of this process that is not a view of a file, now (Linux: /proc/self/statm, in pages:
+ * size, resident, shared); elsewhere a usual value. */
+static uint64_t private_bytes(void)
+{
+    unsigned long size = 0;
+    unsigned long resident = 0;
+    unsigned long shared = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    int n = f == NULL ? 0 : fscanf(f, "%lu %lu %lu", &size, &resident, &shared);
+    if (f != NULL) (void)fclose(f);
+    if (n != 3 || shared > resident) return PRIVATE_USUAL;
+    return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* What is left of --max-ram for the plan, which counts the base, the adapter and the trainer: the
+ * program itself, the data and a checkpoint on its way to disk take their part first. */
+static size_t ram_for_plan(const training *t)
+{
+    uint64_t taken = private_bytes() + RAM_MARGIN;
+    if (t->o->checkpoint_every > 0) taken += shoal_checkpoint_bytes(t->e.adapter->n_params);
+    if (t->o->max_ram == 0) return 0;
+    return t->o->max_ram > taken ? (size_t)(t->o->max_ram - taken) : 1;
+}
+
 static shoal_status open_trainer(training *t, shoal_error *err)
 {
     shoal_trainer_options to = {
@@ -191,7 +219,7 @@ static shoal_status open_trainer(training *t, shoal_error *err)
     if (most_held > most) most = most_held;
     size_t rows = most * (size_t)t->o->batch;
     to.plan.max_tokens = rows > t->o->ctx ? (size_t)t->o->ctx : rows;
-    to.plan.max_ram = (size_t)t->o->max_ram;
+    to.plan.max_ram = ram_for_plan(t);
     shoal_status st = shoal_trainer_open(&t->tr, t->e.model, t->e.adapter, &t->e.exec, &to, err);
     if (st == SHOAL_ERR_NOMEM && !t->o->max_ram_given) {
         to.plan.max_ram = 0; /* a larger model: as little as possible instead of a fixed bound */
@@ -227,6 +255,8 @@ static shoal_status make_schedule(training *t, shoal_error *err)
 static shoal_status save_checkpoint(training *t, shoal_error *err)
 {
     shoal_buf b = shoal_buf_init(CHECKPOINT_MAX);
+    /* At once instead of by doubling, which would hold it twice. */
+    (void)shoal_buf_reserve(&b, shoal_checkpoint_bytes(t->e.adapter->n_params));
     shoal_status st = shoal_checkpoint_encode(t->tr, t->run_id, &t->cursor, &b, err);
     if (st == SHOAL_OK) st = shoal_file_write_atomic(t->checkpoint, b.data, b.len, 0644, err);
     shoal_buf_clear(&b);
@@ -337,8 +367,20 @@ static shoal_status stopped(training *t, shoal_error *err)
 static shoal_status finish(training *t, shoal_error *err)
 {
     char memory[24];
-    SHOAL_TRY(write_adapter(t, err));
-    SHOAL_TRY(measure(t, &t->loss_after, err));
+    shoal_status measured = measure(t, &t->loss_after, err);
+    shoal_trainer_close(t->tr); /* its memory first: encoding the adapter needs some */
+    t->tr = NULL;
+    shoal_error why = {0};
+    shoal_status st = write_adapter(t, &why);
+    if (st != SHOAL_OK) {
+        *err = why;
+        return st;
+    }
+    if (measured == SHOAL_ERR_CANCELLED) {
+        return shoal_fail(err, measured,
+                          "stopped while measuring the loss; the adapter is in %.200s", t->o->out);
+    }
+    SHOAL_TRY(measured);
     if (t->o->resume || t->n_checkpoints > 0) (void)unlink(t->checkpoint);
     shoal_format_bytes(shoal_peak_rss(), memory, sizeof memory);
     shoal_term_note("loss %.4f -> %.4f, peak memory %s, adapter in %s", t->loss_before,
