@@ -194,7 +194,8 @@ static shoal_status parse(const char *path, const shoal_buf *text, shoal_config_
     if (yaml_parser_initialize(&parser) == 0) {
         return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory to read %s", path);
     }
-    yaml_parser_set_input_string(&parser, text->data, text->len);
+    /* shoal_buf_str: libyaml wants a pointer even for an empty file */
+    yaml_parser_set_input_string(&parser, (const unsigned char *)shoal_buf_str(text), text->len);
     shoal_status st;
     if (yaml_parser_load(&parser, &doc) == 0) {
         st =

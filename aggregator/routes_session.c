@@ -64,7 +64,7 @@ static void reply_past(shoal_service *s, shoal_http_request *r, const route *rt,
         reply_recorded_result(s, r, &rec);
     } else {
         shoal_reply_error(r, SHOAL_CODE_GONE, NULL,
-                          rec.state == SHOAL_ROUND_DONE ? "the session is over" : rec.reason, 0);
+                          rec.reason[0] != '\0' ? rec.reason : "the session is over", 0);
     }
 }
 
