@@ -1,8 +1,15 @@
 /* sa_unmask.c - from revealed shares to the bare sum.
  *
  * Every opened secret is checked against what its owner committed to in M1, so a false share never
- * spoils a sum: its holder is found by trying subsets of the shares, named, and left out from then
- * on. Leaving out up to two holders at a time finds any two liars per secret. */
+ * spoils a sum: subsets of the shares are tried, leaving out up to two holders at a time, until one
+ * opens the secret.
+ *
+ * Naming the liars needs more care, because colluding ones can choose errors that cancel at 0 and
+ * so open the right secret with a wrong polynomial, on which honest shares do not lie. Two
+ * polynomials of degree t - 1 that agree at 0 agree at no more than t - 2 other places; so with m
+ * shares and f liars a wrong one misses at least m - (t - 2) - f shares, and the right one misses
+ * at most f. While 2 f < m - t + 2, a polynomial that misses fewer than (m - t + 2) / 2 is the
+ * right one. */
 #include <string.h>
 
 #include "kernels/base/mem.h"
@@ -58,41 +65,69 @@ static const uint8_t (*rows(const share_list *l))[32]
     return (const uint8_t(*)[32])l->share;
 }
 
-static bool try_without(const shoal_sa_server *s, size_t j, bool alive, const share_list *l,
-                        size_t a, size_t b, share_list *used, uint8_t secret[32])
-{
-    return pick(l, s->t, a, b, used) &&
-           shoal_shamir_combine(used->x, rows(used), s->t, 0, secret, NULL) == SHOAL_OK &&
-           is_secret_of(s, j, alive, secret);
-}
+/* How a secret was searched for. */
+typedef struct search {
+    const share_list *all;
+    bool found;    /* `secret` is right, whatever the polynomial */
+    bool decisive; /* `used` lies on the right polynomial */
+    share_list used;
+    uint8_t secret[32];
+} search;
 
-/* All t-subsets made by leaving out nobody, one, or two holders, until one opens the secret. */
-static bool search(const shoal_sa_server *s, size_t j, bool alive, const share_list *l,
-                   share_list *used, uint8_t secret[32])
+/* Shares of the list that are not on the polynomial through the t used ones; named in `off`. */
+static size_t count_off(const shoal_sa_server *s, const search *q, shoal_sa_set *off)
 {
-    const size_t none = SIZE_MAX;
-    if (try_without(s, j, alive, l, none, none, used, secret)) return true;
-    for (size_t a = 0; a < l->n; a++) {
-        if (try_without(s, j, alive, l, a, none, used, secret)) return true;
-    }
-    for (size_t a = 0; a < l->n; a++) {
-        for (size_t b = a + 1; b < l->n; b++) {
-            if (try_without(s, j, alive, l, a, b, used, secret)) return true;
-        }
-    }
-    return false;
-}
-
-/* The right shares fix the polynomial; whoever gave another value at his place lied. */
-static void name_liars(shoal_sa_server *s, const share_list *l, const share_list *used)
-{
-    for (size_t i = 0; i < l->n; i++) {
+    size_t count = 0;
+    memset(off, 0, sizeof *off);
+    for (size_t i = 0; i < q->all->n; i++) {
         uint8_t right[32];
-        if (shoal_shamir_combine(used->x, rows(used), s->t, l->x[i], right, NULL) == SHOAL_OK &&
-            !shoal_equal(right, l->share[i], 32)) {
-            shoal_sa_set_add(&s->liars, l->x[i]);
+        if (shoal_shamir_combine(q->used.x, rows(&q->used), s->t, q->all->x[i], right, NULL) ==
+                SHOAL_OK &&
+            !shoal_equal(right, q->all->share[i], 32)) {
+            shoal_sa_set_add(off, q->all->x[i]);
+            count++;
         }
         shoal_wipe(right, sizeof right);
+    }
+    return count;
+}
+
+/* One subset. Once the secret is known, candidates are compared with it, which is cheap. */
+static void try_without(shoal_sa_server *s, size_t j, bool alive, search *q, size_t a, size_t b)
+{
+    uint8_t candidate[32];
+    shoal_sa_set off;
+    if (q->decisive || !pick(q->all, s->t, a, b, &q->used) ||
+        shoal_shamir_combine(q->used.x, rows(&q->used), s->t, 0, candidate, NULL) != SHOAL_OK) {
+        return;
+    }
+    bool right =
+        q->found ? shoal_equal(candidate, q->secret, 32) : is_secret_of(s, j, alive, candidate);
+    if (right) {
+        q->found = true;
+        memcpy(q->secret, candidate, 32);
+        q->decisive = 2 * count_off(s, q, &off) < q->all->n - s->t + 2;
+    }
+    if (q->decisive) {
+        for (size_t w = 0; w < sizeof off.w / sizeof off.w[0]; w++) {
+            s->liars.w[w] |= off.w[w];
+        }
+    }
+    shoal_wipe(candidate, sizeof candidate);
+}
+
+/* All t-subsets made by leaving out nobody, one, or two holders, until one is decisive. */
+static void search_secret(shoal_sa_server *s, size_t j, bool alive, search *q)
+{
+    size_t n = q->all->n; /* as a place: nobody */
+    try_without(s, j, alive, q, n, n);
+    for (size_t a = 0; a < n && !q->decisive; a++) {
+        try_without(s, j, alive, q, a, n);
+    }
+    for (size_t a = 0; a < n && !q->decisive; a++) {
+        for (size_t b = a + 1; b < n; b++) {
+            try_without(s, j, alive, q, a, b);
+        }
     }
 }
 
@@ -100,15 +135,14 @@ static shoal_status open_secret(shoal_sa_server *s, size_t j, bool alive, uint8_
                                 shoal_error *err)
 {
     share_list all;
-    share_list used;
+    search q = {.all = &all};
     gather(s, j, &all);
-    bool found = search(s, j, alive, &all, &used, secret);
-    if (found) {
-        name_liars(s, &all, &used);
-    }
+    search_secret(s, j, alive, &q);
+    memcpy(secret, q.secret, 32);
+    bool found = q.found;
     size_t had = all.n;
     shoal_wipe(&all, sizeof all);
-    shoal_wipe(&used, sizeof used);
+    shoal_wipe(&q, sizeof q);
     if (found) return SHOAL_OK;
     char id[2 * SHOAL_ID_BYTES + 1];
     shoal_hex_encode(s->party[j - 1]->entry.client_id, SHOAL_ID_BYTES, id);

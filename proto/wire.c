@@ -15,14 +15,19 @@
 
 typedef struct budget {
     size_t left;
+    bool exhausted; /* an allocation did not succeed */
 } budget;
 
 static void *budget_alloc(void *ctx, size_t n)
 {
     budget *b = ctx;
-    if (n > b->left) return NULL;
+    void *p = n <= b->left ? shoal_calloc(1, n) : NULL;
+    if (p == NULL) {
+        b->exhausted = true;
+        return NULL;
+    }
     b->left -= n;
-    return shoal_calloc(1, n);
+    return p;
 }
 
 static void budget_free(void *ctx, void *p)
@@ -252,6 +257,9 @@ static shoal_status encode(const shoal_wire_form *form, const ProtobufCMessageDe
     size_t start = out->len;
     ProtobufCMessage *m = build(form, d, plain, &a);
     if (m == NULL) {
+        if (b.exhausted) {
+            return shoal_fail(err, SHOAL_ERR_NOMEM, "cannot write a %s message", form->name);
+        }
         return shoal_fail(err, SHOAL_ERR_ARG, "a field of a %s message is too long", form->name);
     }
     shoal_status st = pack_message(m, out, err);

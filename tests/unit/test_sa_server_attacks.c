@@ -1,0 +1,536 @@
+/* test_sa_server_attacks.c - a malicious server against one real client (device 0). Every lie ends
+ * the client's part before it reveals anything (Spec 6.3, 7.2). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/base/mem.h"
+#include "proto/sa_session.h"
+#include "proto/x509.h"
+#include "tests/support/sa_cohort.h"
+
+enum { N = 5 };
+
+static int open_cohort(void **state)
+{
+    static cohort c;
+    cohort_open(&c, N, 30, 21);
+    *state = &c;
+    return 0;
+}
+
+static int close_cohort(void **state)
+{
+    cohort_close(*state);
+    return 0;
+}
+
+/* Index (from 1) of device 0 in the roster. */
+static size_t own_index(const cohort *c)
+{
+    size_t i = 0;
+    while (memcmp(c->server->party[i]->entry.client_id, c->dev[0].id, SHOAL_ID_BYTES) != 0) {
+        i++;
+    }
+    return i + 1;
+}
+
+static shoal_status feed(cohort *c, shoal_sa_stage stage, const shoal_buf *m, shoal_buf *out)
+{
+    shoal_sa_client *k = c->dev[0].client;
+    shoal_error e = {0};
+    switch (stage) {
+    case SHOAL_SA_ADVERTISE: return shoal_sa_client_roster(k, m->data, m->len, out, &e);
+    case SHOAL_SA_SHARES: return shoal_sa_client_delivery(k, m->data, m->len, &e);
+    case SHOAL_SA_INPUT: return shoal_sa_client_claim(k, m->data, m->len, out, &e);
+    default: return shoal_sa_client_request(k, m->data, m->len, out, &e);
+    }
+}
+
+/* The client refuses the message, says nothing, and is out of the session for good. */
+static void assert_refused(cohort *c, shoal_sa_stage stage, shoal_buf *m)
+{
+    shoal_buf out = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
+    shoal_buf honest = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
+    assert_false(m->failed);
+    assert_int_not_equal(feed(c, stage, m, &out), SHOAL_OK);
+    assert_int_equal(out.len, 0);
+    assert_int_equal(shoal_sa_client_stage(c->dev[0].client), SHOAL_SA_FAILED);
+    /* Spec 5.9.1: nothing after any check failed, not even to an honest request. */
+    for (shoal_sa_stage s = SHOAL_SA_ADVERTISE; s <= SHOAL_SA_SURVIVORS; s++) {
+        assert_int_equal(feed(c, s, &honest, &out), SHOAL_ERR_STATE);
+    }
+    assert_int_equal(out.len, 0);
+    shoal_buf_clear(m);
+    shoal_buf_clear(&out);
+}
+
+static shoal_buf message(void)
+{
+    return shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
+}
+
+/* ---- M0 ---- */
+
+static void assert_open(cohort *c, shoal_sa_client_options opt, shoal_status want)
+{
+    shoal_sa_client *k = NULL;
+    shoal_buf sd = shoal_buf_init(SHOAL_LIMIT_DESCRIPTOR);
+    shoal_error e = {0};
+    assert_int_equal(shoal_sa_descriptor_sign(&c->d, c->task_key, &sd, &e), SHOAL_OK);
+    assert_int_equal(shoal_sa_client_open(&k, &opt, sd.data, sd.len, &e), want);
+    assert_int_equal(k == NULL, want != SHOAL_OK);
+    shoal_sa_client_close(k);
+    shoal_buf_clear(&sd);
+}
+
+/* Replay of a round, another task, model, adapter, and every parameter below the owner's minimum.
+ */
+static void test_descriptor_policy(void **state)
+{
+    cohort *c = *state;
+    shoal_sa_client_options good = cohort_options(c, 0);
+    assert_open(c, good, SHOAL_OK);
+    for (int attack = 0; attack < 9; attack++) {
+        shoal_sa_client_options opt = good;
+        switch (attack) {
+        case 0: opt.last_round = c->d.round; break;
+        case 1: opt.last_round = c->d.round + 5; break;
+        case 2: opt.task_id[0] ^= 1; break;
+        case 3: opt.base_model_hash[31] ^= 1; break;
+        case 4: opt.adapter_hash[0] ^= 1; break;
+        case 5: opt.policy.n_min = 4; break;
+        case 6: opt.policy.ring_bits_min = 25; break;
+        case 7: opt.policy.dim++; break;
+        default: opt.policy.weight_max = 7; break;
+        }
+        assert_open(c, opt, SHOAL_ERR_DENIED);
+    }
+    good.policy.clip_norm_max = 0.5;
+    assert_open(c, good, SHOAL_ERR_DENIED);
+    /* The default policy of a device refuses this small cohort. */
+    good = cohort_options(c, 0);
+    good.policy.n_min = shoal_sa_policy_default().n_min;
+    assert_open(c, good, SHOAL_ERR_DENIED);
+}
+
+/* Every byte of M0 is under the task key's signature. */
+static void test_descriptor_signature(void **state)
+{
+    cohort *c = *state;
+    cohort_start(c);
+    shoal_sa_client_options opt = cohort_options(c, 0);
+    for (size_t i = 0; i < c->descriptor.len; i++) {
+        shoal_sa_client *k = NULL;
+        c->descriptor.data[i] ^= 1;
+        assert_int_equal(
+            shoal_sa_client_open(&k, &opt, c->descriptor.data, c->descriptor.len, NULL),
+            SHOAL_ERR_TAMPERED);
+        c->descriptor.data[i] ^= 1;
+        assert_int_not_equal(shoal_sa_client_open(&k, &opt, c->descriptor.data, i, NULL), SHOAL_OK);
+    }
+}
+
+/* ---- M2 ---- */
+
+typedef void spoil_roster(cohort *c, shoal_sa_roster *r, size_t own);
+
+static size_t other(size_t own)
+{
+    return own == 1 ? 1 : 0; /* place (from 0) of some other client */
+}
+
+static void substitute_mask_key(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    uint8_t sk[32] = {1, 2, 3};
+    assert_int_equal(shoal_x25519_public(r->entries[other(own)].epk_mask, sk, NULL), SHOAL_OK);
+}
+
+static void substitute_box_key(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    uint8_t sk[32] = {9, 2, 3};
+    assert_int_equal(shoal_x25519_public(r->entries[other(own)].epk_enc, sk, NULL), SHOAL_OK);
+}
+
+static void change_commitment(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    r->entries[other(own)].com_b[0] ^= 1;
+}
+
+static void change_own_entry(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    r->entries[own - 1].nonce[0] ^= 1;
+}
+
+static void drop_own_entry(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    memmove(&r->entries[own - 1], &r->entries[own], (r->n - own) * sizeof r->entries[0]);
+    r->n--;
+}
+
+static void repeat_a_client(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    (void)own;
+    r->entries[1] = r->entries[0];
+}
+
+static void swap_order(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    (void)own;
+    shoal_sa_entry e = r->entries[0];
+    r->entries[0] = r->entries[1];
+    r->entries[1] = e;
+}
+
+static void same_key_twice(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    memcpy(r->entries[other(own)].epk_enc, r->entries[other(own)].epk_mask, 32);
+}
+
+static void victims_key(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    memcpy(r->entries[other(own)].epk_mask, r->entries[own - 1].epk_mask, 32);
+}
+
+static void low_order_key(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    memset(r->entries[other(own)].epk_mask, 0, 32);
+}
+
+static void high_bit_key(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    r->entries[other(own)].epk_mask[31] |= 0x80;
+}
+
+static void missing_credential(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    (void)own;
+    r->n_credentials--;
+}
+
+static void swapped_certificates(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    (void)own;
+    const uint8_t *cert = r->credentials[0].cert;
+    r->credentials[0].cert = r->credentials[1].cert;
+    r->credentials[1].cert = cert;
+}
+
+static void too_small_roster(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    (void)c;
+    r->entries[0] = r->entries[own - 1];
+    r->n = 1;
+    r->n_credentials = 0;
+}
+
+/* An accomplice with a certificate of another CA, everything else right. */
+static void foreign_ca(cohort *c, shoal_sa_roster *r, size_t own)
+{
+    static shoal_buf ca;
+    static shoal_buf cert;
+    shoal_key *ca_key = NULL;
+    size_t victim = other(own);
+    ca = shoal_buf_init(SHOAL_LIMIT_CERT);
+    cert = shoal_buf_init(SHOAL_LIMIT_CERT);
+    assert_int_equal(shoal_key_generate(&ca_key, NULL), SHOAL_OK);
+    assert_int_equal(
+        shoal_ca_create(ca_key, "test CA", COHORT_NOW - 60, COHORT_NOW + 1000000, NULL, &ca, NULL),
+        SHOAL_OK);
+    shoal_cert_template t = {.kind = SHOAL_CERT_CLIENT,
+                             .spki = c->server->party[victim]->spki,
+                             .not_before_s = COHORT_NOW - 60,
+                             .not_after_s = COHORT_NOW + 86400};
+    assert_int_equal(shoal_cert_issue(ca_key, ca.data, ca.len, &t, &cert, NULL), SHOAL_OK);
+    assert_int_equal(shoal_sha256(cert.data, cert.len, r->entries[victim].cert_hash, NULL),
+                     SHOAL_OK);
+    r->credentials[0].cert = cert.data;
+    r->credentials[0].cert_n = cert.len;
+    shoal_key_close(ca_key);
+    shoal_buf_clear(&ca);
+}
+
+static void test_roster_lies(void **state)
+{
+    cohort *c = *state;
+    spoil_roster *const lies[] = {substitute_mask_key,  substitute_box_key, change_commitment,
+                                  change_own_entry,     drop_own_entry,     repeat_a_client,
+                                  swap_order,           same_key_twice,     victims_key,
+                                  low_order_key,        high_bit_key,       missing_credential,
+                                  swapped_certificates, too_small_roster,   foreign_ca};
+    shoal_sa_roster *r = shoal_alloc(sizeof *r);
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        cohort_start(c);
+        cohort_run(c, SHOAL_SA_ADVERTISE);
+        shoal_buf honest = cohort_message(c, 0, SHOAL_SA_ADVERTISE);
+        shoal_buf m2 = message();
+        assert_int_equal(shoal_sa_read_roster(honest.data, honest.len, c->d.session_id, r, NULL),
+                         SHOAL_OK);
+        lies[i](c, r, own_index(c));
+        shoal_sa_put_roster(&m2, c->d.session_id, r);
+        assert_refused(c, SHOAL_SA_ADVERTISE, &m2);
+        shoal_buf_clear(&honest);
+    }
+    shoal_free(r);
+}
+
+/* A client that was shown another descriptor (another adapter, say) signed another context: nobody
+ * accepts its advert (model inconsistency, Pasquini et al. 2022). */
+static void test_two_descriptors(void **state)
+{
+    cohort *c = *state;
+    cohort_start(c);
+    shoal_sa_descriptor d = c->d;
+    d.adapter_hash[0] ^= 1;
+    shoal_buf sd = shoal_buf_init(SHOAL_LIMIT_DESCRIPTOR);
+    assert_int_equal(shoal_sa_descriptor_sign(&d, c->task_key, &sd, NULL), SHOAL_OK);
+    shoal_sa_client_options opt = cohort_options(c, 0);
+    opt.adapter_hash[0] ^= 1;
+    shoal_sa_client_close(c->dev[0].client);
+    assert_int_equal(shoal_sa_client_open(&c->dev[0].client, &opt, sd.data, sd.len, NULL),
+                     SHOAL_OK);
+    assert_int_equal(cohort_act(c, 0, SHOAL_SA_ADVERTISE), SHOAL_ERR_TAMPERED);
+    shoal_buf_clear(&sd);
+}
+
+/* An expired certificate in the roster. */
+static void test_expired_certificates(void **state)
+{
+    cohort *c = *state;
+    cohort_start(c);
+    shoal_sa_client_options opt = cohort_options(c, 0);
+    opt.now_s = COHORT_NOW + 2 * 86400;
+    shoal_sa_client_close(c->dev[0].client);
+    assert_int_equal(
+        shoal_sa_client_open(&c->dev[0].client, &opt, c->descriptor.data, c->descriptor.len, NULL),
+        SHOAL_OK);
+    cohort_run(c, SHOAL_SA_ADVERTISE);
+    shoal_buf m2 = cohort_message(c, 0, SHOAL_SA_ADVERTISE);
+    assert_refused(c, SHOAL_SA_ADVERTISE, &m2);
+}
+
+/* ---- M4 ---- */
+
+static void test_delivery_lies(void **state)
+{
+    cohort *c = *state;
+    for (int attack = 0; attack < 7; attack++) {
+        shoal_sa_set u2;
+        shoal_sa_boxes b;
+        cohort_start(c);
+        cohort_run(c, SHOAL_SA_SHARES);
+        size_t own = own_index(c);
+        shoal_buf honest = cohort_message(c, 0, SHOAL_SA_SHARES);
+        shoal_buf m4 = message();
+        assert_int_equal(
+            shoal_sa_read_delivery(honest.data, honest.len, c->d.session_id, N, &u2, &b, NULL),
+            SHOAL_OK);
+        switch (attack) {
+        case 0: b.items[1].sealed[5] ^= 1; break;
+        case 1: b.items[0].nonce[0] ^= 1; break;
+        case 2: /* ciphertexts of two senders exchanged */
+            memcpy(b.items[0].sealed, b.items[1].sealed, sizeof b.items[0].sealed);
+            memcpy(b.items[0].nonce, b.items[1].nonce, sizeof b.items[0].nonce);
+            break;
+        case 3: /* what the victim sealed itself, reflected */
+            memcpy(b.items[0].sealed, c->server->party[own - 1]->boxes.items[0].sealed, 80);
+            memcpy(b.items[0].nonce, c->server->party[own - 1]->boxes.items[0].nonce, 12);
+            break;
+        case 4: b.n--; break;
+        case 5: u2.w[0] &= ~((uint64_t)1 << (own - 1)); break;
+        default: /* fewer than t */
+            u2.w[0] = (uint64_t)1 << (own - 1) | (uint64_t)1 << (b.items[0].peer - 1);
+            b.n = 1;
+            break;
+        }
+        shoal_sa_put_delivery(&m4, c->d.session_id, N, &u2, &b);
+        assert_refused(c, SHOAL_SA_SHARES, &m4);
+        shoal_buf_clear(&honest);
+    }
+}
+
+/* ---- M6, M7 ---- */
+
+static shoal_sa_set everyone(void)
+{
+    return (shoal_sa_set){.w = {(1u << N) - 1u}};
+}
+
+static shoal_sa_set without(size_t index)
+{
+    shoal_sa_set s = everyone();
+    s.w[0] &= ~((uint64_t)1 << (index - 1));
+    return s;
+}
+
+static void test_claim_lies(void **state)
+{
+    cohort *c = *state;
+    for (int attack = 0; attack < 3; attack++) {
+        cohort_start(c);
+        cohort_run(c, SHOAL_SA_INPUT);
+        size_t own = own_index(c);
+        shoal_sa_set u3 = attack == 0 ? without(own) : everyone();
+        size_t n = N;
+        if (attack == 1) u3.w[0] = (uint64_t)1 << (own - 1) | (uint64_t)1 << (other(own));
+        if (attack == 2) n = N + 1;
+        shoal_buf m6 = message();
+        shoal_sa_put_claim(&m6, c->d.session_id, n, &u3);
+        assert_refused(c, SHOAL_SA_INPUT, &m6);
+    }
+}
+
+/* U3 names a client that, by the delivery, never shared. */
+static void test_claim_outside_u2(void **state)
+{
+    cohort *c = *state;
+    cohort_start(c);
+    cohort_run(c, SHOAL_SA_ADVERTISE);
+    for (size_t i = 0; i < N - 1; i++) {
+        assert_int_equal(cohort_act(c, i, SHOAL_SA_SHARES), SHOAL_OK);
+    }
+    assert_int_equal(shoal_sa_server_advance(c->server, true, &c->err), SHOAL_OK);
+    assert_int_equal(cohort_act(c, 0, SHOAL_SA_INPUT), SHOAL_OK);
+    shoal_sa_set u3 = everyone();
+    shoal_buf m6 = message();
+    shoal_sa_put_claim(&m6, c->d.session_id, N, &u3);
+    assert_refused(c, SHOAL_SA_INPUT, &m6);
+}
+
+/* Signatures of all devices but 0, over a set, by their own keys: the most a server gets from
+ * devices on its side. */
+static void collude(cohort *c, const shoal_sa_set *u3, size_t n_sigs, shoal_sa_quorum *q)
+{
+    shoal_sa_survivors s = {c->server->ctx, c->server->roster_hash, N, u3};
+    q->n = 0;
+    for (size_t i = 0; i < N && q->n < n_sigs; i++) {
+        for (size_t d = 1; d < N; d++) {
+            if (memcmp(c->server->party[i]->entry.client_id, c->dev[d].id, SHOAL_ID_BYTES) != 0) {
+                continue;
+            }
+            q->index[q->n] = (uint16_t)(i + 1);
+            assert_int_equal(shoal_sa_survivors_sign(&s, c->dev[d].key, q->sig[q->n++], NULL),
+                             SHOAL_OK);
+        }
+    }
+}
+
+/* Spec 5.8.2. The victim signed {everyone}; then it is asked to unmask on other terms. */
+static void test_request_lies(void **state)
+{
+    cohort *c = *state;
+    for (int attack = 0; attack < 8; attack++) {
+        shoal_sa_quorum q;
+        cohort_start(c);
+        cohort_run(c, SHOAL_SA_SURVIVORS);
+        size_t own = own_index(c);
+        size_t peer = other(own) + 1;
+        shoal_sa_set u3 = attack == 0 ? without(peer) : everyone();
+        shoal_sa_set smaller = without(peer);
+        collude(c, attack == 4 ? &smaller : &u3, 4, &q);
+        switch (attack) {
+        case 0: break;                          /* a certified, but different set */
+        case 1: q.n = 0; break;                 /* no certificate */
+        case 2: q.n = 3; break;                 /* undersized: q is 4 */
+        case 3: q.sig[2][10] ^= 1; break;       /* forged */
+        case 4: break;                          /* signatures for another set */
+        case 5: q.index[1] = q.index[0]; break; /* one signer twice */
+        case 6: memcpy(q.sig[1], q.sig[0], 64); break;
+        default: u3 = without(own); break; /* own bit missing */
+        }
+        shoal_buf m7 = message();
+        shoal_sa_put_request(&m7, c->d.session_id, N, &u3, &q);
+        assert_refused(c, SHOAL_SA_SURVIVORS, &m7);
+    }
+}
+
+/* Asking for both kinds of share of one client: first with it in U3, then without. The second
+ * request, even fully certified by devices on the server's side, finds a client that has answered.
+ */
+static void test_both_kinds_of_share(void **state)
+{
+    cohort *c = *state;
+    cohort_start(c);
+    cohort_run(c, SHOAL_SA_SURVIVORS);
+    size_t peer = other(own_index(c)) + 1;
+    assert_int_equal(cohort_answer(c, 0, SHOAL_SA_UNMASK), SHOAL_OK);
+    shoal_sa_reveals r;
+    const shoal_buf *m8 = &c->dev[0].sent[SHOAL_SA_UNMASK];
+    assert_int_equal(shoal_sa_read_unmask(m8->data, m8->len, c->d.session_id, &r, NULL), SHOAL_OK);
+    assert_int_equal(r.n, N);
+    for (size_t i = 0; i < r.n; i++) {
+        assert_int_equal(r.items[i].kind, SHOAL_SA_REVEAL_B);
+    }
+    shoal_sa_quorum q;
+    shoal_sa_set u3 = without(peer);
+    shoal_buf m7 = message();
+    shoal_buf out = message();
+    collude(c, &u3, 4, &q);
+    shoal_sa_put_request(&m7, c->d.session_id, N, &u3, &q);
+    assert_int_equal(feed(c, SHOAL_SA_SURVIVORS, &m7, &out), SHOAL_ERR_STATE);
+    assert_int_equal(out.len, 0);
+    shoal_buf_clear(&m7);
+}
+
+/* Two claims: the second finds a client that has signed (a restarted server, say). */
+static void test_second_claim(void **state)
+{
+    cohort *c = *state;
+    cohort_start(c);
+    cohort_run(c, SHOAL_SA_INPUT);
+    assert_int_equal(cohort_answer(c, 0, SHOAL_SA_SURVIVORS), SHOAL_OK);
+    shoal_sa_set u3 = without(other(own_index(c)) + 1);
+    shoal_buf m6 = message();
+    shoal_buf out = message();
+    shoal_sa_put_claim(&m6, c->d.session_id, N, &u3);
+    assert_int_equal(feed(c, SHOAL_SA_INPUT, &m6, &out), SHOAL_ERR_STATE);
+    assert_int_equal(out.len, 0);
+    shoal_buf_clear(&m6);
+}
+
+/* Messages of one session mean nothing in another, and out of order they change nothing. */
+static void test_replay_and_order(void **state)
+{
+    cohort *c = *state;
+    cohort_start(c);
+    cohort_run(c, SHOAL_SA_ADVERTISE);
+    shoal_buf old = cohort_message(c, 0, SHOAL_SA_ADVERTISE);
+    shoal_buf out = message();
+    assert_int_equal(feed(c, SHOAL_SA_SHARES, &old, &out), SHOAL_ERR_STATE);
+    assert_int_equal(feed(c, SHOAL_SA_SURVIVORS, &old, &out), SHOAL_ERR_STATE);
+    assert_int_equal(shoal_sa_client_stage(c->dev[0].client), SHOAL_SA_ADVERTISE);
+    c->d.session_id[5] ^= 1;
+    c->d.round++;
+    cohort_start(c);
+    assert_int_equal(cohort_act(c, 0, SHOAL_SA_ADVERTISE), SHOAL_OK);
+    assert_refused(c, SHOAL_SA_ADVERTISE, &old);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_descriptor_policy),    cmocka_unit_test(test_descriptor_signature),
+        cmocka_unit_test(test_roster_lies),          cmocka_unit_test(test_two_descriptors),
+        cmocka_unit_test(test_expired_certificates), cmocka_unit_test(test_delivery_lies),
+        cmocka_unit_test(test_claim_lies),           cmocka_unit_test(test_claim_outside_u2),
+        cmocka_unit_test(test_request_lies),         cmocka_unit_test(test_both_kinds_of_share),
+        cmocka_unit_test(test_second_claim),         cmocka_unit_test(test_replay_and_order),
+    };
+    return cmocka_run_group_tests(tests, open_cohort, close_cohort);
+}
