@@ -31,7 +31,7 @@ typedef struct fleet {
 static void fleet_open(fleet *f, uint64_t rounds)
 {
     const fed_task t = {
-        .n_min = 3, .n_target = N, .rounds = rounds, .gather_ms = 4000, .stage_ms = 1500};
+        .n_min = 3, .n_target = N, .rounds = rounds, .gather_ms = 4000, .stage_ms = 1000};
     fed_server_open(&f->server, &t);
     for (size_t i = 0; i < N; i++) {
         char link[SHOAL_LIMIT_LINK];
