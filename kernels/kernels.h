@@ -131,11 +131,11 @@ void shoal_attn_bwd(const shoal_exec *ex, const shoal_attn *a, const float *o, c
 /* ---- pointwise and row-wise pairs -------------------------------------------------------------
  */
 
-/* y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps); rstd [T] may be NULL. (Zhang, Sennrich 2019)
- */
+/* y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps); rstd [T] may be NULL, y may alias x. (Zhang,
+ * Sennrich 2019) */
 void shoal_rmsnorm_fwd(const shoal_exec *ex, const float *x, const float *w, float eps, size_t T,
                        size_t D, float *y, float *rstd);
-/* dx (+)= backward of the above (w frozen). */
+/* dx (+)= backward of the above (w frozen); dx may alias dy. */
 void shoal_rmsnorm_bwd(const shoal_exec *ex, const float *x, const float *w, const float *rstd,
                        const float *dy, size_t T, size_t D, float *dx, bool accumulate);
 

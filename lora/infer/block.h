@@ -9,6 +9,7 @@
 #define SHOAL_LORA_INFER_BLOCK_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "kernels/kernels.h"
 #include "lora/model/model.h"
@@ -20,16 +21,18 @@ extern "C" {
 
 /* Arrays for at most T rows; carved from the session's arena. */
 typedef struct shoal_block_work {
-    float *x;     /* [T, D] the residual stream: input and output */
-    float *norm;  /* [T, D] */
-    float *y;     /* [T, D] what a projection adds to x */
-    float *q;     /* [T, H, E] */
-    float *k, *v; /* [T, K, E] before they go to the cache */
-    float *o;     /* [T, H, E] */
-    float *g, *u; /* [T, F] */
-    float *h;     /* [T, R] of an adapter */
-    float *cs;    /* [T, E/2, 2] rotations of these rows */
-    void *packed; /* shoal_act_bytes(T, the widest input) */
+    float *x;              /* [T, D] the residual stream: input and output */
+    float *norm;           /* [T, D] */
+    float *y;              /* [T, D] what a projection adds to x */
+    float *q;              /* [T, H, E] */
+    float *k, *v;          /* [T, K, E] before they go to the cache */
+    float *o;              /* [T, H, E] */
+    float *g, *u;          /* [T, F] */
+    float *h;              /* [T, R] of an adapter */
+    float *cs;             /* [T, E/2, 2] rotations of these rows */
+    float *cs_local;       /* the same for local layers; cs itself when they do not differ */
+    uint32_t *first_local; /* [T] first key a row of a local layer sees; NULL: no layer is local */
+    void *packed;          /* shoal_act_bytes(T, the widest input) */
 } shoal_block_work;
 
 /* Keys and values of one layer, [capacity, K, E] of `type`. */

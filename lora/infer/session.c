@@ -5,6 +5,7 @@
 
 #include "kernels/base/mem.h"
 #include "lora/infer/block.h"
+#include "lora/model/arch.h"
 
 enum {
     DEFAULT_CTX = 4096,
@@ -59,9 +60,10 @@ static size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-static void lay_out_work(layout *l, const shoal_config *c, const shoal_session_opts *o,
+static void lay_out_work(layout *l, const shoal_model *m, const shoal_session_opts *o,
                          shoal_block_work *w)
 {
+    const shoal_config *c = &m->cfg;
     size_t q_width = c->n_head * c->head_dim;
     size_t kv_width = c->n_head_kv * c->head_dim;
     size_t widest = max_size(max_size(c->n_embd, q_width), c->n_ff);
@@ -78,6 +80,11 @@ static void lay_out_work(layout *l, const shoal_config *c, const shoal_session_o
     w->u = piece(l, T, c->n_ff, sizeof(float));
     w->h = piece(l, T, rank, sizeof(float));
     w->cs = piece(l, T, c->head_dim, sizeof(float));
+    w->cs_local = w->cs;
+    if (m->inv_freq_local != m->inv_freq) {
+        w->cs_local = piece(l, T, c->head_dim, sizeof(float));
+    }
+    w->first_local = c->window == 0 ? NULL : piece(l, T, 1, sizeof *w->first_local);
     w->packed = piece(l, shoal_act_bytes(T, widest), 1, 1);
 }
 
@@ -86,7 +93,7 @@ static void lay_out(layout *l, const shoal_model *m, const shoal_session_opts *o
     const shoal_config *c = &m->cfg;
     size_t kv_width = c->n_head_kv * c->head_dim;
     size_t value_bytes = o->kv_f32 ? sizeof(float) : sizeof(uint16_t);
-    lay_out_work(l, c, o, &s->work);
+    lay_out_work(l, m, o, &s->work);
     s->tokens = piece(l, o->n_ctx, 1, sizeof *s->tokens);
     s->pos = piece(l, o->chunk, 1, sizeof *s->pos);
     s->logits = piece(l, o->logit_rows, c->n_vocab, sizeof(float));
@@ -209,15 +216,29 @@ void shoal_session_close(shoal_session *s)
 /* ---- evaluation -------------------------------------------------------------------------------
  */
 
+/* Positions of the next T rows: their rotations, and where their windows begin. */
+static void place_rows(shoal_session *s, size_t T)
+{
+    const shoal_config *c = &s->m->cfg;
+    const shoal_block_work *w = &s->work;
+    for (size_t t = 0; t < T; t++) {
+        s->pos[t] = (uint32_t)(s->n_past + t);
+        if (w->first_local != NULL) w->first_local[t] = shoal_window_first(c, s->pos[t]);
+    }
+    shoal_rope_table(s->pos, s->m->inv_freq, T, c->head_dim, w->cs);
+    if (w->cs_local != w->cs) {
+        shoal_rope_table(s->pos, s->m->inv_freq_local, T, c->head_dim, w->cs_local);
+    }
+}
+
 /* Reads T <= chunk tokens; afterwards work.x holds the last block's output [T, D]. */
 static void run_chunk(shoal_session *s, const int32_t *ids, size_t T)
 {
     const shoal_config *c = &s->m->cfg;
+    place_rows(s, T);
     for (size_t t = 0; t < T; t++) {
-        s->pos[t] = (uint32_t)(s->n_past + t);
-        shoal_mat_row(&s->m->embd, (size_t)ids[t], s->work.x + t * c->n_embd);
+        shoal_model_embed(s->m, ids[t], s->work.x + t * c->n_embd);
     }
-    shoal_rope_table(s->pos, s->m->inv_freq, T, c->head_dim, s->work.cs);
     const shoal_block_run run = {s->ex, s->m, s->opts.adapter, &s->work, T, s->n_past};
     for (size_t layer = 0; layer < c->n_layer; layer++) {
         shoal_block_forward(&run, layer, &s->layers[layer]);
@@ -237,6 +258,9 @@ static void run_head(shoal_session *s, size_t from, size_t n, size_t to)
                       c->n_embd, s->head_norm, NULL);
     shoal_act_prepare(s->ex, &act, s->head_norm, n, c->n_embd, s->head_packed);
     shoal_matmul(s->ex, &act, &head, &logits, 1);
+    if (c->logit_softcap > 0.0f) {
+        shoal_softcap_fwd(s->ex, logits, n * c->n_vocab, c->logit_softcap, logits);
+    }
 }
 
 static shoal_status check_ids(const shoal_session *s, const int32_t *ids, size_t n,

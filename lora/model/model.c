@@ -2,30 +2,15 @@
 #include "lora/model/model.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "lora/model/arch.h"
 #include "lora/model/gguf.h"
 #include "lora/model/tokenizer.h"
 
-enum {
-    MAX_LAYERS = 1024,
-    MAX_WIDTH = 1 << 20, /* of any dimension but the vocabulary's */
-    COLUMN_BLOCK = 32,   /* activations are handled in blocks of this many */
-    NAME_BYTES = 96
-};
-
-/* What differs between architectures. */
-typedef struct arch {
-    const char *name; /* general.architecture and prefix of its keys */
-    shoal_rope_style rope_style;
-} arch;
-
-static const arch ARCHS[] = {
-    {"llama", SHOAL_ROPE_PAIRS},
-};
+enum { NAME_BYTES = 96 };
 
 /* ---- projections ------------------------------------------------------------------------------
  */
@@ -64,163 +49,6 @@ void shoal_config_proj_shape(const shoal_config *cfg, shoal_proj p, size_t *rows
     }
 }
 
-/* ---- configuration ----------------------------------------------------------------------------
- */
-
-/* "llama" and "block_count" to "llama.block_count". */
-typedef struct key_name {
-    char text[NAME_BYTES];
-} key_name;
-
-static key_name key_of(const char *arch_name, const char *key)
-{
-    key_name k;
-    (void)snprintf(k.text, sizeof k.text, "%s.%s", arch_name, key);
-    return k;
-}
-
-static shoal_status unsupported(const shoal_gguf *g, shoal_error *err, const char *what)
-{
-    (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "%s: %s", shoal_gguf_name(g), what);
-    shoal_hint(err,
-               "this build computes plain llama models (RoPE, RMSNorm, SwiGLU, grouped heads)");
-    return SHOAL_ERR_UNSUPPORTED;
-}
-
-static shoal_status find_arch(const shoal_gguf *g, const arch **out, shoal_error *err)
-{
-    shoal_str name = {"", 0};
-    SHOAL_TRY(shoal_gguf_get_str(g, "general.architecture", &name, err));
-    shoal_str type = {"", 0};
-    if (shoal_gguf_find(g, "general.type") != NULL) {
-        SHOAL_TRY(shoal_gguf_get_str(g, "general.type", &type, err));
-    }
-    if (shoal_str_eq(type, "adapter")) {
-        (void)shoal_fail(err, SHOAL_ERR_FORMAT, "%s: is an adapter, not a model",
-                         shoal_gguf_name(g));
-        shoal_hint(err, "give it with -a and the model it belongs to with -m");
-        return SHOAL_ERR_FORMAT;
-    }
-    for (size_t i = 0; i < sizeof ARCHS / sizeof ARCHS[0]; i++) {
-        if (shoal_str_eq(name, ARCHS[i].name)) {
-            *out = &ARCHS[i];
-            return SHOAL_OK;
-        }
-    }
-    return unsupported(g, err, "its architecture is not supported");
-}
-
-/* A size in [1, max]; a missing key gives `fallback` unless that is 0. */
-static shoal_status get_size(const shoal_gguf *g, const arch *a, const char *key, uint64_t max,
-                             size_t fallback, size_t *out, shoal_error *err)
-{
-    key_name k = key_of(a->name, key);
-    uint64_t v = 0;
-    shoal_status st = shoal_gguf_get_uint(g, k.text, max, &v, err);
-    if (st == SHOAL_ERR_NOT_FOUND && fallback != 0) {
-        *out = fallback;
-        return SHOAL_OK;
-    }
-    if (st == SHOAL_ERR_NOT_FOUND) st = SHOAL_ERR_FORMAT; /* a model without it is no model */
-    if (st != SHOAL_OK) return st;
-    if (v == 0)
-        return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: '%s' is 0", shoal_gguf_name(g), k.text);
-    *out = (size_t)v;
-    return SHOAL_OK;
-}
-
-static shoal_status get_positive(const shoal_gguf *g, const arch *a, const char *key,
-                                 float fallback, float *out, shoal_error *err)
-{
-    key_name k = key_of(a->name, key);
-    shoal_status st = shoal_gguf_get_f32(g, k.text, out, err);
-    if (st == SHOAL_ERR_NOT_FOUND && fallback > 0.0f) {
-        *out = fallback;
-        return SHOAL_OK;
-    }
-    if (st == SHOAL_ERR_NOT_FOUND) st = SHOAL_ERR_FORMAT;
-    if (st != SHOAL_OK) return st;
-    if (!(*out > 0.0f) || !isfinite(*out)) {
-        return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: '%s' is not a positive number",
-                          shoal_gguf_name(g), k.text);
-    }
-    return SHOAL_OK;
-}
-
-/* Things that would make the plain computation silently wrong. */
-static shoal_status refuse_variants(const shoal_gguf *g, const arch *a, const shoal_config *cfg,
-                                    shoal_error *err)
-{
-    size_t rope_dims = 0;
-    SHOAL_TRY(get_size(g, a, "rope.dimension_count", MAX_WIDTH, cfg->head_dim, &rope_dims, err));
-    if (rope_dims != cfg->head_dim)
-        return unsupported(g, err, "it rotates only a part of each head");
-    key_name experts = key_of(a->name, "expert_count");
-    uint64_t n_experts = 0;
-    shoal_status st = shoal_gguf_get_uint(g, experts.text, UINT64_MAX, &n_experts, err);
-    if (st != SHOAL_OK && st != SHOAL_ERR_NOT_FOUND) return st;
-    if (n_experts > 0) return unsupported(g, err, "it is a mixture of experts");
-    key_name scaling = key_of(a->name, "rope.scaling.type");
-    shoal_str kind = {"none", 4};
-    st = shoal_gguf_get_str(g, scaling.text, &kind, err);
-    if (st != SHOAL_OK && st != SHOAL_ERR_NOT_FOUND) return st;
-    if (!shoal_str_eq(kind, "none")) return unsupported(g, err, "it scales its rotations");
-    return SHOAL_OK;
-}
-
-/* Relations between sizes that the kernels rely on. */
-static shoal_status check_sizes(const shoal_gguf *g, const shoal_config *cfg, shoal_error *err)
-{
-    size_t q_width = cfg->n_head * cfg->head_dim;
-    bool blocks = cfg->n_embd % COLUMN_BLOCK == 0 && q_width % COLUMN_BLOCK == 0 &&
-                  cfg->n_ff % COLUMN_BLOCK == 0;
-    if (!blocks || cfg->head_dim % 2 != 0 || cfg->n_head % cfg->n_head_kv != 0) {
-        return unsupported(g, err, "its sizes are not multiples of 32, or its heads do not divide");
-    }
-    if (cfg->head_dim > SHOAL_ATTN_MAX_E) {
-        return unsupported(g, err, "its attention heads are too wide");
-    }
-    return SHOAL_OK;
-}
-
-static void copy_text(char *dst, size_t size, shoal_str s)
-{
-    size_t n = s.n < size - 1 ? s.n : size - 1;
-    for (size_t i = 0; i < n; i++) {
-        dst[i] = s.p[i] >= 0x20 && s.p[i] < 0x7f ? s.p[i] : '?'; /* it is shown on terminals */
-    }
-    dst[n] = '\0';
-}
-
-static shoal_status read_config(shoal_config *cfg, const shoal_gguf *g, shoal_error *err)
-{
-    const arch *a = NULL;
-    SHOAL_TRY(find_arch(g, &a, err));
-    copy_text(cfg->arch, sizeof cfg->arch, shoal_str_of(a->name));
-    shoal_str name = {"", 0};
-    shoal_status st = shoal_gguf_get_str(g, "general.name", &name, err);
-    if (st != SHOAL_OK && st != SHOAL_ERR_NOT_FOUND) return st;
-    copy_text(cfg->name, sizeof cfg->name, name);
-    SHOAL_TRY(get_size(g, a, "block_count", MAX_LAYERS, 0, &cfg->n_layer, err));
-    SHOAL_TRY(get_size(g, a, "embedding_length", MAX_WIDTH, 0, &cfg->n_embd, err));
-    SHOAL_TRY(get_size(g, a, "feed_forward_length", MAX_WIDTH, 0, &cfg->n_ff, err));
-    SHOAL_TRY(get_size(g, a, "context_length", UINT32_MAX, 0, &cfg->n_ctx, err));
-    SHOAL_TRY(get_size(g, a, "attention.head_count", MAX_WIDTH, 0, &cfg->n_head, err));
-    SHOAL_TRY(
-        get_size(g, a, "attention.head_count_kv", cfg->n_head, cfg->n_head, &cfg->n_head_kv, err));
-    SHOAL_TRY(get_size(g, a, "attention.key_length", MAX_WIDTH, cfg->n_embd / cfg->n_head,
-                       &cfg->head_dim, err));
-    size_t value_dim = 0;
-    SHOAL_TRY(get_size(g, a, "attention.value_length", MAX_WIDTH, cfg->head_dim, &value_dim, err));
-    if (value_dim != cfg->head_dim)
-        return unsupported(g, err, "its keys and values differ in width");
-    SHOAL_TRY(get_positive(g, a, "rope.freq_base", 10000.0f, &cfg->rope_base, err));
-    SHOAL_TRY(get_positive(g, a, "attention.layer_norm_rms_epsilon", 0.0f, &cfg->norm_eps, err));
-    cfg->rope_style = a->rope_style;
-    SHOAL_TRY(check_sizes(g, cfg, err));
-    return refuse_variants(g, a, cfg, err);
-}
-
 /* ---- weights ----------------------------------------------------------------------------------
  */
 
@@ -251,48 +79,89 @@ static shoal_status bind_vec(binder *b, const char *name, size_t n, const float 
     return SHOAL_OK;
 }
 
+/* The vector blk.<layer>.<stem>. */
+static shoal_status bind_layer_vec(binder *b, size_t layer, const char *stem, size_t n,
+                                   const float **out)
+{
+    char name[NAME_BYTES];
+    (void)snprintf(name, sizeof name, "blk.%zu.%s", layer, stem);
+    return bind_vec(b, name, n, out);
+}
+
+/* What only some families have. */
+static shoal_status bind_layer_extras(binder *b, size_t layer)
+{
+    static const char *const BIAS[] = {"attn_q.bias", "attn_k.bias", "attn_v.bias"};
+    const shoal_config *cfg = &b->m->cfg;
+    shoal_layer *l = &b->m->layers[layer];
+    for (size_t i = 0; i < 3 && cfg->qkv_bias; i++) {
+        size_t rows = (i == 0 ? cfg->n_head : cfg->n_head_kv) * cfg->head_dim;
+        SHOAL_TRY(bind_layer_vec(b, layer, BIAS[i], rows, &l->bias[i]));
+    }
+    if (cfg->qk_norm) {
+        SHOAL_TRY(bind_layer_vec(b, layer, "attn_q_norm.weight", cfg->head_dim, &l->q_norm));
+        SHOAL_TRY(bind_layer_vec(b, layer, "attn_k_norm.weight", cfg->head_dim, &l->k_norm));
+    }
+    if (cfg->post_norms) {
+        SHOAL_TRY(bind_layer_vec(b, layer, "post_attention_norm.weight", cfg->n_embd,
+                                 &l->post_attn_norm));
+        SHOAL_TRY(bind_layer_vec(b, layer, "post_ffw_norm.weight", cfg->n_embd, &l->post_ffn_norm));
+    }
+    return SHOAL_OK;
+}
+
 static shoal_status bind_layer(binder *b, size_t layer)
 {
     shoal_layer *l = &b->m->layers[layer];
     const shoal_config *cfg = &b->m->cfg;
-    char name[NAME_BYTES];
-    (void)snprintf(name, sizeof name, "blk.%zu.attn_norm.weight", layer);
-    SHOAL_TRY(bind_vec(b, name, cfg->n_embd, &l->attn_norm));
-    (void)snprintf(name, sizeof name, "blk.%zu.ffn_norm.weight", layer);
-    SHOAL_TRY(bind_vec(b, name, cfg->n_embd, &l->ffn_norm));
+    l->local =
+        cfg->window != 0 && (cfg->window_period == 0 || (layer + 1) % cfg->window_period != 0);
+    SHOAL_TRY(bind_layer_vec(b, layer, "attn_norm.weight", cfg->n_embd, &l->attn_norm));
+    SHOAL_TRY(bind_layer_vec(b, layer, "ffn_norm.weight", cfg->n_embd, &l->ffn_norm));
     for (shoal_proj p = 0; p < SHOAL_N_PROJ; p++) {
+        char name[NAME_BYTES];
         size_t rows = 0;
         size_t cols = 0;
         shoal_config_proj_shape(cfg, p, &rows, &cols);
         (void)snprintf(name, sizeof name, "blk.%zu.%s.weight", layer, PROJ_NAMES[p].gguf);
         SHOAL_TRY(bind_mat(b, name, rows, cols, &l->proj[p]));
     }
-    return SHOAL_OK;
+    return bind_layer_extras(b, layer);
 }
 
-/* Rotation speeds base^(-2j/E) (Su et al. 2021, 3.2.2), divided by the file's own factors when it
- * has some (tensor rope_freqs.weight). */
-static shoal_status bind_rope(binder *b)
+/* Rotation speeds base^(-2j/E) (Su et al. 2021, 3.2.2) over `scale` and over the file's own
+ * factors, when it has some. */
+static shoal_status make_speeds(binder *b, float base, float scale, const float *factors,
+                                const float **out)
 {
-    const shoal_config *cfg = &b->m->cfg;
-    size_t half = cfg->head_dim / 2;
-    const float *factors = NULL;
-    if (shoal_gguf_find_tensor(b->m->gguf, "rope_freqs.weight") != NULL) {
-        SHOAL_TRY(bind_vec(b, "rope_freqs.weight", half, &factors));
-    }
+    size_t half = b->m->cfg.head_dim / 2;
     float *inv_freq = shoal_calloc(half, sizeof *inv_freq);
     if (inv_freq == NULL) return shoal_fail(b->err, SHOAL_ERR_NOMEM, "out of memory");
-    b->m->inv_freq = inv_freq;
+    *out = inv_freq;
     for (size_t j = 0; j < half; j++) {
-        double power = -2.0 * (double)j / (double)cfg->head_dim;
-        double factor = factors == NULL ? 1.0 : (double)factors[j];
-        inv_freq[j] = (float)(pow((double)cfg->rope_base, power) / factor);
+        double power = -2.0 * (double)j / (double)b->m->cfg.head_dim;
+        double factor = (double)scale * (factors == NULL ? 1.0 : (double)factors[j]);
+        inv_freq[j] = (float)(pow((double)base, power) / factor);
         if (!isfinite(inv_freq[j])) {
             return shoal_fail(b->err, SHOAL_ERR_FORMAT, "%s: a rotation factor is not finite",
                               shoal_gguf_name(b->m->gguf));
         }
     }
     return SHOAL_OK;
+}
+
+static shoal_status bind_rope(binder *b)
+{
+    const shoal_config *cfg = &b->m->cfg;
+    const float *factors = NULL;
+    if (shoal_gguf_find_tensor(b->m->gguf, "rope_freqs.weight") != NULL) {
+        SHOAL_TRY(bind_vec(b, "rope_freqs.weight", cfg->head_dim / 2, &factors));
+    }
+    SHOAL_TRY(make_speeds(b, cfg->rope_base, cfg->rope_scale, factors, &b->m->inv_freq));
+    b->m->inv_freq_local = b->m->inv_freq;
+    if (cfg->rope_base_local == 0.0f) return SHOAL_OK;
+    b->m->inv_freq_local = NULL; /* until it is made: close must not see the same array twice */
+    return make_speeds(b, cfg->rope_base_local, 1.0f, NULL, &b->m->inv_freq_local);
 }
 
 static shoal_status bind(shoal_model *m, shoal_error *err)
@@ -313,7 +182,11 @@ static shoal_status bind(shoal_model *m, shoal_error *err)
     }
     SHOAL_TRY(bind_rope(&b));
     if (b.used != shoal_gguf_tensor_count(m->gguf)) {
-        return unsupported(m->gguf, err, "it has tensors that a plain model does not have");
+        shoal_fail(err, SHOAL_ERR_UNSUPPORTED,
+                   "%s: it has tensors that a plain %s model does not have",
+                   shoal_gguf_name(m->gguf), cfg->arch);
+        shoal_hint(err, "ignoring them would give wrong answers, so the file is refused");
+        return SHOAL_ERR_UNSUPPORTED;
     }
     return SHOAL_OK;
 }
@@ -369,7 +242,7 @@ static uint64_t fingerprint(const shoal_model *m)
 static shoal_status load(shoal_model *m, const char *path, shoal_error *err)
 {
     SHOAL_TRY(shoal_gguf_open(&m->gguf, path, err));
-    SHOAL_TRY(read_config(&m->cfg, m->gguf, err));
+    SHOAL_TRY(shoal_config_read(&m->cfg, m->gguf, err));
     shoal_status st = shoal_tokenizer_open(&m->tok, m->gguf, err);
     if (st != SHOAL_OK) return st == SHOAL_ERR_NOT_FOUND ? SHOAL_ERR_FORMAT : st;
     SHOAL_TRY(bind(m, err));
@@ -391,16 +264,35 @@ shoal_status shoal_model_open(shoal_model **out, const char *path, shoal_error *
     return SHOAL_OK;
 }
 
-void shoal_model_close(shoal_model *m)
+/* Frees what is ours, though readers see it const. */
+static void free_const(const float *p)
 {
-    if (m == NULL) return;
     union {
         const float *in;
         float *out;
-    } inv_freq = {m->inv_freq}; /* ours, though readers see it const */
-    shoal_free(inv_freq.out);
+    } both = {p};
+    shoal_free(both.out);
+}
+
+void shoal_model_close(shoal_model *m)
+{
+    if (m == NULL) return;
+    if (m->inv_freq_local != m->inv_freq) free_const(m->inv_freq_local);
+    free_const(m->inv_freq);
     shoal_free(m->layers);
     shoal_tokenizer_close(m->tok);
     shoal_gguf_close(m->gguf);
     shoal_free(m);
+}
+
+/* ---- embedding --------------------------------------------------------------------------------
+ */
+
+void shoal_model_embed(const shoal_model *m, int32_t id, float *out)
+{
+    shoal_mat_row(&m->embd, (size_t)id, out);
+    float scale = m->cfg.embd_scale;
+    for (size_t i = 0; i < m->cfg.n_embd && scale != 1.0f; i++) {
+        out[i] *= scale;
+    }
 }

@@ -1,6 +1,7 @@
 /* backward.c - gradients of a block, the mirror of forward.c. */
 #include <string.h>
 
+#include "lora/model/arch.h"
 #include "lora/train/step.h"
 
 static bool is_adapted(const shoal_step *s, size_t layer, shoal_proj p)
@@ -47,6 +48,32 @@ static void d_project(const shoal_step *s, size_t layer, shoal_proj p, const flo
     }
 }
 
+/* Gradient of what a branch's last projection gave: that of the stream, back through the norm
+ * between them where there is one. */
+static const float *d_branch(const shoal_step *s, const float *post_norm, const float *raw,
+                             const float *rstd)
+{
+    shoal_workspace *ws = s->ws;
+    if (post_norm == NULL) {
+        return ws->dx;
+    }
+    shoal_rmsnorm_bwd(s->ex, raw, post_norm, rstd, ws->dx, s->T, s->m->cfg.n_embd, ws->dpost,
+                      false);
+    return ws->dpost;
+}
+
+/* Mirror of norm_and_rotate(), d in place. */
+static void d_norm_and_rotate(const shoal_step *s, size_t layer, const float *norm, size_t heads,
+                              const float *raw, const float *rstd, float *d)
+{
+    const shoal_config *c = &s->m->cfg;
+    shoal_rope(s->ex, c->rope_style, d, shoal_layer_rotation(s, layer), s->T, heads, c->head_dim,
+               true);
+    if (norm != NULL) {
+        shoal_rmsnorm_bwd(s->ex, raw, norm, rstd, d, s->T * heads, c->head_dim, d, false);
+    }
+}
+
 /* ws->dx holds the gradient of the block's output, which is also that of the stream's part in it;
  * the mlp's part is added. Gradients of g and u overwrite g and u. */
 static void mlp_backward(const shoal_step *s, size_t layer, const wanted *want, shoal_tape *tp)
@@ -56,13 +83,14 @@ static void mlp_backward(const shoal_step *s, size_t layer, const wanted *want, 
     shoal_workspace *ws = s->ws;
 
     if (is_adapted(s, layer, SHOAL_PROJ_DOWN)) {
-        shoal_swiglu_fwd(s->ex, tp->g, tp->u, s->T * c->n_ff, ws->s);
+        shoal_glu_fwd(s->ex, c, tp->g, tp->u, s->T * c->n_ff, ws->s);
     }
-    d_project(s, layer, SHOAL_PROJ_DOWN, ws->s, ws->dx, want->d_gu ? ws->ds : NULL, false, tp);
+    const float *dy = d_branch(s, w->post_ffn_norm, tp->ffn_out, tp->rstd_post_ffn);
+    d_project(s, layer, SHOAL_PROJ_DOWN, ws->s, dy, want->d_gu ? ws->ds : NULL, false, tp);
     if (!want->d_gu) {
         return;
     }
-    shoal_swiglu_bwd(s->ex, tp->g, tp->u, ws->ds, s->T * c->n_ff, tp->g, tp->u);
+    shoal_glu_bwd(s->ex, c, tp->g, tp->u, ws->ds, s->T * c->n_ff, tp->g, tp->u);
     if (is_adapted(s, layer, SHOAL_PROJ_GATE) || is_adapted(s, layer, SHOAL_PROJ_UP)) {
         shoal_rmsnorm_fwd(s->ex, tp->mid, w->ffn_norm, c->norm_eps, s->T, c->n_embd, ws->norm,
                           NULL);
@@ -84,14 +112,15 @@ static void attention_backward(const shoal_step *s, size_t layer, const wanted *
     const shoal_layer *w = &s->m->layers[layer];
     shoal_workspace *ws = s->ws;
 
-    d_project(s, layer, SHOAL_PROJ_O, tp->o, ws->dx, want->d_qkv ? ws->d_o : NULL, false, tp);
+    const float *dy = d_branch(s, w->post_attn_norm, tp->attn_out, tp->rstd_post_attn);
+    d_project(s, layer, SHOAL_PROJ_O, tp->o, dy, want->d_qkv ? ws->d_o : NULL, false, tp);
     if (!want->d_qkv) {
         return;
     }
-    shoal_attn attn = shoal_tape_attn(s, tp);
+    shoal_attn attn = shoal_tape_attn(s, layer, tp);
     shoal_attn_bwd(s->ex, &attn, tp->o, tp->lse, ws->d_o, ws->delta, ws->dq, ws->dk, ws->dv);
-    shoal_rope(s->ex, c->rope_style, ws->dq, ws->cs, s->T, c->n_head, c->head_dim, true);
-    shoal_rope(s->ex, c->rope_style, ws->dk, ws->cs, s->T, c->n_head_kv, c->head_dim, true);
+    d_norm_and_rotate(s, layer, w->q_norm, c->n_head, tp->q_raw, tp->rstd_q, ws->dq);
+    d_norm_and_rotate(s, layer, w->k_norm, c->n_head_kv, tp->k_raw, tp->rstd_k, ws->dk);
 
     shoal_rmsnorm_fwd(s->ex, x_in, w->attn_norm, c->norm_eps, s->T, c->n_embd, ws->norm, NULL);
     float *dnorm = want->dx_in ? ws->dnorm : NULL;

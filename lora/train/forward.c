@@ -1,7 +1,7 @@
 /* forward.c - a block of the model with adapters, leaving what backward needs. */
-#include <math.h>
 #include <string.h>
 
+#include "lora/model/arch.h"
 #include "lora/train/step.h"
 
 float *shoal_block_input(const shoal_step *s, size_t layer)
@@ -22,7 +22,8 @@ shoal_tape *shoal_block_tape(const shoal_step *s, size_t layer)
     return &s->ws->tapes[i];
 }
 
-/* y_i = x W_i^T + scale_i (x A_i^T) B_i^T for the n projections from `first` on, which share x. */
+/* y_i = x W_i^T + b_i + scale_i (x A_i^T) B_i^T for the n projections from `first` on, which share
+ * x. */
 static void project(const shoal_step *s, size_t layer, shoal_proj first, size_t n, const float *x,
                     float *const *y, shoal_tape *tp)
 {
@@ -33,6 +34,9 @@ static void project(const shoal_step *s, size_t layer, shoal_proj first, size_t 
     }
     shoal_act_prepare(s->ex, &act, x, s->T, w[0]->cols, s->ws->packed);
     shoal_matmul(s->ex, &act, w, y, n);
+    for (size_t i = 0; i < n && s->m->cfg.qkv_bias && first == SHOAL_PROJ_Q; i++) {
+        shoal_add_bias(s->ex, s->m->layers[layer].bias[i], s->T, w[i]->rows, y[i]);
+    }
     for (size_t i = 0; i < n; i++) {
         const shoal_lora_pair *pair = shoal_adapter_pair(s->a, layer, (shoal_proj)(first + i));
         if (pair->a != NULL) {
@@ -42,24 +46,51 @@ static void project(const shoal_step *s, size_t layer, shoal_proj first, size_t 
     }
 }
 
+/* From a projection's output x [T, heads, E] to queries or keys, in place: head by head normalised
+ * if the layer does so (its input is kept in `raw`), then rotated. */
+static void norm_and_rotate(const shoal_step *s, size_t layer, const float *norm, size_t heads,
+                            float *x, float *raw, float *rstd)
+{
+    const shoal_config *c = &s->m->cfg;
+    if (norm != NULL) {
+        memcpy(raw, x, s->T * heads * c->head_dim * sizeof *x);
+        shoal_rmsnorm_fwd(s->ex, raw, norm, c->norm_eps, s->T * heads, c->head_dim, x, rstd);
+    }
+    shoal_rope(s->ex, c->rope_style, x, shoal_layer_rotation(s, layer), s->T, heads, c->head_dim,
+               false);
+}
+
+/* out = in + y, or the norm of y where the layer has one (y is then kept in `raw`). */
+static void add_to_stream(const shoal_step *s, const float *post_norm, float *y, const float *in,
+                          float *out, float *raw, float *rstd)
+{
+    const shoal_config *c = &s->m->cfg;
+    size_t n = s->T * c->n_embd;
+    memcpy(out, in, n * sizeof *out);
+    if (post_norm != NULL) {
+        memcpy(raw, y, n * sizeof *y);
+        shoal_rmsnorm_fwd(s->ex, raw, post_norm, c->norm_eps, s->T, c->n_embd, y, rstd);
+    }
+    shoal_add(s->ex, y, n, out);
+}
+
 static void attention_forward(const shoal_step *s, size_t layer, const float *x_in, shoal_tape *tp)
 {
     const shoal_config *c = &s->m->cfg;
+    const shoal_layer *l = &s->m->layers[layer];
     float *norm = s->ws->norm;
     float *qkv[3] = {tp->q, tp->k, tp->v};
 
-    shoal_rmsnorm_fwd(s->ex, x_in, s->m->layers[layer].attn_norm, c->norm_eps, s->T, c->n_embd,
-                      norm, tp->rstd_attn);
+    shoal_rmsnorm_fwd(s->ex, x_in, l->attn_norm, c->norm_eps, s->T, c->n_embd, norm, tp->rstd_attn);
     project(s, layer, SHOAL_PROJ_Q, 3, norm, qkv, tp);
-    shoal_rope(s->ex, c->rope_style, tp->q, s->ws->cs, s->T, c->n_head, c->head_dim, false);
-    shoal_rope(s->ex, c->rope_style, tp->k, s->ws->cs, s->T, c->n_head_kv, c->head_dim, false);
-    shoal_attn attn = shoal_tape_attn(s, tp);
+    norm_and_rotate(s, layer, l->q_norm, c->n_head, tp->q, tp->q_raw, tp->rstd_q);
+    norm_and_rotate(s, layer, l->k_norm, c->n_head_kv, tp->k, tp->k_raw, tp->rstd_k);
+    shoal_attn attn = shoal_tape_attn(s, layer, tp);
     shoal_attn_fwd(s->ex, &attn, tp->o, tp->lse);
 
     float *y = s->ws->dnorm;
     project(s, layer, SHOAL_PROJ_O, 1, tp->o, &y, tp);
-    memcpy(tp->mid, x_in, s->T * c->n_embd * sizeof *x_in);
-    shoal_add(s->ex, y, s->T * c->n_embd, tp->mid);
+    add_to_stream(s, l->post_attn_norm, y, x_in, tp->mid, tp->attn_out, tp->rstd_post_attn);
 }
 
 /* Up to the input of the down projection, ws->s. */
@@ -72,20 +103,20 @@ static void gate_up_forward(const shoal_step *s, size_t layer, shoal_tape *tp)
     shoal_rmsnorm_fwd(s->ex, tp->mid, s->m->layers[layer].ffn_norm, c->norm_eps, s->T, c->n_embd,
                       norm, tp->rstd_ffn);
     project(s, layer, SHOAL_PROJ_GATE, 2, norm, gu, tp);
-    shoal_swiglu_fwd(s->ex, tp->g, tp->u, s->T * c->n_ff, s->ws->s);
+    shoal_glu_fwd(s->ex, c, tp->g, tp->u, s->T * c->n_ff, s->ws->s);
 }
 
+/* x_out is the next block's input. */
 static void block_forward(const shoal_step *s, size_t layer, const float *x_in, float *x_out,
                           shoal_tape *tp)
 {
-    size_t n = s->T * s->m->cfg.n_embd;
     float *y = s->ws->dnorm;
 
     attention_forward(s, layer, x_in, tp);
     gate_up_forward(s, layer, tp);
     project(s, layer, SHOAL_PROJ_DOWN, 1, s->ws->s, &y, tp);
-    memcpy(x_out, tp->mid, n * sizeof *x_out);
-    shoal_add(s->ex, y, n, x_out);
+    add_to_stream(s, s->m->layers[layer].post_ffn_norm, y, tp->mid, x_out, tp->ffn_out,
+                  tp->rstd_post_ffn);
 }
 
 void shoal_block_recompute(const shoal_step *s, size_t layer, shoal_tape *tp)
@@ -93,29 +124,56 @@ void shoal_block_recompute(const shoal_step *s, size_t layer, shoal_tape *tp)
     attention_forward(s, layer, shoal_block_input(s, layer), tp);
     gate_up_forward(s, layer, tp);
     const shoal_lora_pair *down = shoal_adapter_pair(s->a, layer, SHOAL_PROJ_DOWN);
-    if (down->a != NULL) { /* h alone: a pair with no outputs */
+    const float *post_norm = s->m->layers[layer].post_ffn_norm;
+    if (post_norm != NULL) { /* backward reads what this norm read; its own output is not wanted */
+        float *y = tp->ffn_out;
+        project(s, layer, SHOAL_PROJ_DOWN, 1, s->ws->s, &y, tp);
+        shoal_rmsnorm_fwd(s->ex, y, post_norm, s->m->cfg.norm_eps, s->T, s->m->cfg.n_embd,
+                          s->ws->dnorm, tp->rstd_post_ffn);
+    } else if (down->a != NULL) { /* h alone: a pair with no outputs */
         shoal_lowrank_fwd(s->ex, down->a, down->b, down->rank, s->m->cfg.n_ff, 0, down->scale,
                           s->ws->s, s->T, tp->h[SHOAL_PROJ_DOWN], s->ws->dnorm);
     }
 }
 
-shoal_attn shoal_tape_attn(const shoal_step *s, const shoal_tape *tp)
+const float *shoal_layer_rotation(const shoal_step *s, size_t layer)
+{
+    return s->m->layers[layer].local ? s->ws->cs_local : s->ws->cs;
+}
+
+shoal_attn shoal_tape_attn(const shoal_step *s, size_t layer, const shoal_tape *tp)
 {
     const shoal_config *c = &s->m->cfg;
+    const shoal_pack *pack = &s->ws->pack;
     shoal_attn attn = {
         .T = s->T,
         .H = c->n_head,
         .K = c->n_head_kv,
         .E = c->head_dim,
-        .scale = 1.0f / sqrtf((float)c->head_dim),
+        .scale = c->attn_scale,
+        .softcap = c->attn_softcap,
         .q = tp->q,
         .k = tp->k,
         .v = tp->v,
         .kv_type = SHOAL_TYPE_F32,
         .n_past = 0,
-        .first = s->ws->pack.first,
+        .first = s->m->layers[layer].local ? pack->first_local : pack->first,
     };
     return attn;
+}
+
+/* Rotations of the rows, and where their windows begin: in the own sample. */
+static void place_rows(const shoal_step *s)
+{
+    const shoal_config *c = &s->m->cfg;
+    shoal_workspace *ws = s->ws;
+    shoal_rope_table(ws->pack.pos, s->m->inv_freq, s->T, c->head_dim, ws->cs);
+    if (ws->cs_local != ws->cs) {
+        shoal_rope_table(ws->pack.pos, s->m->inv_freq_local, s->T, c->head_dim, ws->cs_local);
+    }
+    for (size_t t = 0; t < s->T && ws->pack.first_local != NULL; t++) {
+        ws->pack.first_local[t] = ws->pack.first[t] + shoal_window_first(c, ws->pack.pos[t]);
+    }
 }
 
 bool shoal_step_forward(const shoal_step *s)
@@ -124,9 +182,9 @@ bool shoal_step_forward(const shoal_step *s)
     float *x = shoal_block_input(s, 0);
 
     for (size_t t = 0; t < s->T; t++) {
-        shoal_mat_row(&s->m->embd, (size_t)s->ws->pack.ids[t], x + t * c->n_embd);
+        shoal_model_embed(s->m, s->ws->pack.ids[t], x + t * c->n_embd);
     }
-    shoal_rope_table(s->ws->pack.pos, s->m->inv_freq, s->T, c->head_dim, s->ws->cs);
+    place_rows(s);
     for (size_t layer = 0; layer < c->n_layer; layer++) {
         if (s->stop != NULL && s->stop(s->stop_ctx)) {
             return false;

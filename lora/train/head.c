@@ -37,6 +37,10 @@ static void head_forward(const shoal_step *s, size_t n)
                       ws->head_rstd);
     shoal_act_prepare(s->ex, &act, ws->head_norm, n, c->n_embd, ws->packed);
     shoal_matmul(s->ex, &act, &w, &ws->logits, 1);
+    if (ws->capped != NULL) {
+        shoal_softcap_fwd(s->ex, ws->logits, n * c->n_vocab, c->logit_softcap, ws->capped);
+        memcpy(ws->logits, ws->capped, n * c->n_vocab * sizeof *ws->logits);
+    }
 }
 
 /* From the gradient of the logits to that of the gathered rows, which takes head_norm's place. */
@@ -44,6 +48,9 @@ static const float *head_backward(const shoal_step *s, size_t n)
 {
     const shoal_config *c = &s->m->cfg;
     shoal_workspace *ws = s->ws;
+    if (ws->capped != NULL) {
+        shoal_softcap_bwd(s->ex, ws->capped, n * c->n_vocab, c->logit_softcap, ws->logits);
+    }
     shoal_matmul_dx(s->ex, &s->m->head, ws->logits, n, ws->head_dnorm, false);
     shoal_rmsnorm_bwd(s->ex, ws->head_x, s->m->out_norm, ws->head_rstd, ws->head_dnorm, n,
                       c->n_embd, ws->head_norm, false);

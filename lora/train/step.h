@@ -43,11 +43,13 @@ float *shoal_block_input(const shoal_step *s, size_t layer);
 shoal_tape *shoal_block_tape(const shoal_step *s, size_t layer);
 bool shoal_block_keeps_tape(const shoal_step *s, size_t layer);
 
-/* The attention of a tape, for forward and backward alike. */
-shoal_attn shoal_tape_attn(const shoal_step *s, const shoal_tape *tp);
+/* The attention of a layer over its tape, and the rotation of its queries and keys: for forward and
+ * backward alike. */
+shoal_attn shoal_tape_attn(const shoal_step *s, size_t layer, const shoal_tape *tp);
+const float *shoal_layer_rotation(const shoal_step *s, size_t layer);
 
 /* Fills a tape from the block's kept input, the same bits as forward left in it. The block's
- * output, which needs the down projection, is left out. */
+ * output is left out, and with it the down projection unless a norm after it needs its input. */
 void shoal_block_recompute(const shoal_step *s, size_t layer, shoal_tape *tp);
 
 /* Embedding and all blocks; false when stopped. */

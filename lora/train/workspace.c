@@ -39,6 +39,25 @@ static size_t section(layout *l)
     return bytes;
 }
 
+/* What only families with more norms leave. */
+static void lay_tape_norms(layout *l, shoal_tape *tp, size_t T, const shoal_config *c)
+{
+    tp->q_raw = tp->k_raw = tp->rstd_q = tp->rstd_k = NULL;
+    tp->attn_out = tp->ffn_out = tp->rstd_post_attn = tp->rstd_post_ffn = NULL;
+    if (c->qk_norm) {
+        tp->q_raw = floats(l, T, c->n_head * c->head_dim);
+        tp->k_raw = floats(l, T, c->n_head_kv * c->head_dim);
+        tp->rstd_q = floats(l, T, c->n_head);
+        tp->rstd_k = floats(l, T, c->n_head_kv);
+    }
+    if (c->post_norms) {
+        tp->attn_out = floats(l, T, c->n_embd);
+        tp->ffn_out = floats(l, T, c->n_embd);
+        tp->rstd_post_attn = floats(l, T, 1);
+        tp->rstd_post_ffn = floats(l, T, 1);
+    }
+}
+
 static void lay_tape(layout *l, shoal_tape *tp, size_t T, const shoal_config *c,
                      const shoal_lora_spec *spec)
 {
@@ -56,13 +75,15 @@ static void lay_tape(layout *l, shoal_tape *tp, size_t T, const shoal_config *c,
         bool is_adapted = ((spec->targets >> p) & 1u) != 0;
         tp->h[p] = is_adapted ? floats(l, T, spec->rank) : NULL;
     }
+    lay_tape_norms(l, tp, T, c);
 }
 
-static void lay_pack(layout *l, shoal_pack *pack, size_t T)
+static void lay_pack(layout *l, shoal_pack *pack, size_t T, const shoal_config *c)
 {
     pack->ids = piece(l, T, 1, sizeof *pack->ids);
     pack->pos = piece(l, T, 1, sizeof *pack->pos);
     pack->first = piece(l, T, 1, sizeof *pack->first);
+    pack->first_local = c->window == 0 ? NULL : piece(l, T, 1, sizeof *pack->first_local);
     pack->sup_row = piece(l, T, 1, sizeof *pack->sup_row);
     pack->sup_target = piece(l, T, 1, sizeof *pack->sup_target);
     pack->sup_sample = piece(l, T, 1, sizeof *pack->sup_sample);
@@ -90,18 +111,21 @@ static void lay_shared(layout *l, shoal_workspace *ws, size_t T, const shoal_con
     ws->dv = ws->dk + T * kv_width;
 }
 
-static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, const shoal_config *c,
+static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, const shoal_model *m,
                      const shoal_lora_spec *spec)
 {
+    const shoal_config *c = &m->cfg;
     size_t T = plan->max_tokens;
     size_t widest = max_size(c->n_ff, max_size(c->n_embd, c->n_head * c->head_dim));
-    lay_pack(l, &ws->pack, T);
+    lay_pack(l, &ws->pack, T, c);
     /* For all blocks, kept or not: another tape must cost plan->tape_bytes and no more. */
     ws->tapes = piece(l, c->n_layer - plan->first_layer, 1, sizeof *ws->tapes);
     ws->norm = floats(l, T, c->n_embd);
     ws->dnorm = floats(l, T, c->n_embd);
     ws->dx = floats(l, T, c->n_embd);
     ws->cs = floats(l, T, c->head_dim);
+    ws->cs_local = m->inv_freq_local == m->inv_freq ? ws->cs : floats(l, T, c->head_dim);
+    ws->dpost = c->post_norms ? floats(l, T, c->n_embd) : NULL;
     ws->delta = floats(l, T, c->n_head);
     ws->dh = floats(l, T, spec->rank);
     ws->packed = piece(l, shoal_act_bytes(T, widest), 1, 1);
@@ -115,6 +139,7 @@ static void lay_head(layout *l, shoal_workspace *ws, size_t C, const shoal_confi
     ws->head_dnorm = floats(l, C, c->n_embd);
     ws->head_rstd = floats(l, C, 1);
     ws->logits = floats(l, C, c->n_vocab);
+    ws->capped = c->logit_softcap > 0.0f ? floats(l, C, c->n_vocab) : NULL;
     ws->head_nll = piece(l, C, 1, sizeof *ws->head_nll);
 }
 
@@ -125,7 +150,7 @@ static bool lay_out(layout *l, shoal_workspace *ws, shoal_plan *plan, const shoa
     const shoal_config *c = &m->cfg;
     size_t T = plan->max_tokens;
 
-    lay_work(l, ws, plan, c, &a->spec);
+    lay_work(l, ws, plan, m, &a->spec);
     plan->work_bytes = section(l);
     ws->inputs = floats(l, T, (c->n_layer - plan->first_layer + 1) * c->n_embd);
     plan->input_bytes = section(l);

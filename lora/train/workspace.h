@@ -17,8 +17,9 @@
 #include "lora/train/adapter.h"
 #include "lora/train/plan.h"
 
-/* What the forward of one block leaves for its backward. Norm outputs and silu(g) * u are not kept:
- * they are a pointwise pass to recompute. h = x A^T is kept: R floats a token against N. */
+/* What the forward of one block leaves for its backward. Outputs of the norms before projections
+ * and of the gated unit are not kept: they are a pointwise pass to recompute. h = x A^T is kept: R
+ * floats a token against N. */
 typedef struct shoal_tape {
     float *q;               /* [T, H*E] after rotation */
     float *k, *v;           /* [T, K*E]; k after rotation */
@@ -29,17 +30,25 @@ typedef struct shoal_tape {
     float *rstd_attn;       /* [T] */
     float *rstd_ffn;        /* [T] */
     float *h[SHOAL_N_PROJ]; /* [T, R]; NULL when not adapted */
+
+    /* NULL unless the family has norms of queries and keys (the first four) or norms after
+     * attention and mlp (the rest): inputs of these norms and their statistics. */
+    float *q_raw, *k_raw;                  /* [T, H*E], [T, K*E] */
+    float *rstd_q, *rstd_k;                /* [T, H], [T, K] */
+    float *attn_out, *ffn_out;             /* [T, D] */
+    float *rstd_post_attn, *rstd_post_ffn; /* [T] */
 } shoal_tape;
 
 /* One micro-batch: samples laid end to end. */
 typedef struct shoal_pack {
-    int32_t *ids;         /* [T] */
-    uint32_t *pos;        /* [T] position within the own sample */
-    uint32_t *first;      /* [T] row where the own sample starts */
-    size_t n_rows;        /* used rows, <= T */
-    uint32_t *sup_row;    /* [T] rows with a target, ascending */
-    int32_t *sup_target;  /* [T] what each of them should predict */
-    uint32_t *sup_sample; /* [T] index of its sample in the caller's array */
+    int32_t *ids;          /* [T] */
+    uint32_t *pos;         /* [T] position within the own sample */
+    uint32_t *first;       /* [T] row where the own sample starts */
+    uint32_t *first_local; /* [T] or where the window of local layers does, if later; NULL: none */
+    size_t n_rows;         /* used rows, <= T */
+    uint32_t *sup_row;     /* [T] rows with a target, ascending */
+    int32_t *sup_target;   /* [T] what each of them should predict */
+    uint32_t *sup_sample;  /* [T] index of its sample in the caller's array */
     size_t n_sup;
 } shoal_pack;
 
@@ -50,14 +59,16 @@ typedef struct shoal_workspace {
                           output of the last */
     shoal_tape *tapes; /* [n_layer - first_layer], the first plan.tapes placed */
 
-    float *norm;   /* [T, D] normalised input of a group of projections */
-    float *dnorm;  /* [T, D] its gradient; in forward the projection added to the stream */
-    float *dx;     /* [T, D] gradient of the residual stream */
-    float *cs;     /* [T, E/2, 2] rotation table */
-    float *delta;  /* [T, H] */
-    float *dh;     /* [T, R] */
-    void *packed;  /* activations prepared for matmul */
-    float *s, *ds; /* [T, F] mlp, never alive together with the next line */
+    float *norm;     /* [T, D] normalised input of a group of projections */
+    float *dnorm;    /* [T, D] its gradient; in forward the projection added to the stream */
+    float *dx;       /* [T, D] gradient of the residual stream */
+    float *cs;       /* [T, E/2, 2] rotation table */
+    float *cs_local; /* of local layers; cs itself when they do not differ */
+    float *dpost;    /* [T, D] gradient before a norm after attention or mlp; NULL: no such norms */
+    float *delta;    /* [T, H] */
+    float *dh;       /* [T, R] */
+    void *packed;    /* activations prepared for matmul */
+    float *s, *ds;   /* [T, F] mlp, never alive together with the next line */
     float *d_o, *dq, *dk, *dv; /* [T, H*E] twice, [T, K*E] twice */
 
     float *head_x;     /* [C, D], C = plan.head_rows */
@@ -65,6 +76,7 @@ typedef struct shoal_workspace {
     float *head_dnorm; /* [C, D] */
     float *head_rstd;  /* [C] */
     float *logits;     /* [C, V], turned in place into their gradient */
+    float *capped;     /* [C, V] a copy of soft-capped logits; NULL: no cap */
     double *head_nll;  /* [C] */
 
     float *grad, *m, *v; /* [n_params] */

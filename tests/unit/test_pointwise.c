@@ -114,6 +114,11 @@ static void check_norm(const shoal_exec *ex, size_t T, size_t D, size_t skew)
         double want = (double)base.p[i] + (double)dx.p[i];
         kt_close(twice.p + i, &want, 1, 4 * U * (1 + fabs(want) + fabs((double)dx.p[i])));
     }
+    /* in place: y over x, dx over dy */
+    shoal_rmsnorm_bwd(ex, x.p, w.p, rstd.p, dy.p, T, D, dy.p, false);
+    kt_same_bits(dy.p, dx.p, T * D);
+    shoal_rmsnorm_fwd(ex, x.p, w.p, EPS, T, D, x.p, NULL);
+    kt_same_bits(x.p, y.p, T * D);
     shoal_free(v);
     kt_buf *all[] = {&x, &w, &dy, &y, &rstd, &dx, &twice, &base};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
