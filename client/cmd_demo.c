@@ -86,6 +86,7 @@ int shoal_cmd_demo(int argc, char **argv)
     uint64_t clients = 4;
     uint64_t rounds = 3;
     uint64_t steps = 6;
+    const char *write_data = NULL;
     bool fast = false;
     bool json = false;
     const shoal_option table[] = {
@@ -96,6 +97,7 @@ int shoal_cmd_demo(int argc, char **argv)
         SHOAL_STRING("data", 0, &o.data_dir, "DIR", "your own data instead of the households'"),
         SHOAL_STRING("dir", 0, &o.dir, "DIR", "where everything goes (a fresh temporary one)"),
         SHOAL_COUNT("seed", 0, &o.seed, "S", "of the households' requests (1)", 0, 0),
+        SHOAL_STRING("write-data", 0, &write_data, "DIR", "only write the households' data there"),
         SHOAL_FLAG("fast", 0, &fast, "no comparison with devices alone, loss only"),
         SHOAL_FLAG("json", 0, &json, "print the result as one object")};
     const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};
@@ -109,6 +111,9 @@ int shoal_cmd_demo(int argc, char **argv)
     o.quiet = json;
     static shoal_demo_result result; /* large */
     shoal_error err = {0};
+    if (write_data != NULL) {
+        return shoal_command_end(shoal_demo_write_data(write_data, o.clients, o.seed, &err), &err);
+    }
     shoal_interrupt_install();
     shoal_status st = shoal_demo_run(&o, &result, &err);
     if (st == SHOAL_ERR_CANCELLED) {

@@ -185,10 +185,8 @@ int shoal_cmd_doctor(int argc, char **argv)
 {
     shoal_error err = {0};
     doctor d = {.err = &err};
-    const shoal_option table[] = {{.name = "json",
-                                   .kind = SHOAL_OPTION_FLAG,
-                                   .value = &d.json,
-                                   .help = "print {\"check\",\"verdict\",\"detail\"} a line"}};
+    const shoal_option table[] = {
+        SHOAL_FLAG("json", 0, &d.json, "print {\"check\",\"verdict\",\"detail\"} a line")};
     const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};
     int code = 0;
     if (!shoal_command_begin(&usage, &group, 1, argc, argv, NULL, &code)) return code;

@@ -87,10 +87,8 @@ static shoal_status join(const char *arg, bool json, shoal_error *err)
 int shoal_cmd_join(int argc, char **argv)
 {
     bool json = false;
-    const shoal_option table[] = {{.name = "json",
-                                   .kind = SHOAL_OPTION_FLAG,
-                                   .value = &json,
-                                   .help = "print {\"deployment\",\"server\",\"device\"}"}};
+    const shoal_option table[] = {
+        SHOAL_FLAG("json", 0, &json, "print {\"deployment\",\"server\",\"device\"}")};
     const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};
     shoal_arguments args = {0};
     int code = 0;

@@ -94,22 +94,10 @@ static int cmd_fetch(int argc, char **argv)
 {
     fetch_options o = {0};
     const shoal_option table[] = {
-        {.name = "sha256",
-         .kind = SHOAL_OPTION_STRING,
-         .value = &o.sha256,
-         .metavar = "HEX",
-         .help = "what the file must be; needed with an address"},
-        {.name = "output",
-         .letter = 'o',
-         .kind = SHOAL_OPTION_STRING,
-         .value = &o.out,
-         .metavar = "FILE",
-         .help = "where to put it (default: models/NAME.gguf)"},
-        {.name = "json",
-         .kind = SHOAL_OPTION_FLAG,
-         .value = &o.json,
-         .help = "print {\"path\",\"already\"}"},
-    };
+        SHOAL_STRING("sha256", 0, &o.sha256, "HEX",
+                     "what the file must be; needed with an address"),
+        SHOAL_STRING("output", 'o', &o.out, "FILE", "where to put it (models/NAME.gguf)"),
+        SHOAL_FLAG("json", 0, &o.json, "print {\"path\",\"already\"}")};
     const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};
     shoal_arguments args = {0};
     int code = 0;
@@ -238,8 +226,7 @@ static shoal_status info(const char *name, bool json, shoal_error *err)
 static int cmd_info(int argc, char **argv)
 {
     bool json = false;
-    const shoal_option table[] = {
-        {.name = "json", .kind = SHOAL_OPTION_FLAG, .value = &json, .help = "print one object"}};
+    const shoal_option table[] = {SHOAL_FLAG("json", 0, &json, "print one object")};
     const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};
     shoal_arguments args = {0};
     int code = 0;
@@ -312,10 +299,7 @@ static shoal_status list_others(const shoal_store *s, bool json, shoal_error *er
 static int cmd_list(int argc, char **argv)
 {
     bool json = false;
-    const shoal_option table[] = {{.name = "json",
-                                   .kind = SHOAL_OPTION_FLAG,
-                                   .value = &json,
-                                   .help = "print one object a line"}};
+    const shoal_option table[] = {SHOAL_FLAG("json", 0, &json, "print one object a line")};
     const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};
     int code = 0;
     if (!shoal_command_begin(&list_usage, &group, 1, argc, argv, NULL, &code)) return code;

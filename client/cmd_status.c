@@ -105,8 +105,7 @@ static shoal_status status(bool json, shoal_error *err)
 int shoal_cmd_status(int argc, char **argv)
 {
     bool json = false;
-    const shoal_option table[] = {
-        {.name = "json", .kind = SHOAL_OPTION_FLAG, .value = &json, .help = "print one object"}};
+    const shoal_option table[] = {SHOAL_FLAG("json", 0, &json, "print one object")};
     const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};
     int code = 0;
     if (!shoal_command_begin(&usage, &group, 1, argc, argv, NULL, &code)) return code;

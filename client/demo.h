@@ -62,6 +62,10 @@ typedef struct shoal_demo_result {
 SHOAL_MUST_USE shoal_status shoal_demo_run(const shoal_demo_options *opt, shoal_demo_result *out,
                                            shoal_error *err);
 
+/* Writes the households' data as files for `data_dir`: one *.jsonl a household, held-out.jsonl. */
+SHOAL_MUST_USE shoal_status shoal_demo_write_data(const char *dir, size_t clients, uint64_t seed,
+                                                  shoal_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -227,7 +227,7 @@ static void put_row(shoal_buf *out, const row *r)
 shoal_status shoal_demo_rows(size_t which, uint64_t seed, size_t n_train, size_t n_held,
                              shoal_buf *train, shoal_buf *held, shoal_error *err)
 {
-    enum { TRIES = 200 };
+    enum { TRIES = 50 };
     if (which >= SHOAL_DEMO_HOUSEHOLDS || n_train + n_held > SHOAL_DEMO_ROWS_MAX) {
         return shoal_fail(err, SHOAL_ERR_ARG, "there is no such household or too many rows");
     }

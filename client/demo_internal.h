@@ -44,10 +44,18 @@ typedef struct demo {
 } demo;
 
 /* How everything trains: the task's settings, and those of the clients alone. */
-enum { DEMO_RANK = 8, DEMO_ALPHA = 16, DEMO_BATCH = 4, DEMO_CTX = 256 };
+enum {
+    DEMO_RANK = 8,
+    DEMO_ALPHA = 16,
+    DEMO_BATCH = 4,
+    DEMO_CTX = 128,     /* a household's longest row has fewer tokens */
+    DEMO_CTX_USER = 512 /* the user's data may be longer */
+};
 #define DEMO_LR "2e-3"
 
-/* demo.c: a line of talk that does not tear the bar. */
+/* demo.c: tokens of the longest sample. */
+size_t demo_ctx(const demo *d);
+/* A line of talk that does not tear the bar. */
 void demo_say(demo *d, const char *fmt, ...) SHOAL_PRINTF(2, 3);
 /* DIR/<formatted> */
 SHOAL_MUST_USE shoal_status demo_path(const demo *d, char out[SHOAL_PATH_MAX], shoal_error *err,
@@ -61,6 +69,9 @@ SHOAL_MUST_USE shoal_status demo_start(const demo *d, shoal_child *c, const char
                                        const char *home, const char *out_path, shoal_error *err);
 /* An error with the last "error: ..." of OUT.log. */
 shoal_status demo_fail(const char *what, const char *out_path, shoal_error *err);
+
+/* demo_files.c: each device's private data and the held-out rows, generated or the user's. */
+SHOAL_MUST_USE shoal_status demo_files_make(demo *d, shoal_error *err);
 
 /* demo_server.c: DIR/server is made, its task created, the server started, and each device given a
  * link. */

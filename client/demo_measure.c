@@ -112,7 +112,7 @@ shoal_status demo_train_alone(demo *d, shoal_error *err)
     js.n = 0;
     (void)snprintf(steps, sizeof steps, "%zu", d->opt->rounds * d->opt->steps);
     (void)snprintf(batch, sizeof batch, "%d", DEMO_BATCH);
-    (void)snprintf(ctx, sizeof ctx, "%d", DEMO_CTX);
+    (void)snprintf(ctx, sizeof ctx, "%zu", demo_ctx(d));
     SHOAL_TRY(demo_path(d, start, err, "device-1/adapters/%s/v0.gguf", d->task));
     SHOAL_TRY(demo_path(d, valid, err, "one-row.jsonl"));
     for (size_t i = 0; i < d->opt->clients; i++) {

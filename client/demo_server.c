@@ -63,7 +63,7 @@ static shoal_status create_task(demo *d, const char *dir, shoal_error *err)
                           "--batch",
                           decimal(&n[2], DEMO_BATCH),
                           "--ctx",
-                          decimal(&n[3], DEMO_CTX),
+                          decimal(&n[3], demo_ctx(d)),
                           "--local-epochs",
                           "0",
                           "--local-steps",

@@ -249,32 +249,6 @@ static void an_update_is_kept_whole_or_not_at_all(void **state)
     shoal_update_clear(&u);
 }
 
-/* ---- the demo's data --------------------------------------------------------------------------
- */
-
-static void demo_rows_repeat_and_hold_out_what_is_new(void **state)
-{
-    (void)state;
-    for (size_t h = 0; shoal_demo_household(h) != NULL; h++) {
-        shoal_buf a = shoal_buf_init(1 << 18);
-        shoal_buf b = shoal_buf_init(1 << 18);
-        shoal_buf held = shoal_buf_init(1 << 18);
-        assert_int_equal(shoal_demo_rows(h, 1, 48, 8, &a, &held, NULL), SHOAL_OK);
-        shoal_buf_clear(&held);
-        assert_int_equal(shoal_demo_rows(h, 1, 48, 8, &b, &held, NULL), SHOAL_OK);
-        assert_int_equal(a.len, b.len);
-        assert_memory_equal(a.data, b.data, a.len);
-        for (char *line = (char *)held.data, *end; (end = strchr(line, '\n')) != NULL;
-             line = end + 1) {
-            *end = '\0';
-            assert_null(strstr(shoal_buf_str(&a), strstr(line, "assistant")));
-        }
-        shoal_buf_clear(&a);
-        shoal_buf_clear(&b);
-        shoal_buf_clear(&held);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,7 +260,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_damaged_record_is_an_error_not_a_new_start, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_update_is_kept_whole_or_not_at_all, set_up, tear_down),
-        cmocka_unit_test(demo_rows_repeat_and_hold_out_what_is_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
