@@ -13,7 +13,7 @@ shoal_test(test_model unit/test_model.c LIBS tiny_model)
 shoal_test(test_tokenizer unit/test_tokenizer.c LIBS tiny_model)
 shoal_test(test_vocabulary unit/test_vocabulary.c LIBS shoal_model test_vectors LABELS model)
 
-# tests/make_tiny_model FILE [SEED]: for tests that start programs.
+# tests/make_tiny_model FILE [SEED [VARIANT]]: for tests that start programs.
 add_executable(make_tiny_model support/make_tiny_model.c)
 target_link_libraries(make_tiny_model PRIVATE tiny_model)
 set_target_properties(make_tiny_model PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)

@@ -62,6 +62,11 @@ static void write_byte(unsigned byte, char *out)
     }
 }
 
+static bool is_arch(const shoal_tiny_opts *o, const char *arch)
+{
+    return strcmp(o->arch, arch) == 0;
+}
+
 static void put_vocabulary(shoal_gguf_writer *w)
 {
     char text[N_VOCAB][MAX_TOKEN];
@@ -93,22 +98,95 @@ static void put_vocabulary(shoal_gguf_writer *w)
     shoal_gguf_put_str(w, "tokenizer.chat_template", shoal_str_of(TEMPLATE));
 }
 
+/* "<arch>.<key>". */
+typedef struct key_text {
+    char s[64];
+} key_text;
+
+static key_text key_of(const shoal_tiny_opts *o, const char *key)
+{
+    key_text k;
+    (void)snprintf(k.s, sizeof k.s, "%s.%s", o->arch, key);
+    return k;
+}
+
+static void put_size(shoal_gguf_writer *w, const shoal_tiny_opts *o, const char *key, size_t v)
+{
+    shoal_gguf_put_u32(w, key_of(o, key).s, (uint32_t)v);
+}
+
+static void put_real(shoal_gguf_writer *w, const shoal_tiny_opts *o, const char *key, float v)
+{
+    shoal_gguf_put_f32(w, key_of(o, key).s, v);
+}
+
+/* Keys that are there only when asked for. */
+static void put_variants(shoal_gguf_writer *w, const shoal_tiny_opts *o)
+{
+    if (o->window > 0) put_size(w, o, "attention.sliding_window", o->window);
+    if (o->period > 0) put_size(w, o, "attention.sliding_window_pattern", o->period);
+    if (o->rope_factor > 0) {
+        shoal_gguf_put_str(w, key_of(o, "rope.scaling.type").s, shoal_str_of("linear"));
+        put_real(w, o, "rope.scaling.factor", o->rope_factor);
+    }
+    if (o->attn_softcap > 0) put_real(w, o, "attn_logit_softcapping", o->attn_softcap);
+    if (o->logit_softcap > 0) put_real(w, o, "final_logit_softcapping", o->logit_softcap);
+}
+
 static void put_config(shoal_gguf_writer *w, const shoal_tiny_opts *o)
 {
-    shoal_gguf_put_str(w, "general.architecture", shoal_str_of("llama"));
+    shoal_gguf_put_str(w, "general.architecture", shoal_str_of(o->arch));
     shoal_gguf_put_str(w, "general.type", shoal_str_of("model"));
     shoal_gguf_put_str(w, "general.name", shoal_str_of("tiny"));
-    shoal_gguf_put_u32(w, "llama.block_count", (uint32_t)o->n_layer);
-    shoal_gguf_put_u32(w, "llama.context_length", (uint32_t)o->n_ctx);
-    shoal_gguf_put_u32(w, "llama.embedding_length", (uint32_t)o->n_embd);
-    shoal_gguf_put_u32(w, "llama.feed_forward_length", (uint32_t)o->n_ff);
-    shoal_gguf_put_u32(w, "llama.attention.head_count", (uint32_t)o->n_head);
-    shoal_gguf_put_u32(w, "llama.attention.head_count_kv", (uint32_t)o->n_head_kv);
-    shoal_gguf_put_u32(w, "llama.attention.key_length", (uint32_t)o->head_dim);
-    shoal_gguf_put_u32(w, "llama.attention.value_length", (uint32_t)o->head_dim);
-    shoal_gguf_put_u32(w, "llama.rope.dimension_count", (uint32_t)o->head_dim);
-    shoal_gguf_put_f32(w, "llama.rope.freq_base", 10000.0f);
-    shoal_gguf_put_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    put_size(w, o, "block_count", o->n_layer);
+    put_size(w, o, "context_length", o->n_ctx);
+    put_size(w, o, "embedding_length", o->n_embd);
+    put_size(w, o, "feed_forward_length", o->n_ff);
+    put_size(w, o, "attention.head_count", o->n_head);
+    put_size(w, o, "attention.head_count_kv", o->n_head_kv);
+    put_size(w, o, "attention.key_length", o->head_dim);
+    put_size(w, o, "attention.value_length", o->head_dim);
+    put_size(w, o, "rope.dimension_count", o->head_dim);
+    put_real(w, o, "rope.freq_base", is_arch(o, "gemma3") ? 1e6f : 10000.0f);
+    put_real(w, o, "attention.layer_norm_rms_epsilon", 1e-5f);
+    put_variants(w, o);
+}
+
+static const shoal_tiny_variant VARIANTS[] = {
+    {"llama", {.n_layer = 3, .plain_types = true}},
+    {"llama-window", {.n_layer = 2, .plain_types = true, .window = 5, .rope_factor = 2.0f}},
+    {"qwen2", {.arch = "qwen2", .n_layer = 2, .plain_types = true}},
+    {"qwen3", {.arch = "qwen3", .n_layer = 2, .plain_types = true, .head_dim = 32}},
+    {"gemma3", {.arch = "gemma3", .n_layer = 3, .plain_types = true, .period = 2}},
+    {"gemma3-scaled",
+     {.arch = "gemma3",
+      .n_layer = 7,
+      .n_embd = 32,
+      .n_ff = 64,
+      .plain_types = true,
+      .window = 7,
+      .rope_factor = 4.0f}},
+    {"gemma3-capped",
+     {.arch = "gemma3",
+      .n_layer = 2,
+      .plain_types = true,
+      .period = 2,
+      .attn_softcap = 1.5f,
+      .logit_softcap = 2.0f}},
+};
+
+const shoal_tiny_variant *shoal_tiny_variant_at(size_t i)
+{
+    return i < sizeof VARIANTS / sizeof VARIANTS[0] ? &VARIANTS[i] : NULL;
+}
+
+const shoal_tiny_variant *shoal_tiny_variant_find(const char *name)
+{
+    const shoal_tiny_variant *v = NULL;
+    for (size_t i = 0; (v = shoal_tiny_variant_at(i)) != NULL; i++) {
+        if (strcmp(v->name, name) == 0) return v;
+    }
+    return NULL;
 }
 
 /* ---- weights ----------------------------------------------------------------------------------
@@ -145,8 +223,8 @@ static void put_random(maker *k, const char *name, shoal_type type, size_t rows,
     shoal_free(data);
 }
 
-/* Norm weights: around 1. */
-static void put_norm(maker *k, const char *name, size_t n)
+/* A vector of normal values: norm weights around 1, biases around 0. */
+static void put_vec(maker *k, const char *name, size_t n, float mean, float std)
 {
     float *v = shoal_calloc(n, sizeof *v);
     if (v == NULL) {
@@ -154,15 +232,46 @@ static void put_norm(maker *k, const char *name, size_t n)
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        v[i] = 1.0f + 0.1f * (float)shoal_rng_normal(&k->rng);
+        v[i] = mean + std * (float)shoal_rng_normal(&k->rng);
     }
     shoal_gguf_put_vector(k->w, name, v, n);
     shoal_free(v);
 }
 
+static void put_norm(maker *k, const char *name, size_t n)
+{
+    put_vec(k, name, n, 1.0f, 0.1f);
+}
+
 static shoal_type pick(const maker *k, shoal_type quantised)
 {
     return k->o->plain_types ? SHOAL_TYPE_F32 : quantised;
+}
+
+/* What only some families have. */
+static void put_layer_extras(maker *k, size_t layer)
+{
+    const shoal_tiny_opts *o = k->o;
+    bool gemma = is_arch(o, "gemma3");
+    const struct {
+        const char *stem;
+        size_t n;
+        bool wanted, bias;
+    } vecs[] = {
+        {"attn_q.bias", o->n_head * o->head_dim, is_arch(o, "qwen2"), true},
+        {"attn_k.bias", o->n_head_kv * o->head_dim, is_arch(o, "qwen2"), true},
+        {"attn_v.bias", o->n_head_kv * o->head_dim, is_arch(o, "qwen2"), true},
+        {"attn_q_norm.weight", o->head_dim, gemma || is_arch(o, "qwen3"), false},
+        {"attn_k_norm.weight", o->head_dim, gemma || is_arch(o, "qwen3"), false},
+        {"post_attention_norm.weight", o->n_embd, gemma, false},
+        {"post_ffw_norm.weight", o->n_embd, gemma, false},
+    };
+    for (size_t i = 0; i < sizeof vecs / sizeof vecs[0]; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "blk.%zu.%s", layer, vecs[i].stem);
+        if (vecs[i].wanted && vecs[i].bias) put_vec(k, name, vecs[i].n, 0.0f, 0.3f);
+        if (vecs[i].wanted && !vecs[i].bias) put_norm(k, name, vecs[i].n);
+    }
 }
 
 static void put_layer(maker *k, size_t layer)
@@ -194,11 +303,14 @@ static void put_layer(maker *k, size_t layer)
         (void)snprintf(name, sizeof name, "blk.%zu.%s.weight", layer, mats[i].stem);
         put_random(k, name, pick(k, mats[i].type), mats[i].rows, mats[i].cols);
     }
+    put_layer_extras(k, layer);
 }
 
 static shoal_tiny_opts with_defaults(const shoal_tiny_opts *opts)
 {
     shoal_tiny_opts o = opts == NULL ? (shoal_tiny_opts){0} : *opts;
+    if (o.arch == NULL) o.arch = "llama";
+    if (o.window == 0 && is_arch(&o, "gemma3")) o.window = 8;
     if (o.n_layer == 0) o.n_layer = 2;
     if (o.n_embd == 0) o.n_embd = 64;
     if (o.n_head == 0) o.n_head = 4;
