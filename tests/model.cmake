@@ -10,7 +10,11 @@ target_link_libraries(test_vectors PUBLIC shoal_kernels ${JANSSON_LIBRARY} ${CMO
 shoal_test(test_gguf unit/test_gguf.c LIBS shoal_model)
 shoal_test(test_chat_template unit/test_chat_template.c LIBS tiny_model)
 shoal_test(test_model unit/test_model.c LIBS tiny_model)
+shoal_test(test_pretokenize unit/test_pretokenize.c LIBS shoal_model ${JANSSON_LIBRARY})
+shoal_test(test_spm unit/test_spm.c LIBS shoal_model)
 shoal_test(test_tokenizer unit/test_tokenizer.c LIBS tiny_model)
+shoal_test(test_gemma_vocabulary unit/test_gemma_vocabulary.c LIBS shoal_model test_vectors
+  LABELS model)
 shoal_test(test_vocabulary unit/test_vocabulary.c LIBS shoal_model test_vectors LABELS model)
 
 # tests/make_tiny_model FILE [SEED [VARIANT]]: for tests that start programs.

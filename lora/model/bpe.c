@@ -1,26 +1,9 @@
-/* bpe.c - merge table and heap-driven merging. */
+/* bpe.c - the merge table, and pieces as lists of bytes. */
 #include "lora/model/bpe.h"
-
-#include <stdbool.h>
 
 #include "kernels/base/mem.h"
 
 enum { MAX_PROBES = 1024, NONE = -1 };
-
-/* A symbol of the piece being merged: a list over an array. id NONE without `alive`: merged away.
- */
-typedef struct shoal_bpe_symbol {
-    int32_t id; /* NONE: a byte without a token, which nothing merges with */
-    int32_t prev, next;
-    bool alive;
-} symbol;
-
-/* A possible merge. It is stale when either symbol has changed since. */
-typedef struct shoal_bpe_pair {
-    uint32_t rank;
-    int32_t at; /* the left symbol */
-    int32_t left, right, merged;
-} pair;
 
 /* ---- table ------------------------------------------------------------------------------------
  */
@@ -81,118 +64,28 @@ shoal_status shoal_bpe_add(shoal_bpe *b, shoal_bpe_merge merge, shoal_error *err
     return SHOAL_OK;
 }
 
-/* ---- heap -------------------------------------------------------------------------------------
+/* ---- encoding ---------------------------------------------------------------------------------
  */
 
-static bool before(const pair *a, const pair *b)
+static bool find_merge(const void *ctx, const shoal_merge_symbol *left,
+                       const shoal_merge_symbol *right, shoal_merge_found *out)
 {
-    return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
+    if (left->id == NONE || right->id == NONE) return false;
+    const shoal_bpe_merge *m = find_slot(ctx, left->id, right->id);
+    if (m == NULL || m->left == NONE) return false;
+    *out = (shoal_merge_found){m->rank, m->merged};
+    return true;
 }
 
-static void heap_push(shoal_bpe_work *w, pair p)
-{
-    size_t i = w->n_heap++;
-    while (i > 0 && before(&p, &w->heap[(i - 1) / 2])) {
-        w->heap[i] = w->heap[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    w->heap[i] = p;
-}
-
-static pair heap_pop(shoal_bpe_work *w)
-{
-    pair top = w->heap[0];
-    pair last = w->heap[--w->n_heap];
-    size_t i = 0;
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= w->n_heap) break;
-        if (child + 1 < w->n_heap && before(&w->heap[child + 1], &w->heap[child])) child++;
-        if (!before(&w->heap[child], &last)) break;
-        w->heap[i] = w->heap[child];
-        i = child;
-    }
-    w->heap[i] = last;
-    return top;
-}
-
-/* ---- merging ----------------------------------------------------------------------------------
- */
-
-void shoal_bpe_work_clear(shoal_bpe_work *w)
-{
-    shoal_free(w->symbols);
-    shoal_free(w->heap);
-    *w = (shoal_bpe_work){0};
-}
-
-/* A piece of n symbols starts with n - 1 pairs, and each of at most n - 1 merges takes one pair and
- * adds at most two: the heap never holds more than 2 n. */
-static shoal_status make_room(shoal_bpe_work *w, size_t n, shoal_error *err)
-{
-    if (n <= w->cap) return SHOAL_OK;
-    size_t cap = w->cap == 0 ? 64 : w->cap;
-    while (cap < n) {
-        cap *= 2;
-    }
-    shoal_bpe_work_clear(w);
-    w->symbols = shoal_calloc(cap, sizeof *w->symbols);
-    w->heap = shoal_calloc(cap, 2 * sizeof *w->heap);
-    if (w->symbols == NULL || w->heap == NULL) {
-        return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
-    }
-    w->cap = cap;
-    return SHOAL_OK;
-}
-
-/* Adds the pair of symbol `at` and its successor to the heap, if the vocabulary merges them. */
-static void consider(const shoal_bpe *b, shoal_bpe_work *w, int32_t at)
-{
-    if (at == NONE || w->symbols[at].next == NONE) return;
-    int32_t left = w->symbols[at].id;
-    int32_t right = w->symbols[w->symbols[at].next].id;
-    if (left == NONE || right == NONE) return;
-    const shoal_bpe_merge *m = find_slot(b, left, right);
-    if (m != NULL && m->left != NONE) {
-        heap_push(w, (pair){m->rank, at, left, right, m->merged});
-    }
-}
-
-static void merge(const shoal_bpe *b, shoal_bpe_work *w, const pair *p)
-{
-    symbol *left = &w->symbols[p->at];
-    if (!left->alive || left->id != p->left || left->next == NONE) return;
-    symbol *right = &w->symbols[left->next];
-    if (right->id != p->right) return;
-    left->id = p->merged;
-    left->next = right->next;
-    right->alive = false;
-    if (left->next != NONE) {
-        w->symbols[left->next].prev = p->at;
-    }
-    consider(b, w, left->prev);
-    consider(b, w, p->at);
-}
-
-shoal_status shoal_bpe_encode(const shoal_bpe *b, shoal_bpe_work *w, const char *piece, size_t n,
-                              shoal_bpe_emit *emit, void *ctx, shoal_error *err)
+shoal_status shoal_bpe_encode(const shoal_bpe *b, shoal_merge_work *w, const char *piece, size_t n,
+                              shoal_merge_emit *emit, void *ctx, shoal_error *err)
 {
     if (n == 0) return SHOAL_OK;
-    if (n > INT32_MAX / 4) return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the text is too long");
-    SHOAL_TRY(make_room(w, n, err));
+    SHOAL_TRY(shoal_merge_begin(w, n, err));
     for (size_t i = 0; i < n; i++) {
-        int32_t at = (int32_t)i;
-        w->symbols[i] = (symbol){b->byte_id[(uint8_t)piece[i]], at - 1, at + 1, true};
+        shoal_merge_push(w, piece + i, 1, b->byte_id[(uint8_t)piece[i]]);
     }
-    w->symbols[n - 1].next = NONE;
-    w->n_heap = 0;
-    for (size_t i = 0; i < n; i++) {
-        consider(b, w, (int32_t)i);
-    }
-    while (w->n_heap > 0) {
-        pair p = heap_pop(w);
-        merge(b, w, &p);
-    }
+    shoal_merge_run(w, find_merge, b);
     for (int32_t i = 0; i != NONE; i = w->symbols[i].next) {
         if (w->symbols[i].id != NONE) SHOAL_TRY(emit(ctx, w->symbols[i].id, err));
     }

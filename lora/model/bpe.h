@@ -1,10 +1,7 @@
-/* bpe.h - byte-pair encoding of one piece: a vocabulary's merge table and the merging itself.
- *
- * Merges are applied lowest rank first, leftmost first among equals, with a heap: n log n in the
- * bytes of the piece, however long it is.
+/* bpe.h - byte-pair encoding of one piece with a vocabulary's merge table.
  *
  * Source: Sennrich et al. 2016, algorithm 1. Layer: lora/model. Threads: a table is immutable once
- * filled and read by many; a workspace has one owner.
+ * filled and read by many.
  */
 #ifndef SHOAL_LORA_MODEL_BPE_H
 #define SHOAL_LORA_MODEL_BPE_H
@@ -13,6 +10,7 @@
 #include <stdint.h>
 
 #include "kernels/base/status.h"
+#include "lora/model/merge.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,22 +37,9 @@ void shoal_bpe_clear(shoal_bpe *b);
  * vocabulary made to collide). */
 SHOAL_MUST_USE shoal_status shoal_bpe_add(shoal_bpe *b, shoal_bpe_merge merge, shoal_error *err);
 
-/* Room to merge in, reused from piece to piece. Zero-initialise. */
-typedef struct shoal_bpe_work {
-    struct shoal_bpe_symbol *symbols; /* [cap] */
-    struct shoal_bpe_pair *heap;      /* [2 * cap] */
-    size_t cap;
-    size_t n_heap;
-} shoal_bpe_work;
-
-void shoal_bpe_work_clear(shoal_bpe_work *w);
-
-/* Called for each token of the result, in order. */
-typedef shoal_status shoal_bpe_emit(void *ctx, int32_t id, shoal_error *err);
-
 /* Encodes the n bytes of one piece. Bytes without a token of their own are left out. */
-SHOAL_MUST_USE shoal_status shoal_bpe_encode(const shoal_bpe *b, shoal_bpe_work *w,
-                                             const char *piece, size_t n, shoal_bpe_emit *emit,
+SHOAL_MUST_USE shoal_status shoal_bpe_encode(const shoal_bpe *b, shoal_merge_work *w,
+                                             const char *piece, size_t n, shoal_merge_emit *emit,
                                              void *ctx, shoal_error *err);
 
 #ifdef __cplusplus

@@ -54,12 +54,17 @@ void shoal_gguf_put_u64(shoal_gguf_writer *w, const char *key, uint64_t v)
     shoal_buf_put_u64(&w->kv, v);
 }
 
-void shoal_gguf_put_f32(shoal_gguf_writer *w, const char *key, float v)
+static uint32_t bits_of(float v)
 {
     uint32_t bits;
     memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+void shoal_gguf_put_f32(shoal_gguf_writer *w, const char *key, float v)
+{
     begin_kv(w, key, SHOAL_GGUF_F32);
-    shoal_buf_put_u32(&w->kv, bits);
+    shoal_buf_put_u32(&w->kv, bits_of(v));
 }
 
 void shoal_gguf_put_bool(shoal_gguf_writer *w, const char *key, bool v)
@@ -97,6 +102,14 @@ void shoal_gguf_put_i32s(shoal_gguf_writer *w, const char *key, const int32_t *v
     begin_array(w, key, SHOAL_GGUF_I32, n);
     for (size_t i = 0; i < n; i++) {
         shoal_buf_put_u32(&w->kv, (uint32_t)v[i]);
+    }
+}
+
+void shoal_gguf_put_f32s(shoal_gguf_writer *w, const char *key, const float *v, size_t n)
+{
+    begin_array(w, key, SHOAL_GGUF_F32, n);
+    for (size_t i = 0; i < n; i++) {
+        shoal_buf_put_u32(&w->kv, bits_of(v[i]));
     }
 }
 

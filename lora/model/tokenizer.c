@@ -7,6 +7,7 @@
 #include "kernels/base/mem.h"
 #include "lora/model/bpe.h"
 #include "lora/model/pretokenize.h"
+#include "lora/model/spm.h"
 #include "lora/model/unicode.h"
 
 /* Values of tokenizer.ggml.token_type. */
@@ -21,8 +22,12 @@ enum {
 
 enum { MAX_PROBES = 1024, NONE = -1 };
 
-/* Further kinds of tokenizer are further values, chosen in find_kind and used in encode_plain. */
-typedef enum tokenizer_kind { KIND_BYTE_BPE = 1 } tokenizer_kind;
+/* Further kinds of tokenizer are further values, chosen in find_kind, loaded in load_kind and used
+ * in encode_plain. */
+typedef enum tokenizer_kind { KIND_BYTE_BPE = 1, KIND_SPM = 2 } tokenizer_kind;
+
+/* SentencePiece writes a space as U+2581. */
+#define SPM_SPACE "\xe2\x96\x81"
 
 struct shoal_tokenizer {
     tokenizer_kind kind;
@@ -34,6 +39,9 @@ struct shoal_tokenizer {
     int32_t *slots; /* [n_slots] hash of pieces to ids, NONE when empty */
     size_t n_slots;
     shoal_bpe bpe;
+    shoal_spm spm;
+    bool
+        space_prefix; /* SPM: a space goes before the text, and before text after a special token */
     int32_t
         *special; /* [n_special] ids that may stand in text as such: by first byte, longest first */
     size_t n_special;
@@ -149,19 +157,20 @@ static shoal_status find_kind(shoal_tokenizer *t, const shoal_gguf *g, shoal_err
     SHOAL_TRY(shoal_gguf_get_str(g, "tokenizer.ggml.model", &model, err));
     shoal_status st = shoal_gguf_get_str(g, "tokenizer.ggml.pre", &pre, err);
     if (st != SHOAL_OK && st != SHOAL_ERR_NOT_FOUND) return st;
+    if (shoal_str_eq(model, "llama")) {
+        t->kind = KIND_SPM;
+        return SHOAL_OK;
+    }
     t->kind = KIND_BYTE_BPE;
-    if (shoal_str_eq(pre, "smollm")) {
-        t->pretok = SHOAL_PRETOK_SMOLLM;
-    } else if (shoal_str_eq(pre, "gpt-2")) {
-        t->pretok = SHOAL_PRETOK_GPT2;
+    if (shoal_str_eq(model, "gpt2") && shoal_pretok_find(pre.p, pre.n, &t->pretok)) {
+        return SHOAL_OK;
     }
-    if (!shoal_str_eq(model, "gpt2") || t->pretok == 0) {
-        (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "%s: its tokenizer is of an unknown kind",
-                         shoal_gguf_name(g));
-        shoal_hint(err, "tokenizers supported: gpt2 with pre-tokenizer smollm or gpt-2");
-        return SHOAL_ERR_UNSUPPORTED;
-    }
-    return SHOAL_OK;
+    (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "%s: its tokenizer is of an unknown kind",
+                     shoal_gguf_name(g));
+    shoal_hint(err,
+               "tokenizers supported: llama (SentencePiece), and gpt2 with pre-tokenizer gpt-2, "
+               "smollm, qwen2 or llama-bpe");
+    return SHOAL_ERR_UNSUPPORTED;
 }
 
 /* A piece longer than any byte of the file is impossible, so the text of all fits in kv->bytes. */
@@ -222,8 +231,56 @@ static bool is_special(const shoal_tokenizer *t, size_t id)
     return type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_USER_DEFINED;
 }
 
-/* Turns the written form of ordinary tokens into the bytes they stand for (never longer), and makes
- * them findable. Tokens outside the byte alphabet keep their text. */
+/* The bytes of a SentencePiece token: spaces for U+2581. */
+static size_t unmap_spaces(shoal_str written, char *out)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < written.n;) {
+        size_t len = strlen(SPM_SPACE);
+        bool space = written.n - at >= len && memcmp(written.p + at, SPM_SPACE, len) == 0;
+        out[n++] = space ? ' ' : written.p[at];
+        at += space ? len : 1;
+    }
+    return n;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : NONE;
+}
+
+/* The byte of a token "<0x1F>"; NONE when it is not written like that. */
+static int byte_of_token(shoal_str written)
+{
+    bool framed = written.n == 6 && memcmp(written.p, "<0x", 3) == 0 && written.p[5] == '>';
+    int high = framed ? hex_digit(written.p[3]) : NONE;
+    int low = framed ? hex_digit(written.p[4]) : NONE;
+    return high == NONE || low == NONE ? NONE : high * 16 + low;
+}
+
+/* Writes the bytes that token i stands for (never more than it is written with); SIZE_MAX when it
+ * stands for its text. */
+static size_t unmap_piece(const shoal_tokenizer *t, size_t i, char *out)
+{
+    if (is_special(t, i)) return SIZE_MAX;
+    if (t->kind == KIND_BYTE_BPE) return unmap_bytes(t->pieces[i], out);
+    int byte = t->types[i] == TYPE_BYTE ? byte_of_token(t->pieces[i]) : NONE;
+    if (byte == NONE) return unmap_spaces(t->pieces[i], out);
+    out[0] = (char)(unsigned char)byte;
+    return 1;
+}
+
+/* Whether text can become this token by merging. */
+static bool is_findable(const shoal_tokenizer *t, size_t i)
+{
+    return !is_special(t, i) && t->pieces[i].n > 0 &&
+           !(t->kind == KIND_SPM && t->types[i] == TYPE_BYTE);
+}
+
+/* Turns the written form of ordinary tokens into the bytes they stand for, and makes them findable.
+ */
 static shoal_status index_pieces(shoal_tokenizer *t, shoal_error *err)
 {
     t->n_slots = 16;
@@ -239,13 +296,13 @@ static shoal_status index_pieces(shoal_tokenizer *t, shoal_error *err)
     char *text = t->text;
     for (size_t i = 0; i < t->n_vocab; i++) {
         size_t written = t->pieces[i].n;
-        size_t n = is_special(t, i) ? SIZE_MAX : unmap_bytes(t->pieces[i], bytes);
+        size_t n = unmap_piece(t, i, bytes);
         if (n != SIZE_MAX) {
             memcpy(text, bytes, n);
             t->pieces[i].n = n;
         }
         text += written;
-        if (is_special(t, i) || t->pieces[i].n == 0) continue;
+        if (!is_findable(t, i)) continue;
         int32_t *slot = find_slot(t, t->pieces[i]);
         if (slot == NULL)
             return shoal_fail(err, SHOAL_ERR_FORMAT, "the vocabulary's tokens collide");
@@ -303,6 +360,57 @@ static shoal_status load_merges(shoal_tokenizer *t, const shoal_gguf *g, shoal_e
     return SHOAL_OK;
 }
 
+static shoal_status load_id(const shoal_tokenizer *t, const shoal_gguf *g, const char *key,
+                            int32_t *out, shoal_error *err)
+{
+    uint64_t v = 0;
+    shoal_status st = shoal_gguf_get_uint(g, key, t->n_vocab - 1, &v, err);
+    *out = st == SHOAL_OK ? (int32_t)v : NONE;
+    return st == SHOAL_ERR_NOT_FOUND ? SHOAL_OK : st;
+}
+
+static shoal_status load_flag(const shoal_gguf *g, const char *key, bool fallback, bool *out,
+                              shoal_error *err)
+{
+    shoal_status st = shoal_gguf_get_bool(g, key, out, err);
+    if (st != SHOAL_ERR_NOT_FOUND) return st;
+    *out = fallback;
+    return SHOAL_OK;
+}
+
+static int32_t spm_lookup(const void *ctx, shoal_str bytes)
+{
+    return find_piece(ctx, bytes);
+}
+
+static shoal_status load_scores(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
+{
+    const shoal_gguf_kv *kv = NULL;
+    SHOAL_TRY(shoal_gguf_get_array(g, "tokenizer.ggml.scores", SHOAL_GGUF_F32, &kv, err));
+    if (kv->n != t->n_vocab) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: %zu tokens but %zu scores",
+                          shoal_gguf_name(g), t->n_vocab, kv->n);
+    }
+    SHOAL_TRY(shoal_spm_init(&t->spm, kv, err));
+    t->spm.lookup = spm_lookup;
+    t->spm.ctx = t;
+    for (size_t i = 0; i < t->n_vocab; i++) {
+        if (t->types[i] == TYPE_BYTE && t->pieces[i].n == 1) {
+            t->spm.byte_id[(uint8_t)t->pieces[i].p[0]] = (int32_t)i;
+        }
+    }
+    SHOAL_TRY(load_id(t, g, "tokenizer.ggml.unknown_token_id", &t->spm.unknown, err));
+    return load_flag(g, "tokenizer.ggml.add_space_prefix", true, &t->space_prefix, err);
+}
+
+/* What text is merged with, and whether texts begin with BOS when the file does not say. */
+static shoal_status load_kind(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
+{
+    bool usual = t->kind == KIND_SPM || t->pretok == SHOAL_PRETOK_LLAMA3;
+    SHOAL_TRY(load_flag(g, "tokenizer.ggml.add_bos_token", usual, &t->add_bos, err));
+    return t->kind == KIND_SPM ? load_scores(t, g, err) : load_merges(t, g, err);
+}
+
 /* qsort has no context argument, so the order is made on copies of what it needs. */
 typedef struct special_key {
     uint8_t first;
@@ -351,28 +459,17 @@ static shoal_status index_special(shoal_tokenizer *t, shoal_error *err)
     return SHOAL_OK;
 }
 
-static shoal_status load_id(const shoal_tokenizer *t, const shoal_gguf *g, const char *key,
-                            int32_t *out, shoal_error *err)
-{
-    uint64_t v = 0;
-    shoal_status st = shoal_gguf_get_uint(g, key, t->n_vocab - 1, &v, err);
-    *out = st == SHOAL_OK ? (int32_t)v : NONE;
-    return st == SHOAL_ERR_NOT_FOUND ? SHOAL_OK : st;
-}
-
 static shoal_status load(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
 {
     SHOAL_TRY(find_kind(t, g, err));
     SHOAL_TRY(load_pieces(t, g, err));
     SHOAL_TRY(load_types(t, g, err));
     SHOAL_TRY(index_pieces(t, err));
-    SHOAL_TRY(load_merges(t, g, err));
+    SHOAL_TRY(load_kind(t, g, err));
     SHOAL_TRY(index_special(t, err));
     SHOAL_TRY(load_id(t, g, "tokenizer.ggml.bos_token_id", &t->bos, err));
     SHOAL_TRY(load_id(t, g, "tokenizer.ggml.eos_token_id", &t->eos, err));
-    SHOAL_TRY(load_id(t, g, "tokenizer.ggml.eot_token_id", &t->eot, err));
-    shoal_status st = shoal_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos, err);
-    return st == SHOAL_ERR_NOT_FOUND ? SHOAL_OK : st;
+    return load_id(t, g, "tokenizer.ggml.eot_token_id", &t->eot, err);
 }
 
 shoal_status shoal_tokenizer_open(shoal_tokenizer **out, const shoal_gguf *g, shoal_error *err)
@@ -393,6 +490,7 @@ void shoal_tokenizer_close(shoal_tokenizer *t)
 {
     if (t == NULL) return;
     shoal_bpe_clear(&t->bpe);
+    shoal_spm_clear(&t->spm);
     shoal_free(t->pieces);
     shoal_free(t->types);
     shoal_free(t->text);
@@ -434,9 +532,13 @@ bool shoal_tokenizer_is_stop(const shoal_tokenizer *t, int32_t id)
     if (!in_vocab(t, id)) return false;
     if (id == t->eos || id == t->eot) return true;
     if (t->types[id] != TYPE_CONTROL) return false;
-    /* Files name one of these as eos and often mean the other as well. */
-    return shoal_str_eq(t->pieces[id], "<|endoftext|>") ||
-           shoal_str_eq(t->pieces[id], "<|im_end|>");
+    /* Files name one token as eos and often mean others as well. */
+    static const char *const ENDS[] = {"<|endoftext|>", "<|im_end|>", "<end_of_turn>",
+                                       "<|eot_id|>",    "<|eom_id|>", "<|end_of_text|>"};
+    for (size_t i = 0; i < sizeof ENDS / sizeof ENDS[0]; i++) {
+        if (shoal_str_eq(t->pieces[id], ENDS[i])) return true;
+    }
+    return false;
 }
 
 bool shoal_tokenizer_is_control(const shoal_tokenizer *t, int32_t id)
@@ -471,7 +573,8 @@ int32_t shoal_tokenizer_find(const shoal_tokenizer *t, const char *text)
 typedef struct encoder {
     const shoal_tokenizer *t;
     shoal_tokens *out;
-    shoal_bpe_work work;
+    shoal_merge_work work;
+    char *spaced; /* SPM: the text with its spaces as the vocabulary has them */
 } encoder;
 
 static shoal_status emit(void *ctx, int32_t id, shoal_error *err)
@@ -480,16 +583,42 @@ static shoal_status emit(void *ctx, int32_t id, shoal_error *err)
     return shoal_tokens_push(e->out, id, err);
 }
 
-/* Text without special tokens. */
-static shoal_status encode_plain(encoder *e, const char *p, size_t n, shoal_error *err)
+static shoal_status encode_bpe(encoder *e, const char *p, size_t n, shoal_error *err)
 {
     while (n > 0) {
         size_t piece = shoal_pretok_next(e->t->pretok, p, n);
-        SHOAL_TRY(shoal_bpe_encode(&e->t->bpe, &e->work, p, piece, emit, e, err));
+        /* Llama 3's merges do not reach all of its own words; these are taken whole. */
+        int32_t whole =
+            e->t->pretok == SHOAL_PRETOK_LLAMA3 ? find_piece(e->t, (shoal_str){p, piece}) : NONE;
+        if (whole != NONE) {
+            SHOAL_TRY(emit(e, whole, err));
+        } else {
+            SHOAL_TRY(shoal_bpe_encode(&e->t->bpe, &e->work, p, piece, emit, e, err));
+        }
         p += piece;
         n -= piece;
     }
     return SHOAL_OK;
+}
+
+/* In SentencePiece's eyes U+2581 and a space are the same. */
+static shoal_status encode_spm(encoder *e, const char *p, size_t n, shoal_error *err)
+{
+    char *text = shoal_realloc(e->spaced, n + 1);
+    if (text == NULL) return no_memory(err);
+    e->spaced = text;
+    text[0] = ' ';
+    size_t used =
+        e->t->space_prefix ? 1 : 0; /* every text here begins or follows a special token */
+    used += unmap_spaces((shoal_str){p, n}, text + used);
+    return shoal_spm_encode(&e->t->spm, &e->work, text, used, emit, e, err);
+}
+
+/* Text without special tokens. */
+static shoal_status encode_plain(encoder *e, const char *p, size_t n, shoal_error *err)
+{
+    if (n == 0) return SHOAL_OK;
+    return e->t->kind == KIND_SPM ? encode_spm(e, p, n, err) : encode_bpe(e, p, n, err);
 }
 
 static shoal_status encode(encoder *e, const char *p, size_t n, bool with_control, shoal_error *err)
@@ -519,7 +648,8 @@ shoal_status shoal_tokenize(const shoal_tokenizer *t, const char *text, size_t n
     if (n == 0) return SHOAL_OK;
     encoder e = {.t = t, .out = out};
     shoal_status st = encode(&e, text, n, parse_special, err);
-    shoal_bpe_work_clear(&e.work);
+    shoal_merge_clear(&e.work);
+    shoal_free(e.spaced);
     return st;
 }
 

@@ -1,9 +1,11 @@
 /* tokenizer.h - text to token ids and back, from a GGUF file's own vocabulary.
  *
- * Kinds: byte-level BPE (tokenizer.ggml.model "gpt2") with pre-tokenizer "smollm" or "gpt-2". Texts
- * are bytes with a length and may hold NUL; bytes that are not UTF-8 are tokenised as bytes.
+ * Kinds: byte-level BPE (tokenizer.ggml.model "gpt2") with the pre-tokenizers of pretokenize.h, and
+ * SentencePiece with scores and byte fallback (model "llama"). Texts are bytes with a length and
+ * may hold NUL; bytes that are not UTF-8 are tokenised as bytes.
  *
- * Source: Sennrich et al. 2016 (BPE); Radford et al. 2019 (byte level, the split pattern).
+ * Source: Sennrich et al. 2016 (BPE); Radford et al. 2019 (byte level, the split pattern); Kudo and
+ * Richardson 2018 (SentencePiece).
  * Layer: lora/model. Threads: immutable after open; read by many.
  */
 #ifndef SHOAL_LORA_MODEL_TOKENIZER_H

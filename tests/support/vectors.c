@@ -41,25 +41,36 @@ json_t *vectors_load(const char *relative)
     return root;
 }
 
-const char *real_model_path(void)
+/* The file the environment names, else models/<name> where the programs keep their state. */
+static const char *model_path(const char *variable, const char *name, char path[PATH_BYTES])
 {
-    static char path[PATH_BYTES];
-    const char *given = getenv("SHOAL_TEST_MODEL");
+    const char *given = getenv(variable);
     const char *home = getenv("SHOAL_HOME");
     const char *data = getenv("XDG_DATA_HOME");
     const char *user = getenv("HOME");
-    static const char FILE_NAME[] = "models/smollm2-135m.gguf";
     if (given != NULL) {
-        (void)snprintf(path, sizeof path, "%s", given);
+        (void)snprintf(path, PATH_BYTES, "%s", given);
     } else if (home != NULL) {
-        (void)snprintf(path, sizeof path, "%s/%s", home, FILE_NAME);
+        (void)snprintf(path, PATH_BYTES, "%s/models/%s", home, name);
     } else if (data != NULL) {
-        (void)snprintf(path, sizeof path, "%s/shoal/%s", data, FILE_NAME);
+        (void)snprintf(path, PATH_BYTES, "%s/shoal/models/%s", data, name);
     } else {
-        (void)snprintf(path, sizeof path, "%s/.local/share/shoal/%s", user == NULL ? "" : user,
-                       FILE_NAME);
+        (void)snprintf(path, PATH_BYTES, "%s/.local/share/shoal/models/%s",
+                       user == NULL ? "" : user, name);
     }
     return need(path);
+}
+
+const char *real_model_path(void)
+{
+    static char path[PATH_BYTES];
+    return model_path("SHOAL_TEST_MODEL", "smollm2-135m.gguf", path);
+}
+
+const char *gemma_path(void)
+{
+    static char path[PATH_BYTES];
+    return model_path("SHOAL_TEST_GEMMA", "gemma3-270m.gguf", path);
 }
 
 int32_t *vectors_ids(const json_t *array, size_t *n)

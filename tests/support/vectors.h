@@ -20,6 +20,9 @@ json_t *vectors_load(const char *relative);
  * have them); skips the program when it is missing. */
 const char *real_model_path(void);
 
+/* The same for Gemma 3 270M: $SHOAL_TEST_GEMMA, else gemma3-270m.gguf there. */
+const char *gemma_path(void);
+
 /* Ids of a JSON array; *n of them, allocated: free with shoal_free. */
 int32_t *vectors_ids(const json_t *array, size_t *n);
 

@@ -193,11 +193,17 @@ static void bad_vocabularies_are_refused(void **state)
     const vocab good = {"gpt2", "smollm", {"a", "b", "ab", "<e>"}, 4, "a b", {1, 1, 1, 3}, 4, 3};
     assert_int_equal(open_vocab(&good), SHOAL_OK);
     vocab v = good;
-    v.model = "llama";
+    v.model = "llama"; /* and no scores */
+    assert_int_equal(open_vocab(&v), SHOAL_ERR_NOT_FOUND);
+    v = good;
+    v.model = "unigram";
+    assert_int_equal(open_vocab(&v), SHOAL_ERR_UNSUPPORTED);
+    v = good;
+    v.pre = "tekken";
     assert_int_equal(open_vocab(&v), SHOAL_ERR_UNSUPPORTED);
     v = good;
     v.pre = "qwen2";
-    assert_int_equal(open_vocab(&v), SHOAL_ERR_UNSUPPORTED);
+    assert_int_equal(open_vocab(&v), SHOAL_OK);
     v = good;
     v.n_tokens = 0;
     assert_int_equal(open_vocab(&v), SHOAL_ERR_TOO_LARGE);
