@@ -40,6 +40,13 @@ const void *shoal_mat_at(const shoal_mat *w, size_t row, size_t col)
     return (const char *)w->data + row * w->row_bytes + col / info->block * info->block_bytes;
 }
 
+void shoal_mat_expand(const shoal_table *table, const shoal_mat *w, size_t row, size_t col,
+                      float *out, size_t n)
+{
+    size_t part = col % shoal_type_get((uint32_t)w->type)->block / SHOAL_QBLOCK;
+    table->dequant[w->type](shoal_mat_at(w, row, col), part, out, n);
+}
+
 void shoal_mat_row(const shoal_mat *w, size_t index, float *out)
 {
     assert(index < w->rows);
@@ -91,10 +98,9 @@ static void expand_strip(const shoal_table *table, const shoal_mat *w, size_t fi
     size_t bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)w->type), k);
     for (size_t r = 0; r < rows; r += SHOAL_PANEL, panels += SHOAL_PANEL_FLOATS) {
         size_t n = rows - r < SHOAL_PANEL ? rows - r : SHOAL_PANEL;
-        const char *from = shoal_mat_at(w, first + r, k0);
-        for (size_t i = 0; i < n; i++, from += w->row_bytes) {
-            shoal_prefetch(from, EXPAND_AHEAD * w->row_bytes, bytes);
-            table->dequant[w->type](from, block + i * k, k);
+        for (size_t i = 0; i < n; i++) {
+            shoal_prefetch(shoal_mat_at(w, first + r + i, k0), EXPAND_AHEAD * w->row_bytes, bytes);
+            shoal_mat_expand(table, w, first + r + i, k0, block + i * k, k);
         }
         table->panel(block, k, n, k, panels);
     }

@@ -7,10 +7,12 @@
 
 #include "kernels/table.h"
 
-/* First byte of element (row, col) of w; col is a multiple of the type's block. */
+/* First byte of the block that holds element (row, col) of w. */
 const void *shoal_mat_at(const shoal_mat *w, size_t row, size_t col);
 
-enum { SHOAL_Q4_0_BYTES = 18, SHOAL_Q4_1_BYTES = 20, SHOAL_Q8_0_BYTES = 34 };
+/* out [n] = weights col .. col + n - 1 of a row. For block types col and n are multiples of 32. */
+void shoal_mat_expand(const shoal_table *table, const shoal_mat *w, size_t row, size_t col,
+                      float *out, size_t n);
 
 /* The binary16 at p, little-endian, any alignment. */
 static inline float shoal_load_f16(const uint8_t *p)

@@ -8,13 +8,15 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/blocks.h"
 #include "kernels/matmul.h"
 
 enum {
     CHECK_ROWS = 19, /* outputs: two vectors of 8 and a tail */
     CHECK_N = 64,
     CHECK_T = 5,
-    CHECK_BYTES = CHECK_ROWS * CHECK_N * 4
+    CHECK_WIDE = SHOAL_KBLOCK,
+    CHECK_BYTES = CHECK_ROWS * SHOAL_Q6_K_BYTES /* the most bytes a checked row has */
 };
 
 /* A fixed sequence of values in [-1, 1). */
@@ -26,15 +28,37 @@ static void fill_floats(float *x, size_t n, uint32_t seed)
     }
 }
 
+/* Weights a row in the check of a type: a super-block for K types. */
+static size_t check_width(shoal_type type)
+{
+    size_t block = shoal_type_get((uint32_t)type)->block;
+    return block > CHECK_N ? block : CHECK_N;
+}
+
+/* Fixed bytes with the scales set so that weights stay below 1 in magnitude. */
+static void fill_blocks(shoal_type type, uint8_t *w, size_t bytes)
+{
+    static const uint8_t small[2] = {0x00, 0x0c}; /* 2^-12 */
+    size_t block_bytes = shoal_type_get((uint32_t)type)->block_bytes;
+    size_t at[2];
+    uint32_t seed = 7;
+    shoal_block_scales(type, at);
+    for (size_t i = 0; i < bytes; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        w[i] = (uint8_t)(seed >> 24);
+    }
+    for (size_t b = 0; b < bytes; b += block_bytes) {
+        for (size_t i = 0; i < 2 && at[i] != SIZE_MAX; i++) {
+            memcpy(w + b + at[i], small, sizeof small);
+        }
+    }
+}
+
 /* Rows of fixed weights of a type; returns the bytes of a row. */
 static size_t fill_weights(shoal_type type, uint8_t *w)
 {
-    float row[CHECK_N];
-    size_t row_bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)type), CHECK_N);
-    for (size_t r = 0; r < CHECK_ROWS; r++) {
-        fill_floats(row, CHECK_N, (uint32_t)r + 7);
-        shoal_quantize(type, row, w + r * row_bytes, CHECK_N);
-    }
+    size_t row_bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)type), check_width(type));
+    fill_blocks(type, w, CHECK_ROWS * row_bytes);
     return row_bytes;
 }
 
@@ -63,14 +87,15 @@ static bool check_act_pack(const shoal_table *c, const shoal_table *t)
 static bool check_dot(const shoal_table *c, const shoal_table *t, shoal_type type)
 {
     uint8_t w[CHECK_BYTES];
-    uint8_t tile[CHECK_T * (CHECK_N / SHOAL_QBLOCK) * SHOAL_ACT_BLOCK_BYTES];
-    float x[CHECK_T * CHECK_N];
+    uint8_t tile[CHECK_T * (CHECK_WIDE / SHOAL_QBLOCK) * SHOAL_ACT_BLOCK_BYTES];
+    float x[CHECK_T * CHECK_WIDE];
     float want[CHECK_T * CHECK_ROWS];
     float got[CHECK_T * CHECK_ROWS];
     size_t row_bytes = fill_weights(type, w);
-    size_t blocks = CHECK_N / SHOAL_QBLOCK;
-    fill_floats(x, CHECK_T * CHECK_N, 2);
-    c->act_pack(x, CHECK_T, CHECK_N, tile);
+    size_t n = check_width(type);
+    size_t blocks = n / SHOAL_QBLOCK;
+    fill_floats(x, CHECK_T * n, 2);
+    c->act_pack(x, CHECK_T, n, tile);
     c->dot_q8[type](w, row_bytes, CHECK_ROWS, blocks, tile, CHECK_T, want, CHECK_ROWS);
     t->dot_q8[type](w, row_bytes, CHECK_ROWS, blocks, tile, CHECK_T, got, CHECK_ROWS);
     return close_enough(want, got, CHECK_T * CHECK_ROWS, CHECK_N);
@@ -79,12 +104,13 @@ static bool check_dot(const shoal_table *c, const shoal_table *t, shoal_type typ
 static bool check_dequant(const shoal_table *c, const shoal_table *t, shoal_type type)
 {
     uint8_t w[CHECK_BYTES];
-    float want[CHECK_N];
-    float got[CHECK_N];
+    float want[CHECK_WIDE];
+    float got[CHECK_WIDE];
+    size_t n = check_width(type);
     fill_weights(type, w);
-    c->dequant[type](w, want, CHECK_N);
-    t->dequant[type](w, got, CHECK_N);
-    return memcmp(want, got, sizeof want) == 0;
+    c->dequant[type](w, 0, want, n);
+    t->dequant[type](w, 0, got, n);
+    return memcmp(want, got, n * sizeof *want) == 0;
 }
 
 static bool check_panel(const shoal_table *c, const shoal_table *t)
@@ -127,22 +153,42 @@ static bool check_gemm_panel(const shoal_table *c, const shoal_table *t)
 
 TYPE_CHECKS(Q4_0)
 TYPE_CHECKS(Q4_1)
+TYPE_CHECKS(Q5_0)
+TYPE_CHECKS(Q5_1)
 TYPE_CHECKS(Q8_0)
+TYPE_CHECKS(IQ4_NL)
+TYPE_CHECKS(Q2_K)
+TYPE_CHECKS(Q3_K)
+TYPE_CHECKS(Q4_K)
+TYPE_CHECKS(Q5_K)
+TYPE_CHECKS(Q6_K)
 
 static bool check_dequant_F16(const shoal_table *c, const shoal_table *t)
 {
     return check_dequant(c, t, SHOAL_TYPE_F16);
 }
 
+/* The two slots a type has. */
+#define TYPE_SLOTS(type)                                                                          \
+    {"dot " #type, offsetof(shoal_table, dot_q8[SHOAL_TYPE_##type]), check_dot_##type},           \
+    {                                                                                             \
+        "dequant " #type, offsetof(shoal_table, dequant[SHOAL_TYPE_##type]), check_dequant_##type \
+    }
+
 const shoal_slot_check shoal_matmul_checks[] = {
     {"act_pack", offsetof(shoal_table, act_pack), check_act_pack},
-    {"dot_q4_0", offsetof(shoal_table, dot_q8[SHOAL_TYPE_Q4_0]), check_dot_Q4_0},
-    {"dot_q4_1", offsetof(shoal_table, dot_q8[SHOAL_TYPE_Q4_1]), check_dot_Q4_1},
-    {"dot_q8_0", offsetof(shoal_table, dot_q8[SHOAL_TYPE_Q8_0]), check_dot_Q8_0},
-    {"dequant_f16", offsetof(shoal_table, dequant[SHOAL_TYPE_F16]), check_dequant_F16},
-    {"dequant_q4_0", offsetof(shoal_table, dequant[SHOAL_TYPE_Q4_0]), check_dequant_Q4_0},
-    {"dequant_q4_1", offsetof(shoal_table, dequant[SHOAL_TYPE_Q4_1]), check_dequant_Q4_1},
-    {"dequant_q8_0", offsetof(shoal_table, dequant[SHOAL_TYPE_Q8_0]), check_dequant_Q8_0},
+    TYPE_SLOTS(Q4_0),
+    TYPE_SLOTS(Q4_1),
+    TYPE_SLOTS(Q5_0),
+    TYPE_SLOTS(Q5_1),
+    TYPE_SLOTS(Q8_0),
+    TYPE_SLOTS(IQ4_NL),
+    TYPE_SLOTS(Q2_K),
+    TYPE_SLOTS(Q3_K),
+    TYPE_SLOTS(Q4_K),
+    TYPE_SLOTS(Q5_K),
+    TYPE_SLOTS(Q6_K),
+    {"dequant F16", offsetof(shoal_table, dequant[SHOAL_TYPE_F16]), check_dequant_F16},
     {"panel", offsetof(shoal_table, panel), check_panel},
     {"gemm_panel", offsetof(shoal_table, gemm_panel), check_gemm_panel},
     {NULL, 0, NULL},

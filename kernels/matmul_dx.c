@@ -49,9 +49,8 @@ static void dx_strip(const dx_job *job, size_t first, size_t cols, float *scratc
     float *row = scratch + DX_PANELS * SHOAL_PANEL_FLOATS;
     for (size_t m = 0; m < w->rows; m += SHOAL_GEMM_K) {
         size_t k = w->rows - m < SHOAL_GEMM_K ? w->rows - m : SHOAL_GEMM_K;
-        const char *from = shoal_mat_at(w, m, first);
-        for (size_t i = 0; i < k; i++, from += w->row_bytes) {
-            table->dequant[w->type](from, row, cols);
+        for (size_t i = 0; i < k; i++) {
+            shoal_mat_expand(table, w, m + i, first, row, cols);
             scatter_row(row, cols, i, panels);
         }
         shoal_gemm_panels(table, job->dy + m, w->rows, job->T, panels, k, job->dx + first, w->cols,

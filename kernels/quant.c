@@ -1,12 +1,12 @@
-/* quant.c - element types, binary16 and the block formats of quant.h, in portable C.
+/* quant.c - element types, binary16 and expansion of the block formats of quant.h, in portable C.
  *
- * Blocks are read and written byte by byte: they lie unaligned in files.
+ * Blocks are read byte by byte: they lie unaligned in files.
  */
 #include "kernels/quant.h"
 
-#include <math.h>
 #include <string.h>
 
+#include "kernels/blocks.h"
 #include "kernels/matmul.h"
 
 static const shoal_type_info type_list[] = {
@@ -14,7 +14,16 @@ static const shoal_type_info type_list[] = {
     {SHOAL_TYPE_F16, "F16", 1, 2},
     {SHOAL_TYPE_Q4_0, "Q4_0", SHOAL_QBLOCK, SHOAL_Q4_0_BYTES},
     {SHOAL_TYPE_Q4_1, "Q4_1", SHOAL_QBLOCK, SHOAL_Q4_1_BYTES},
+    {SHOAL_TYPE_Q5_0, "Q5_0", SHOAL_QBLOCK, SHOAL_Q5_0_BYTES},
+    {SHOAL_TYPE_Q5_1, "Q5_1", SHOAL_QBLOCK, SHOAL_Q5_1_BYTES},
     {SHOAL_TYPE_Q8_0, "Q8_0", SHOAL_QBLOCK, SHOAL_Q8_0_BYTES},
+    {SHOAL_TYPE_Q2_K, "Q2_K", SHOAL_KBLOCK, SHOAL_Q2_K_BYTES},
+    {SHOAL_TYPE_Q3_K, "Q3_K", SHOAL_KBLOCK, SHOAL_Q3_K_BYTES},
+    {SHOAL_TYPE_Q4_K, "Q4_K", SHOAL_KBLOCK, SHOAL_Q4_K_BYTES},
+    {SHOAL_TYPE_Q5_K, "Q5_K", SHOAL_KBLOCK, SHOAL_Q5_K_BYTES},
+    {SHOAL_TYPE_Q6_K, "Q6_K", SHOAL_KBLOCK, SHOAL_Q6_K_BYTES},
+    {SHOAL_TYPE_IQ4_NL, "IQ4_NL", SHOAL_QBLOCK, SHOAL_IQ4_NL_BYTES},
+    {SHOAL_TYPE_BF16, "BF16", 1, 2},
 };
 
 const shoal_type_info *shoal_type_get(uint32_t gguf_type)
@@ -88,173 +97,103 @@ uint16_t shoal_f32_to_f16(float f)
     return (uint16_t)(sign | rounded >> 13);
 }
 
-static void store_f16(uint8_t *p, float f)
-{
-    uint16_t h = shoal_f32_to_f16(f);
-    p[0] = (uint8_t)(h & 0xff);
-    p[1] = (uint8_t)(h >> 8);
-}
-
 /* ---- expansion ------------------------------------------------------------------------------- */
 
-static void dequant_f32(const void *row, float *out, size_t n)
+static void dequant_f32(const void *row, size_t part, float *out, size_t n)
 {
+    (void)part;
     memcpy(out, row, n * sizeof *out);
 }
 
-static void dequant_f16(const void *row, float *out, size_t n)
+static void dequant_f16(const void *row, size_t part, float *out, size_t n)
 {
+    (void)part;
     const uint8_t *p = row;
     for (size_t i = 0; i < n; i++) {
         out[i] = shoal_load_f16(p + 2 * i);
     }
 }
 
-static void dequant_q4_0(const void *row, float *out, size_t n)
+static void dequant_bf16(const void *row, size_t part, float *out, size_t n)
 {
+    (void)part;
     const uint8_t *p = row;
-    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q4_0_BYTES) {
-        float d = shoal_load_f16(p);
-        for (size_t j = 0; j < 16; j++) {
-            out[i + j] = (float)((p[2 + j] & 15) - 8) * d;
-            out[i + 16 + j] = (float)((p[2 + j] >> 4) - 8) * d;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = float_of_bits((uint32_t)p[2 * i] << 16 | (uint32_t)p[2 * i + 1] << 24);
+    }
+}
+
+static void expand_block(const shoal_wblock *w, float *out)
+{
+    for (size_t h = 0; h < 2; h++) {
+        float d = w->d * (float)w->scale[h];
+        float m = w->m * (float)w->min[h];
+        for (size_t j = h * 16; j < h * 16 + 16; j++) {
+            out[j] = d * (float)w->code[j] - m;
         }
     }
 }
 
-static void dequant_q4_1(const void *row, float *out, size_t n)
+static void dequant_blocks(shoal_unpack_fn *unpack, size_t subs, size_t block_bytes,
+                           const uint8_t *p, size_t part, float *out, size_t n)
 {
-    const uint8_t *p = row;
-    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q4_1_BYTES) {
-        float d = shoal_load_f16(p);
-        float m = shoal_load_f16(p + 2);
-        for (size_t j = 0; j < 16; j++) {
-            out[i + j] = (float)(p[4 + j] & 15) * d + m;
-            out[i + 16 + j] = (float)(p[4 + j] >> 4) * d + m;
-        }
+    for (size_t i = 0; i < n / SHOAL_QBLOCK; i++) {
+        shoal_wblock w;
+        unpack(p + (part + i) / subs * block_bytes, (part + i) % subs, &w);
+        expand_block(&w, out + i * SHOAL_QBLOCK);
     }
 }
 
-static void dequant_q8_0(const void *row, float *out, size_t n)
-{
-    const uint8_t *p = row;
-    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q8_0_BYTES) {
-        float d = shoal_load_f16(p);
-        for (size_t j = 0; j < SHOAL_QBLOCK; j++) {
-            out[i + j] = (float)(int8_t)p[2 + j] * d;
-        }
+#define DEQUANT(lower, UPPER, subs)                                                           \
+    static void dequant_##lower(const void *row, size_t part, float *out, size_t n)           \
+    {                                                                                         \
+        dequant_blocks(shoal_unpack_##lower, subs, SHOAL_##UPPER##_BYTES, row, part, out, n); \
     }
-}
+
+DEQUANT(q4_0, Q4_0, 1)
+DEQUANT(q4_1, Q4_1, 1)
+DEQUANT(q5_0, Q5_0, 1)
+DEQUANT(q5_1, Q5_1, 1)
+DEQUANT(q8_0, Q8_0, 1)
+DEQUANT(iq4_nl, IQ4_NL, 1)
+DEQUANT(q2_k, Q2_K, 8)
+DEQUANT(q3_k, Q3_K, 8)
+DEQUANT(q4_k, Q4_K, 8)
+DEQUANT(q5_k, Q5_K, 8)
+DEQUANT(q6_k, Q6_K, 8)
+
+static shoal_dequant_fn *const dequant_c[SHOAL_TYPE_SLOTS] = {
+    [SHOAL_TYPE_F32] = dequant_f32,   [SHOAL_TYPE_F16] = dequant_f16,
+    [SHOAL_TYPE_BF16] = dequant_bf16, [SHOAL_TYPE_Q4_0] = dequant_q4_0,
+    [SHOAL_TYPE_Q4_1] = dequant_q4_1, [SHOAL_TYPE_Q5_0] = dequant_q5_0,
+    [SHOAL_TYPE_Q5_1] = dequant_q5_1, [SHOAL_TYPE_Q8_0] = dequant_q8_0,
+    [SHOAL_TYPE_Q2_K] = dequant_q2_k, [SHOAL_TYPE_Q3_K] = dequant_q3_k,
+    [SHOAL_TYPE_Q4_K] = dequant_q4_k, [SHOAL_TYPE_Q5_K] = dequant_q5_k,
+    [SHOAL_TYPE_Q6_K] = dequant_q6_k, [SHOAL_TYPE_IQ4_NL] = dequant_iq4_nl,
+};
 
 void shoal_quant_init_c(shoal_table *t)
 {
-    t->dequant[SHOAL_TYPE_F32] = dequant_f32;
-    t->dequant[SHOAL_TYPE_F16] = dequant_f16;
-    t->dequant[SHOAL_TYPE_Q4_0] = dequant_q4_0;
-    t->dequant[SHOAL_TYPE_Q4_1] = dequant_q4_1;
-    t->dequant[SHOAL_TYPE_Q8_0] = dequant_q8_0;
+    memcpy(t->dequant, dequant_c, sizeof dequant_c);
 }
 
 void shoal_dequantize(shoal_type type, const void *row, float *out, size_t n)
 {
+    dequant_c[type](row, 0, out, n);
+}
+
+void shoal_block_scales(shoal_type type, size_t at[2])
+{
+    at[0] = 0;
+    at[1] = SIZE_MAX;
     switch (type) {
-    case SHOAL_TYPE_F32: dequant_f32(row, out, n); break;
-    case SHOAL_TYPE_F16: dequant_f16(row, out, n); break;
-    case SHOAL_TYPE_Q4_0: dequant_q4_0(row, out, n); break;
-    case SHOAL_TYPE_Q4_1: dequant_q4_1(row, out, n); break;
-    case SHOAL_TYPE_Q8_0: dequant_q8_0(row, out, n); break;
-    }
-}
-
-/* ---- quantisation ---------------------------------------------------------------------------- */
-
-/* Truncates toward zero into [lo, hi]; NaN gives lo. */
-static int clamp_int(float v, int lo, int hi)
-{
-    if (!(v > (float)lo)) return lo;
-    return v >= (float)hi ? hi : (int)v;
-}
-
-static float inverse(float d)
-{
-    return d != 0.0f ? 1.0f / d : 0.0f;
-}
-
-/* Packs 32 codes 0..15 into 16 bytes. code = trunc((x - shift) * scale + bias). */
-static void pack_nibbles(const float *x, float shift, float scale, float bias, uint8_t *out)
-{
-    for (size_t j = 0; j < 16; j++) {
-        int lo = clamp_int((x[j] - shift) * scale + bias, 0, 15);
-        int hi = clamp_int((x[16 + j] - shift) * scale + bias, 0, 15);
-        out[j] = (uint8_t)(lo | hi << 4);
-    }
-}
-
-static void quantize_block_q4_0(const float *x, uint8_t *p)
-{
-    float extreme = 0.0f; /* the value of largest magnitude, with its sign: it becomes code 0 */
-    for (size_t j = 0; j < SHOAL_QBLOCK; j++) {
-        if (fabsf(x[j]) > fabsf(extreme)) {
-            extreme = x[j];
-        }
-    }
-    float d = extreme / -8.0f;
-    store_f16(p, d);
-    pack_nibbles(x, 0.0f, inverse(d), 8.5f, p + 2);
-}
-
-static void quantize_block_q4_1(const float *x, uint8_t *p)
-{
-    float lo = x[0];
-    float hi = x[0];
-    for (size_t j = 1; j < SHOAL_QBLOCK; j++) {
-        lo = x[j] < lo ? x[j] : lo;
-        hi = x[j] > hi ? x[j] : hi;
-    }
-    float d = (hi - lo) / 15.0f;
-    store_f16(p, d);
-    store_f16(p + 2, lo);
-    pack_nibbles(x, lo, inverse(d), 0.5f, p + 4);
-}
-
-static void quantize_block_q8_0(const float *x, uint8_t *p)
-{
-    float peak = 0.0f;
-    for (size_t j = 0; j < SHOAL_QBLOCK; j++) {
-        peak = fmaxf(peak, fabsf(x[j]));
-    }
-    float d = peak / 127.0f;
-    float scale = inverse(d);
-    store_f16(p, d);
-    for (size_t j = 0; j < SHOAL_QBLOCK; j++) {
-        p[2 + j] = (uint8_t)(int8_t)clamp_int(roundf(x[j] * scale), -127, 127);
-    }
-}
-
-static void quantize_f16(const float *in, uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        store_f16(p + 2 * i, in[i]);
-    }
-}
-
-typedef void quantize_block_fn(const float *x, uint8_t *p);
-
-static void quantize_blocks(quantize_block_fn *fn, size_t bytes, const float *in, uint8_t *p,
-                            size_t n)
-{
-    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += bytes) {
-        fn(in + i, p);
-    }
-}
-
-void shoal_quantize(shoal_type type, const float *in, void *row, size_t n)
-{
-    switch (type) {
-    case SHOAL_TYPE_F32: memcpy(row, in, n * sizeof *in); break;
-    case SHOAL_TYPE_F16: quantize_f16(in, row, n); break;
-    case SHOAL_TYPE_Q4_0: quantize_blocks(quantize_block_q4_0, SHOAL_Q4_0_BYTES, in, row, n); break;
-    case SHOAL_TYPE_Q4_1: quantize_blocks(quantize_block_q4_1, SHOAL_Q4_1_BYTES, in, row, n); break;
-    case SHOAL_TYPE_Q8_0: quantize_blocks(quantize_block_q8_0, SHOAL_Q8_0_BYTES, in, row, n); break;
+    case SHOAL_TYPE_Q4_1:
+    case SHOAL_TYPE_Q5_1:
+    case SHOAL_TYPE_Q4_K:
+    case SHOAL_TYPE_Q5_K: at[1] = 2; break;
+    case SHOAL_TYPE_Q2_K: at[0] = 80, at[1] = 82; break;
+    case SHOAL_TYPE_Q3_K: at[0] = 108; break;
+    case SHOAL_TYPE_Q6_K: at[0] = 208; break;
+    default: break;
     }
 }

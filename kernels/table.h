@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Slots that exist once a weight type are arrays indexed by shoal_type. */
-enum { SHOAL_TYPE_SLOTS = 9 };
+enum { SHOAL_TYPE_SLOTS = SHOAL_TYPE_BF16 + 1 };
 
 /* ---- 8-bit activations (act.c) ----------------------------------------------------------------
  *
@@ -34,8 +34,8 @@ enum { SHOAL_QBLOCK = 32, SHOAL_ACT_TILE = 32, SHOAL_ACT_BLOCK_BYTES = 32 + 2 * 
 /* Packs `n` rows x [n, N] (row stride N) into one tile. N is a multiple of 32. */
 typedef void shoal_act_pack_fn(const float *x, size_t n, size_t N, void *tile);
 
-/* y[t * ldy + r] = <row r of w, row t of the tile> for rows x n values; w is `blocks` blocks of the
- * type a row, rows `row_bytes` apart. Per output: integer dot of each block, then one f32
+/* y[t * ldy + r] = <row r of w, row t of the tile> for rows x n values; w is `blocks` times 32
+ * weights a row, rows `row_bytes` apart. Per output: integer dot of each block, then one f32
  * accumulator over the blocks in order, whatever rows and n are. */
 typedef void shoal_dot_q8_fn(const void *w, size_t row_bytes, size_t rows, size_t blocks,
                              const void *tile, size_t n, float *y, size_t ldy);
@@ -45,8 +45,10 @@ typedef void shoal_dot_q8_fn(const void *w, size_t row_bytes, size_t rows, size_
 /* A panel is SHOAL_PANEL columns of a right-hand side, k deep: float [k][SHOAL_PANEL]. */
 enum { SHOAL_PANEL = 16 };
 
-/* out [n] = n weights expanded, bit for bit as quant.h defines them. */
-typedef void shoal_dequant_fn(const void *row, float *out, size_t n);
+/* out [n] = n weights expanded, bit for bit as quant.h defines them. `part` is the sub-block of 32
+ * to start at in the first block of a K type, 0 for others; n is a multiple of 32 for block types.
+ */
+typedef void shoal_dequant_fn(const void *row, size_t part, float *out, size_t n);
 
 /* panel [k][16] = transpose of rows [16] of k values, `ld` apart; rows beyond `n` are zero. */
 typedef void shoal_panel_fn(const float *rows, size_t ld, size_t n, size_t k, float *panel);
@@ -106,7 +108,7 @@ typedef struct shoal_table {
 
     /* matrix products: matmul.c, matmul_dx.c, act.c, quant.c */
     shoal_act_pack_fn *act_pack;
-    shoal_dot_q8_fn *dot_q8[SHOAL_TYPE_SLOTS];   /* NULL for F32 and F16: always the f32 path */
+    shoal_dot_q8_fn *dot_q8[SHOAL_TYPE_SLOTS];   /* NULL for F32, F16, BF16: the f32 path */
     shoal_dequant_fn *dequant[SHOAL_TYPE_SLOTS]; /* NULL for unused type numbers */
     shoal_panel_fn *panel;
     shoal_gemm_panel_fn *gemm_panel;

@@ -14,6 +14,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "kernels/blocks.h"
 #include "kernels/matmul.h"
 #include "kernels/table.h"
 #include "kernels/x86/simd.h"

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/act.h"
+#include "kernels/blocks.h"
 #include "kernels/matmul.h"
 #include "kernels/x86/simd.h"
 
@@ -21,8 +22,9 @@ SHOAL_INLINE __m256 broadcast_f16(const uint8_t *p)
     return _mm256_cvtph_ps(_mm_set1_epi16((short)h));
 }
 
-static void dequant_f16(const void *row, float *out, size_t n)
+static void dequant_f16(const void *row, size_t part, float *out, size_t n)
 {
+    (void)part;
     const uint8_t *p = row;
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
@@ -60,8 +62,9 @@ SHOAL_INLINE void scale16_plain(__m128i q, __m256 d, float *out)
     _mm256_storeu_ps(out + 8, _mm256_mul_ps(hi, d));
 }
 
-static void dequant_q4_0(const void *row, float *out, size_t n)
+static void dequant_q4_0(const void *row, size_t part, float *out, size_t n)
 {
+    (void)part;
     const __m128i low = _mm_set1_epi8(15);
     const __m128i eight = _mm_set1_epi8(8);
     const uint8_t *p = row;
@@ -75,8 +78,9 @@ static void dequant_q4_0(const void *row, float *out, size_t n)
     }
 }
 
-static void dequant_q4_1(const void *row, float *out, size_t n)
+static void dequant_q4_1(const void *row, size_t part, float *out, size_t n)
 {
+    (void)part;
     const __m128i low = _mm_set1_epi8(15);
     const uint8_t *p = row;
     for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q4_1_BYTES) {
@@ -88,8 +92,9 @@ static void dequant_q4_1(const void *row, float *out, size_t n)
     }
 }
 
-static void dequant_q8_0(const void *row, float *out, size_t n)
+static void dequant_q8_0(const void *row, size_t part, float *out, size_t n)
 {
+    (void)part;
     const uint8_t *p = row;
     for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q8_0_BYTES) {
         __m256 d = broadcast_f16(p);

@@ -229,7 +229,8 @@ static shoal_status size_tensor(const shoal_gguf *g, shoal_gguf_tensor *t, shoal
     if (type == NULL) {
         (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "%s: tensor '%s' has unknown type %u", g->name,
                          show(t->name).text, (unsigned)t->type);
-        shoal_hint(err, "use a file with types F32, F16, Q8_0, Q4_0 or Q4_1");
+        shoal_hint(err, "use a file with types F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K "
+                        "... Q6_K or IQ4_NL");
         return SHOAL_ERR_UNSUPPORTED;
     }
     size_t blocks = t->dims[0] / type->block;

@@ -167,7 +167,8 @@ shoal_status shoal_gguf_get_mat(const shoal_gguf *g, const char *name, size_t ro
     if (info == NULL) {
         (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "%s: tensor '%s' has type %s",
                          shoal_gguf_name(g), name, shoal_gguf_type_name(t->type));
-        shoal_hint(err, "use a file with types F32, F16, Q8_0, Q4_0 or Q4_1");
+        shoal_hint(err, "use a file with types F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K "
+                        "... Q6_K or IQ4_NL");
         return SHOAL_ERR_UNSUPPORTED;
     }
     *out = (shoal_mat){t->data, info->type, rows, cols, shoal_type_row_bytes(info, cols)};

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/blocks.h"
 
 enum { GUARD = 128, INSIDE = 0xff, OUTSIDE = 0xa5 };
 
@@ -74,9 +75,33 @@ void fill_normal(shoal_rng *rng, float *x, size_t n, double sigma)
     }
 }
 
+/* Random bytes, except for the scales: those are between 2^-12 and 2^-11. */
+static void fill_blocks(shoal_rng *rng, shoal_type type, size_t bytes, unsigned char *w)
+{
+    const shoal_type_info *info = shoal_type_get((uint32_t)type);
+    size_t at[2];
+    shoal_block_scales(type, at);
+    for (size_t i = 0; i < bytes; i++) {
+        w[i] = (unsigned char)(shoal_rng_u64(rng) >> 56);
+    }
+    for (size_t b = 0; b < bytes / info->block_bytes; b++) {
+        for (size_t i = 0; i < 2 && at[i] != SIZE_MAX; i++) {
+            float d = (float)(1.0 + shoal_rng_double(rng)) * 0x1p-12f;
+            uint16_t h = shoal_f32_to_f16(d);
+            w[b * info->block_bytes + at[i]] = (unsigned char)(h & 0xff);
+            w[b * info->block_bytes + at[i] + 1] = (unsigned char)(h >> 8);
+        }
+    }
+}
+
 void fill_weights(shoal_rng *rng, shoal_type type, size_t rows, size_t cols, void *w)
 {
-    size_t row_bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)type), cols);
+    const shoal_type_info *info = shoal_type_get((uint32_t)type);
+    size_t row_bytes = shoal_type_row_bytes(info, cols);
+    if (info->block > 1 && !shoal_type_writable(type)) {
+        fill_blocks(rng, type, rows * row_bytes, w);
+        return;
+    }
     float *row = shoal_alloc((cols + 1) * sizeof *row);
     assert_non_null(row);
     for (size_t r = 0; r < rows; r++) {

@@ -15,11 +15,14 @@
 #include "kernels/base/buf.h"
 #include "kernels/base/cpu.h"
 #include "kernels/base/rng.h"
+#include "kernels/matmul.h"
 #include "kernels/table.h"
 #include "tests/support/guarded.h"
 
-static const shoal_type types[] = {SHOAL_TYPE_F32, SHOAL_TYPE_F16, SHOAL_TYPE_Q4_0, SHOAL_TYPE_Q4_1,
-                                   SHOAL_TYPE_Q8_0};
+static const shoal_type types[] = {
+    SHOAL_TYPE_F32,  SHOAL_TYPE_F16,  SHOAL_TYPE_BF16, SHOAL_TYPE_Q4_0,  SHOAL_TYPE_Q4_1,
+    SHOAL_TYPE_Q5_0, SHOAL_TYPE_Q5_1, SHOAL_TYPE_Q8_0, SHOAL_TYPE_Q2_K,  SHOAL_TYPE_Q3_K,
+    SHOAL_TYPE_Q4_K, SHOAL_TYPE_Q5_K, SHOAL_TYPE_Q6_K, SHOAL_TYPE_IQ4_NL};
 enum { N_TYPES = sizeof types / sizeof types[0] };
 
 static const uint32_t levels[] = {0, SHOAL_CPU_ALL};
@@ -34,7 +37,9 @@ static void types_are_known_by_gguf_number(void **state)
     assert_string_equal(shoal_type_get(3)->name, "Q4_1");
     assert_string_equal(shoal_type_get(8)->name, "Q8_0");
     assert_null(shoal_type_get(4));
-    assert_null(shoal_type_get(12));
+    assert_string_equal(shoal_type_get(12)->name, "Q4_K");
+    assert_string_equal(shoal_type_get(30)->name, "BF16");
+    assert_null(shoal_type_get(15));
     assert_null(shoal_type_get(UINT32_MAX));
 }
 
@@ -45,6 +50,8 @@ static void row_bytes_are_checked(void **state)
     assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q4_1), 576), 360);
     assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q8_0), 576), 612);
     assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_F16), 5), 10);
+    assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q6_K), 512), 420);
+    assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q6_K), 576), 0);
     assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q4_0), 33), 0);
     assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_F32), SIZE_MAX / 2), 0);
     assert_int_equal(shoal_type_row_bytes(shoal_type_get(SHOAL_TYPE_Q8_0), SIZE_MAX / 32 * 32), 0);
@@ -112,7 +119,7 @@ static void expect_values(shoal_type type, const uint8_t *bytes, size_t n_bytes,
         guarded in = guarded_open(n_bytes, 7);
         guarded out = guarded_open(n * sizeof(float), 4 * i);
         memcpy(in.p, bytes, n_bytes);
-        table.dequant[type](in.p, out.p, n);
+        table.dequant[type](in.p, 0, out.p, n);
         assert_memory_equal(out.p, want, n * sizeof(float));
         assert_true(guarded_intact(&out));
         guarded_close(&in);
@@ -161,13 +168,38 @@ static void levels_expand_alike(void **state)
     shoal_rng rng = shoal_rng_init(11);
     for (size_t i = 0; i < N_TYPES; i++) {
         const shoal_type_info *info = shoal_type_get((uint32_t)types[i]);
-        for (size_t n = info->block; n <= 130 + 5 * info->block; n += info->block) {
+        size_t most = info->block > 32 ? 3 * info->block : 130 + 5 * info->block;
+        for (size_t n = info->block; n <= most; n += info->block) {
             uint8_t bytes[2048];
-            float want[512];
+            float want[768];
             size_t n_bytes = shoal_type_row_bytes(info, n);
             fill_weights(&rng, types[i], 1, n, bytes);
             shoal_dequantize(types[i], bytes, want, n);
             expect_values(types[i], bytes, n_bytes, want, n);
+        }
+    }
+}
+
+/* A K block can be entered at any of its sub-blocks; legacy and plain rows at any block. */
+static void rows_expand_from_any_sub_block(void **state)
+{
+    (void)state;
+    shoal_rng rng = shoal_rng_init(13);
+    enum { N = 768 };
+    for (size_t i = 0; i < N_TYPES * N_LEVELS; i++) {
+        shoal_type type = types[i / N_LEVELS];
+        shoal_table table;
+        shoal_table_select(&table, levels[i % N_LEVELS]);
+        uint8_t bytes[N * 4];
+        float whole[N], some[N];
+        fill_weights(&rng, type, 1, N, bytes);
+        shoal_dequantize(type, bytes, whole, N);
+        shoal_mat w = {bytes, type, 1, N, shoal_type_row_bytes(shoal_type_get((uint32_t)type), N)};
+        for (size_t from = 0; from < N; from += 32) {
+            for (size_t n = 32; n <= N - from && n <= 320; n += 32) {
+                shoal_mat_expand(&table, &w, 0, from, some, n);
+                assert_memory_equal(some, whole + from, n * sizeof *some);
+            }
         }
     }
 }
@@ -194,7 +226,7 @@ static double error_bound(shoal_type type, const float *x)
     case SHOAL_TYPE_Q4_1: return (hi - lo) / 15 * 0.5 + rounding * 1.5;
     case SHOAL_TYPE_Q8_0: return peak / 127 * 0.5 + rounding;
     case SHOAL_TYPE_F16: return rounding;
-    case SHOAL_TYPE_F32: return 0;
+    default: return 0;
     }
     return 0;
 }
@@ -204,6 +236,7 @@ static void quantised_values_are_within_half_a_step(void **state)
     (void)state;
     shoal_rng rng = shoal_rng_init(5);
     for (size_t i = 0; i < N_TYPES; i++) {
+        if (!shoal_type_writable(types[i])) continue;
         for (int round = 0; round < 200; round++) {
             float x[32];
             float back[32];
@@ -251,6 +284,7 @@ static void odd_input_quantises_without_harm(void **state)
     (void)state;
     const float odd[] = {0.0f, -0.0f, 1e-45f, 3e38f, INFINITY, -INFINITY, NAN};
     for (size_t i = 0; i < N_TYPES; i++) {
+        if (!shoal_type_writable(types[i])) continue;
         for (size_t v = 0; v < sizeof odd / sizeof odd[0]; v++) {
             float x[32];
             guarded row =
@@ -277,6 +311,7 @@ int main(void)
         cmocka_unit_test(every_half_survives_a_round_trip),
         cmocka_unit_test(floats_round_to_nearest_even_half),
         cmocka_unit_test(levels_expand_alike),
+        cmocka_unit_test(rows_expand_from_any_sub_block),
         cmocka_unit_test(quantised_values_are_within_half_a_step),
         cmocka_unit_test(odd_input_quantises_without_harm),
     };
