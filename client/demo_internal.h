@@ -47,7 +47,7 @@ typedef struct demo {
 enum {
     DEMO_RANK = 8,
     DEMO_ALPHA = 16,
-    DEMO_BATCH = 4,
+    DEMO_BATCH = 2,
     DEMO_CTX = 128,     /* a household's longest row has fewer tokens */
     DEMO_CTX_USER = 512 /* the user's data may be longer */
 };

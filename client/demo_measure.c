@@ -10,13 +10,7 @@
 #include "kernels/base/buf.h"
 #include "kernels/base/file.h"
 
-enum {
-    JOBS_MAX = SHOAL_DEMO_CLIENTS_MAX + 2,
-    ARGS_MAX = 40,
-    POLL_MS = 100,
-    OUTPUT_MAX = 1 << 20,
-    ANSWER_TOKENS = 48
-};
+enum { JOBS_MAX = SHOAL_DEMO_CLIENTS_MAX + 2, ARGS_MAX = 40, POLL_MS = 100, OUTPUT_MAX = 1 << 20 };
 
 /* Programs that run one a processor; each writes JSON lines to its own file. */
 typedef struct job {
@@ -147,7 +141,7 @@ static void add_eval(demo *d, jobs *js, const char *name, const char *adapter)
                           "-d",           d->held,
                           "--threads",    "1",
                           "--json",       d->opt->skip_exact ? "--loss-only" : "--exact-json",
-                          "--max-tokens", "48"};
+                          "--max-tokens", "40"};
     for (; n < sizeof argv / sizeof argv[0]; n++)
         j->argv[n] = argv[n];
     if (adapter != NULL) {

@@ -14,7 +14,7 @@ enum {
     START_TIMEOUT_S = 30,
     POLL_MS = 50,
     LINKS_MAX = 1 << 14,
-    STAGE_TIMEOUT_S = 10, /* how long a round waits for a device that was killed */
+    STAGE_TIMEOUT_S = 8, /* how long a round waits for a device that was killed */
     WEIGHT_MAX = 1024,
     CLIP = 32 /* above the norm of an honest update here, so that none is shortened */
 };
