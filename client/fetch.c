@@ -131,7 +131,10 @@ shoal_status shoal_fetch_url(shoal_fetch *f, const char *url, const uint8_t sha2
     shoal_status st = shoal_net_fetch_file(&d, err);
     if (b.begun) shoal_progress_end(&b.p, st == SHOAL_OK ? "done" : "stopped");
     if (st == SHOAL_OK) return shoal_fetch_verify(f, part, sha256, err);
-    if ((st == SHOAL_ERR_CANCELLED || shoal_net_is_away(st)) && access(part, R_OK) == 0) {
+    struct stat sb;
+    if (stat(part, &sb) == 0 && sb.st_size == 0) {
+        (void)unlink(part);
+    } else if (st == SHOAL_ERR_CANCELLED || shoal_net_is_away(st)) {
         shoal_hint(err, "the same command goes on where this one stopped");
     }
     return st;
