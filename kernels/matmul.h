@@ -36,6 +36,7 @@ static inline void shoal_prefetch(const void *p, size_t ahead, size_t bytes)
 
 void shoal_dot_init_c(shoal_table *t);
 void shoal_dot_init_avx2(shoal_table *t);
+void shoal_dot_k_init_avx2(shoal_table *t); /* called by the above */
 void shoal_quant_init_avx2(shoal_table *t);
 
 #endif

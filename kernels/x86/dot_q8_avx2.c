@@ -1,86 +1,6 @@
-/* dot_q8_avx2.c - block-quantised weights times 8-bit activations, eight rows of W in the lanes.
- *
- * Lane r of every vector belongs to row r of a group of eight. A block of the group is transposed
- * once, 4 weights a lane and vector (code[j] holds weights 4j .. 4j + 3), and then meets all rows
- * of the activation tile: 4 activations are broadcast, vpmaddubsw multiplies, and one f32
- * accumulator an output collects the blocks in order. No sum ever crosses lanes, so there is one
- * order of operations for every shape, hence one result.
- *
- *   codes 0..15 (Q4): 2 * 15 * 127 = 3810 a 16-bit lane and step; 8 steps are 30480 <= 32767, so
- *   one widening add a block suffices.
- *   codes -128..127 (Q8): |code| unsigned, the sign moved to x; 2 * 128 * 127 = 32512 fits 16 bit,
- *   widened each step.
- */
-#include <immintrin.h>
-#include <string.h>
-
-#include "kernels/blocks.h"
+/* dot_q8_avx2.c - formats with blocks of 32 weights times 8-bit activations. See dot_avx2.h. */
 #include "kernels/matmul.h"
-#include "kernels/table.h"
-#include "kernels/x86/simd.h"
-
-enum { LANES = 8 };
-
-/* One block of eight rows: codes transposed, scale and minimum a row. */
-typedef struct group_block {
-    __m256i code[8];
-    __m256 d, m;
-} group_block;
-
-SHOAL_INLINE __m256i two_rows(const uint8_t *a, const uint8_t *b)
-{
-    __m128i lo = _mm_loadu_si128((const __m128i *)(const void *)a);
-    __m128i hi = _mm_loadu_si128((const __m128i *)(const void *)b);
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(lo), hi, 1);
-}
-
-/* 16 bytes at p of eight rows, `stride` apart: out[j] lane r = dword j of row r. */
-SHOAL_INLINE void transpose16(const uint8_t *p, size_t stride, __m256i out[4])
-{
-    const uint8_t *q = p + 4 * stride;
-    __m256i a0 = two_rows(p, q);
-    __m256i a1 = two_rows(p + stride, q + stride);
-    __m256i a2 = two_rows(p + 2 * stride, q + 2 * stride);
-    __m256i a3 = two_rows(p + 3 * stride, q + 3 * stride);
-    __m256i t0 = _mm256_unpacklo_epi32(a0, a1);
-    __m256i t1 = _mm256_unpackhi_epi32(a0, a1);
-    __m256i t2 = _mm256_unpacklo_epi32(a2, a3);
-    __m256i t3 = _mm256_unpackhi_epi32(a2, a3);
-    out[0] = _mm256_unpacklo_epi64(t0, t2);
-    out[1] = _mm256_unpackhi_epi64(t0, t2);
-    out[2] = _mm256_unpacklo_epi64(t1, t3);
-    out[3] = _mm256_unpackhi_epi64(t1, t3);
-}
-
-SHOAL_INLINE int load_i32(const void *p)
-{
-    int v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-/* The first 4 bytes of eight rows, a row a lane. */
-SHOAL_INLINE __m256i heads(const uint8_t *p, size_t stride)
-{
-    const uint8_t *q = p + 4 * stride;
-    __m128i lo = _mm_cvtsi32_si128(load_i32(p));
-    __m128i hi = _mm_cvtsi32_si128(load_i32(q));
-    lo = _mm_insert_epi32(lo, load_i32(p + stride), 1);
-    hi = _mm_insert_epi32(hi, load_i32(q + stride), 1);
-    lo = _mm_insert_epi32(lo, load_i32(p + 2 * stride), 2);
-    hi = _mm_insert_epi32(hi, load_i32(q + 2 * stride), 2);
-    lo = _mm_insert_epi32(lo, load_i32(p + 3 * stride), 3);
-    hi = _mm_insert_epi32(hi, load_i32(q + 3 * stride), 3);
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(lo), hi, 1);
-}
-
-/* Lower 16 bits of every lane to the lower half, upper 16 bits to the upper half. */
-SHOAL_INLINE __m256i split_halves(__m256i v)
-{
-    const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, 0,
-                                           1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-    return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, order), 0xd8);
-}
+#include "kernels/x86/dot_avx2.h"
 
 SHOAL_INLINE void unpack_nibbles(const uint8_t *p, size_t stride, __m256i code[8])
 {
@@ -92,8 +12,6 @@ SHOAL_INLINE void unpack_nibbles(const uint8_t *p, size_t stride, __m256i code[8
         code[4 + j] = _mm256_and_si256(_mm256_srli_epi16(q[j], 4), low);
     }
 }
-
-typedef void unpack_fn(const uint8_t *p, size_t stride, group_block *g);
 
 SHOAL_INLINE void unpack_q4_0(const uint8_t *p, size_t stride, group_block *g)
 {
@@ -119,153 +37,68 @@ SHOAL_INLINE void unpack_q8_0(const uint8_t *p, size_t stride, group_block *g)
     transpose16(p + 18, stride, g->code + 4);
 }
 
-/* acc + the block's part for one activation row: q [32], ds [2]. Codes 0..15. */
-SHOAL_INLINE __m256 add_q4(const group_block *g, const int8_t *q, const int8_t *ds, __m256 acc)
+/* code |= 16 where the row's word of fifth bits has a one; bit i belongs to weight i. */
+SHOAL_INLINE void add_fifth_bits(__m256i words, __m256i code[8])
 {
-    __m256i even = _mm256_maddubs_epi16(g->code[0], _mm256_set1_epi32(load_i32(q)));
-    __m256i odd = _mm256_maddubs_epi16(g->code[1], _mm256_set1_epi32(load_i32(q + 4)));
-    for (int j = 2; j < 8; j += 2) {
-        __m256i x0 = _mm256_set1_epi32(load_i32(q + 4 * j));
-        __m256i x1 = _mm256_set1_epi32(load_i32(q + 4 * j + 4));
-        even = _mm256_add_epi16(even, _mm256_maddubs_epi16(g->code[j], x0));
-        odd = _mm256_add_epi16(odd, _mm256_maddubs_epi16(g->code[j + 1], x1));
-    }
-    __m256i sum = _mm256_madd_epi16(_mm256_add_epi16(even, odd), _mm256_set1_epi16(1));
-    __m256 scale = _mm256_mul_ps(g->d, _mm256_castsi256_ps(_mm256_set1_epi32(load_i32(ds))));
-    __m256 s = _mm256_castsi256_ps(_mm256_set1_epi32(load_i32(ds + 4)));
-    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
-    return _mm256_fmadd_ps(g->m, s, acc);
-}
-
-SHOAL_INLINE __m256 add_q8(const group_block *g, const int8_t *q, const int8_t *ds, __m256 acc)
-{
-    const __m256i one = _mm256_set1_epi16(1);
-    __m256i sum = _mm256_setzero_si256();
+    const __m256i sixteen = _mm256_set1_epi8(16);
+    SHOAL_UNROLL
     for (int j = 0; j < 8; j++) {
-        __m256i x = _mm256_set1_epi32(load_i32(q + 4 * j));
-        __m256i product =
-            _mm256_maddubs_epi16(_mm256_abs_epi8(g->code[j]), _mm256_sign_epi8(x, g->code[j]));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(product, one));
-    }
-    __m256 scale = _mm256_mul_ps(g->d, _mm256_castsi256_ps(_mm256_set1_epi32(load_i32(ds))));
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
-}
-
-typedef __m256 add_fn(const group_block *g, const int8_t *q, const int8_t *ds, __m256 acc);
-
-/* Where the rows of a group lie. A group of fewer than eight rows is copied block by block, the
- * last row repeated, so that nothing is read past W. */
-typedef struct group_rows {
-    const uint8_t *p;
-    size_t stride;
-    size_t rows;
-} group_rows;
-
-static const uint8_t *copy_group(const group_rows *g, size_t at, size_t block_bytes, uint8_t *to)
-{
-    for (size_t r = 0; r < LANES; r++) {
-        size_t from = r < g->rows ? r : g->rows - 1;
-        memcpy(to + r * block_bytes, g->p + from * g->stride + at, block_bytes);
-    }
-    return to;
-}
-
-/* Brings in the part of the next group that lies as far into it as this block into this one. */
-SHOAL_INLINE void prefetch_next(const uint8_t *p, size_t stride, size_t at)
-{
-    uintptr_t next = (uintptr_t)p + LANES * stride + LANES * at;
-    _mm_prefetch((const char *)next, _MM_HINT_T0);
-    _mm_prefetch((const char *)(next + 64), _MM_HINT_T0);
-    _mm_prefetch((const char *)(next + 128), _MM_HINT_T0);
-}
-
-/* acc [n] += all blocks of the group. n is a constant where registers should hold acc. */
-SHOAL_INLINE void group_dot(unpack_fn *unpack, add_fn *add, size_t block_bytes,
-                            const group_rows *rows, size_t blocks, const int8_t *x, size_t n,
-                            __m256 *acc)
-{
-    for (size_t b = 0; b < blocks; b++, x += n * SHOAL_ACT_BLOCK_BYTES) {
-        uint8_t copy[LANES * 34 + 2];
-        group_block g;
-        size_t at = b * block_bytes;
-        if (rows->rows >= LANES) {
-            prefetch_next(rows->p, rows->stride, at);
-            unpack(rows->p + at, rows->stride, &g);
-        } else {
-            unpack(copy_group(rows, at, block_bytes, copy), block_bytes, &g);
-        }
-        const int8_t *ds = x + n * SHOAL_QBLOCK;
-        for (size_t t = 0; t < n; t++) {
-            acc[t] = add(&g, x + t * SHOAL_QBLOCK, ds + t * 8, acc[t]);
-        }
+        /* byte j / 2 of the word in all four bytes of the lane, then one bit of it in each */
+        const __m256i pick =
+            _mm256_add_epi8(_mm256_set1_epi8((char)(j / 2)),
+                            _mm256_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12, 0,
+                                             0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+        const __m256i bit = _mm256_set1_epi32(j % 2 == 0 ? 0x08040201 : (int)0x80402010u);
+        __m256i bits = _mm256_and_si256(_mm256_shuffle_epi8(words, pick), bit);
+        __m256i set = _mm256_and_si256(_mm256_cmpeq_epi8(bits, bit), sixteen);
+        code[j] = _mm256_or_si256(code[j], set);
     }
 }
 
-static void store_lanes(const __m256 *acc, size_t n, size_t rows, float *y, size_t ldy)
+SHOAL_INLINE void unpack_q5_0(const uint8_t *p, size_t stride, group_block *g)
 {
-    for (size_t t = 0; t < n; t++) {
-        if (rows >= LANES) {
-            _mm256_storeu_ps(y + t * ldy, acc[t]);
-        } else {
-            float lanes[LANES];
-            _mm256_storeu_ps(lanes, acc[t]);
-            memcpy(y + t * ldy, lanes, rows * sizeof *y);
-        }
+    __m256i h = split_halves(heads(p, stride));
+    g->d = _mm256_cvtph_ps(_mm256_castsi256_si128(h));
+    g->m = _mm256_mul_ps(g->d, _mm256_set1_ps(-16.0f));
+    unpack_nibbles(p + 6, stride, g->code);
+    add_fifth_bits(heads(p + 2, stride), g->code);
+}
+
+SHOAL_INLINE void unpack_q5_1(const uint8_t *p, size_t stride, group_block *g)
+{
+    __m256i h = split_halves(heads(p, stride));
+    g->d = _mm256_cvtph_ps(_mm256_castsi256_si128(h));
+    g->m = _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1));
+    unpack_nibbles(p + 8, stride, g->code);
+    add_fifth_bits(heads(p + 4, stride), g->code);
+}
+
+SHOAL_INLINE void unpack_iq4_nl(const uint8_t *p, size_t stride, group_block *g)
+{
+    __m128i levels = _mm_loadu_si128((const __m128i *)(const void *)shoal_iq4_levels);
+    __m256i h = split_halves(heads(p, stride));
+    g->d = _mm256_cvtph_ps(_mm256_castsi256_si128(h));
+    unpack_nibbles(p + 2, stride, g->code);
+    SHOAL_UNROLL
+    for (int j = 0; j < 8; j++) {
+        g->code[j] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(levels), g->code[j]);
     }
 }
 
-SHOAL_INLINE void group_any(unpack_fn *unpack, add_fn *add, size_t block_bytes,
-                            const group_rows *rows, size_t blocks, const int8_t *x, size_t n,
-                            float *y, size_t ldy)
-{
-    __m256 acc[SHOAL_ACT_TILE];
-    for (size_t t = 0; t < n; t++) {
-        acc[t] = _mm256_setzero_ps();
-    }
-    group_dot(unpack, add, block_bytes, rows, blocks, x, n, acc);
-    store_lanes(acc, n, rows->rows, y, ldy);
-}
-
-/* Groups of eight rows; the last one may overlap the one before, computing the same values again.
- */
-SHOAL_INLINE void dot_rows(unpack_fn *unpack, add_fn *add, size_t block_bytes, const void *w,
-                           size_t row_bytes, size_t rows, size_t blocks, const void *tile, size_t n,
-                           float *y, size_t ldy)
-{
-    for (size_t r = 0; r < rows; r += LANES) {
-        if (rows >= LANES && rows - r < LANES) {
-            r = rows - LANES;
-        }
-        group_rows g = {(const uint8_t *)w + r * row_bytes, row_bytes, rows - r};
-        switch (n) {
-        case 1: group_any(unpack, add, block_bytes, &g, blocks, tile, 1, y + r, ldy); break;
-        case 2: group_any(unpack, add, block_bytes, &g, blocks, tile, 2, y + r, ldy); break;
-        default: group_any(unpack, add, block_bytes, &g, blocks, tile, n, y + r, ldy); break;
-        }
-    }
-}
-
-static void dot_q4_0(const void *w, size_t row_bytes, size_t rows, size_t blocks, const void *tile,
-                     size_t n, float *y, size_t ldy)
-{
-    dot_rows(unpack_q4_0, add_q4, SHOAL_Q4_0_BYTES, w, row_bytes, rows, blocks, tile, n, y, ldy);
-}
-
-static void dot_q4_1(const void *w, size_t row_bytes, size_t rows, size_t blocks, const void *tile,
-                     size_t n, float *y, size_t ldy)
-{
-    dot_rows(unpack_q4_1, add_q4, SHOAL_Q4_1_BYTES, w, row_bytes, rows, blocks, tile, n, y, ldy);
-}
-
-static void dot_q8_0(const void *w, size_t row_bytes, size_t rows, size_t blocks, const void *tile,
-                     size_t n, float *y, size_t ldy)
-{
-    dot_rows(unpack_q8_0, add_q8, SHOAL_Q8_0_BYTES, w, row_bytes, rows, blocks, tile, n, y, ldy);
-}
+SHOAL_DOT_AVX2(q4_0, Q4_0, add_q4, 1)
+SHOAL_DOT_AVX2(q4_1, Q4_1, add_q4, 1)
+SHOAL_DOT_AVX2(q5_0, Q5_0, add_q5, 1)
+SHOAL_DOT_AVX2(q5_1, Q5_1, add_q5, 1)
+SHOAL_DOT_AVX2(q8_0, Q8_0, add_q8, 1)
+SHOAL_DOT_AVX2(iq4_nl, IQ4_NL, add_q8, 1)
 
 void shoal_dot_init_avx2(shoal_table *t)
 {
     t->dot_q8[SHOAL_TYPE_Q4_0] = dot_q4_0;
     t->dot_q8[SHOAL_TYPE_Q4_1] = dot_q4_1;
+    t->dot_q8[SHOAL_TYPE_Q5_0] = dot_q5_0;
+    t->dot_q8[SHOAL_TYPE_Q5_1] = dot_q5_1;
     t->dot_q8[SHOAL_TYPE_Q8_0] = dot_q8_0;
+    t->dot_q8[SHOAL_TYPE_IQ4_NL] = dot_iq4_nl;
+    shoal_dot_k_init_avx2(t);
 }

@@ -17,6 +17,7 @@
 
 #include "kernels/base/cpu.h"
 #include "kernels/base/mem.h"
+#include "kernels/blocks.h"
 #include "kernels/table.h"
 #include "tests/support/kernel_test.h"
 
@@ -173,41 +174,49 @@ static void dot_equals_the_8_bit_scheme(void **state)
     }
 }
 
-/* Codes and activations at the ends of their ranges: no intermediate sum may saturate. */
+/* Nine rows of blocks that are one byte repeated, with d = dmin = 1. */
+static weight weight_extreme(shoal_type type, size_t N, int byte)
+{
+    weight w = weight_open(type, 9, N, 1);
+    size_t at[2], total = 9 * w.mat.row_bytes;
+    unsigned char *p = w.bytes.p;
+    memset(p, byte, total);
+    shoal_block_scales(type, at);
+    for (size_t b = 0; b < total; b += shoal_type_get((uint32_t)type)->block_bytes) {
+        for (size_t i = 0; i < 2 && at[i] != SIZE_MAX; i++) {
+            memcpy(p + b + at[i], "\x00\x3c", 2);
+        }
+    }
+    for (size_t r = 0; r < 9; r++) {
+        shoal_dequantize(type, p + r * w.mat.row_bytes, w.full + r * N, N);
+    }
+    return w;
+}
+
+/* Codes, scales and activations at the ends of their ranges: no intermediate sum may saturate. */
 static void dot_does_not_saturate(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < KT_LEVELS * 8; i++) {
+    static const int bytes[] = {0x00, 0x7f, 0x80, 0xff, 0xf0, 0x0f};
+    for (size_t i = 0; i < N_QUANTS * 6 * KT_LEVELS; i++) {
+        shoal_type type = quants[i / 6 / KT_LEVELS];
+        size_t N = block_of(type);
+        weight w = weight_extreme(type, N, bytes[i / KT_LEVELS % 6]);
         shoal_table table;
-        shoal_table_select(&table, kt_level[i / 8]);
-        unsigned char w8[9 * 34];
-        unsigned char w4[9 * 18];
-        float x[32];
-        float y[9];
-        unsigned char tile[SHOAL_ACT_BLOCK_BYTES];
-        int code = (i & 1) != 0 ? -128 : 127;
-        for (size_t j = 0; j < 32; j++) {
-            x[j] = (i & 2) != 0 && ((i & 4) != 0 || j % 2 != 0) ? -127.0f : 127.0f;
+        shoal_table_select(&table, kt_level[i % KT_LEVELS]);
+        for (size_t signs = 0; signs < 3; signs++) {
+            float x[256], y[9];
+            unsigned char tile[8 * SHOAL_ACT_BLOCK_BYTES];
+            for (size_t j = 0; j < N; j++) {
+                x[j] = signs == 1 || (signs == 2 && j % 2 != 0) ? -127.0f : 127.0f;
+            }
+            table.act_pack(x, 1, N, tile);
+            table.dot_q8[type](w.mat.data, w.mat.row_bytes, 9, N / 32, tile, 1, y, 9);
+            for (size_t r = 0; r < 9; r++) {
+                expect_near(y[r], quantised_dot(&w, r, x));
+            }
         }
-        double sum = 0;
-        for (size_t j = 0; j < 32; j++) {
-            sum += (double)x[j];
-        }
-        memset(w8, code, sizeof w8);
-        memset(w4, 0xff, sizeof w4);
-        for (size_t r = 0; r < 9; r++) {
-            memcpy(w8 + 34 * r, "\x00\x3c", 2); /* d = 1 */
-            memcpy(w4 + 18 * r, "\x00\x3c", 2);
-        }
-        table.act_pack(x, 1, 32, tile);
-        table.dot_q8[SHOAL_TYPE_Q8_0](w8, 34, 9, 1, tile, 1, y, 9);
-        for (size_t r = 0; r < 9; r++) {
-            assert_true((double)y[r] == code * sum);
-        }
-        table.dot_q8[SHOAL_TYPE_Q4_0](w4, 18, 9, 1, tile, 1, y, 9);
-        for (size_t r = 0; r < 9; r++) {
-            assert_true((double)y[r] == 7 * sum);
-        }
+        weight_close(&w);
     }
 }
 
