@@ -164,6 +164,30 @@ expect 3 "no task is running" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m "$m
 as 1 "$shoal" doctor >"$dir/doctor" 2>"$dir/doctor.err" || fail "doctor: $(cat "$dir/doctor")"
 grep -q "^ok .*server" "$dir/doctor" || fail "doctor does not reach the server"
 grep -rq "pelican" "$server" && fail "a device's data reached the server"
+# ---- work that was done is kept: a device dies between training and its first message ------------
+"$aggregator" task create --dir "$server" --name late --model "$model" --targets q,v --rank 4 \
+  --local-epochs 0 --local-steps 3 --batch 2 --ctx 256 --rounds 1 --clients 3 --min-clients 3 \
+  --train-timeout 5 --stage-timeout 3 2>"$dir/task.err" || fail "second task"
+rm -f "$dir"/events-*.jsonl
+start_agent 1 --stall-before advertise
+wait_for 60 grep -q '"stalled"' "$dir/events-1.jsonl"
+kill -9 $agent_pid
+wait $agent_pid 2>/dev/null
+start_agent 1
+one=$agent_pid
+start_agent 2 --once
+two=$agent_pid
+start_agent 3
+three=$agent_pid
+for p in $one $two $three; do
+  wait_for 120 bash -c "! kill -0 $p"
+  wait $p || fail "agent $p of the second task ended with $?"
+done
+[ "$(grep -c '"trained"' "$dir/events-1.jsonl")" = 1 ] || fail "the kept update was not used"
+cmp -s "$dir/device-1/adapters/late/v1.gguf" "$dir/device-2/adapters/late/v1.gguf" ||
+  fail "the devices of the second task hold different adapters"
+echo "ok kept work"
+
 expect 0 "left e2e" env SHOAL_HOME=$dir/device-1 "$shoal" leave
 expect 1 "not joined" env SHOAL_HOME=$dir/device-1 "$shoal" leave
 [ -e "$dir/device-1/adapters/home/v3.gguf" ] || fail "leaving removed an adapter"
