@@ -105,6 +105,14 @@ void shoal_gguf_put_i32s(shoal_gguf_writer *w, const char *key, const int32_t *v
     }
 }
 
+void shoal_gguf_put_bools(shoal_gguf_writer *w, const char *key, const bool *v, size_t n)
+{
+    begin_array(w, key, SHOAL_GGUF_BOOL, n);
+    for (size_t i = 0; i < n; i++) {
+        shoal_buf_put_u8(&w->kv, v[i] ? 1 : 0);
+    }
+}
+
 void shoal_gguf_put_f32s(shoal_gguf_writer *w, const char *key, const float *v, size_t n)
 {
     begin_array(w, key, SHOAL_GGUF_F32, n);

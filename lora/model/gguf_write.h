@@ -41,6 +41,7 @@ void shoal_gguf_put_bool(shoal_gguf_writer *w, const char *key, bool v);
 void shoal_gguf_put_str(shoal_gguf_writer *w, const char *key, shoal_str v);
 void shoal_gguf_put_strs(shoal_gguf_writer *w, const char *key, const shoal_str *v, size_t n);
 void shoal_gguf_put_i32s(shoal_gguf_writer *w, const char *key, const int32_t *v, size_t n);
+void shoal_gguf_put_bools(shoal_gguf_writer *w, const char *key, const bool *v, size_t n);
 void shoal_gguf_put_f32s(shoal_gguf_writer *w, const char *key, const float *v, size_t n);
 
 /* A tensor of M rows of N weights (n_dims 2) or a vector of N (rows 1, n_dims 1). `data` holds

@@ -125,6 +125,10 @@ static void put_variants(shoal_gguf_writer *w, const shoal_tiny_opts *o)
 {
     if (o->window > 0) put_size(w, o, "attention.sliding_window", o->window);
     if (o->period > 0) put_size(w, o, "attention.sliding_window_pattern", o->period);
+    if (o->local_layers != NULL) {
+        shoal_gguf_put_bools(w, key_of(o, "attention.sliding_window_pattern").s, o->local_layers,
+                             o->n_layer);
+    }
     if (o->rope_factor > 0) {
         shoal_gguf_put_str(w, key_of(o, "rope.scaling.type").s, shoal_str_of("linear"));
         put_real(w, o, "rope.scaling.factor", o->rope_factor);

@@ -18,22 +18,23 @@
 /* Zero fields mean the default in brackets. Columns (n_embd, n_head * head_dim, n_ff) must be
  * multiples of 32. */
 typedef struct shoal_tiny_opts {
-    const char *arch;    /* ["llama"], "qwen2", "qwen3", "gemma3" */
-    size_t window;       /* attention.sliding_window; gemma3 [8], others none */
-    size_t period;       /* gemma3: attention.sliding_window_pattern [not written: 6] */
-    float rope_factor;   /* linear scaling [none] */
-    float attn_softcap;  /* [none] */
-    float logit_softcap; /* [none] */
-    size_t n_layer;      /* [2] */
-    size_t n_embd;       /* [64] */
-    size_t n_head;       /* [4] */
-    size_t n_head_kv;    /* [2] */
-    size_t head_dim;     /* [n_embd / n_head] */
-    size_t n_ff;         /* [128] */
-    size_t n_ctx;        /* [512] */
-    float weight_std;    /* [1 / sqrt(columns)] */
-    bool plain_types;    /* f32 projections, embedding and head: for gradient checks */
-    bool untied;         /* a separate output.weight */
+    const char *arch;         /* ["llama"], "qwen2", "qwen3", "gemma3" */
+    size_t window;            /* attention.sliding_window; gemma3 [8], others none */
+    size_t period;            /* gemma3: attention.sliding_window_pattern [not written: 6] */
+    const bool *local_layers; /* the pattern as a list [n_layer] instead; NULL: none */
+    float rope_factor;        /* linear scaling [none] */
+    float attn_softcap;       /* [none] */
+    float logit_softcap;      /* [none] */
+    size_t n_layer;           /* [2] */
+    size_t n_embd;            /* [64] */
+    size_t n_head;            /* [4] */
+    size_t n_head_kv;         /* [2] */
+    size_t head_dim;          /* [n_embd / n_head] */
+    size_t n_ff;              /* [128] */
+    size_t n_ctx;             /* [512] */
+    float weight_std;         /* [1 / sqrt(columns)] */
+    bool plain_types;         /* f32 projections, embedding and head: for gradient checks */
+    bool untied;              /* a separate output.weight */
     /* Otherwise: embedding Q8_0, projections Q4_1, with layer 1's attention in Q8_0, its gate in
      * Q4_0 and its down in F16, so that every computable type occurs. */
 } shoal_tiny_opts;

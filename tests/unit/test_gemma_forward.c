@@ -14,7 +14,7 @@
 #include "tests/support/forward_parity.h"
 #include "tests/support/vectors.h"
 
-enum { Q4_K = 12, EXIT_SKIPPED = 77, LONGEST = 761 };
+enum { LONGEST = 761 };
 
 static shoal_model *g_model;
 static shoal_pool *g_pool;
@@ -81,10 +81,6 @@ static void fast_mode_is_within_tolerance(void **state)
 int main(void)
 {
     (void)gemma_path(); /* skips before cmocka reports a failed set-up */
-    if (shoal_type_get(Q4_K) == NULL) {
-        (void)fprintf(stderr, "skipped: this build does not compute with Q4_K\n");
-        return EXIT_SKIPPED;
-    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_mode_matches_torch),
         cmocka_unit_test(fast_mode_is_within_tolerance),

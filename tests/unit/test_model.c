@@ -64,6 +64,82 @@ static void shapes_come_from_the_file(void **state)
     shoal_model_close(m);
 }
 
+static shoal_status open_bytes(const shoal_buf *file, shoal_error *err);
+
+static bool near(float got, double want)
+{
+    return fabs((double)got - want) <= 1e-6 * want;
+}
+
+static void gemma_has_two_kinds_of_layers(void **state)
+{
+    (void)state;
+    shoal_model *m = open_tiny(1, &(shoal_tiny_opts){.arch = "gemma3", .n_layer = 7});
+    for (size_t i = 0; i < 7; i++) {
+        assert_int_equal(m->layers[i].local, i != 5);
+        assert_non_null(m->layers[i].q_norm);
+        assert_non_null(m->layers[i].post_ffn_norm);
+        assert_null(m->layers[i].bias[0]);
+    }
+    assert_int_equal(m->cfg.window, 8);
+    assert_int_equal(m->cfg.glu, SHOAL_GLU_GELU);
+    assert_int_equal(m->cfg.rope_style, SHOAL_ROPE_HALVES);
+    assert_true(near(m->cfg.embd_scale, 8.0) && near(m->cfg.attn_scale, 0.25));
+    assert_true(near(m->inv_freq[4], 1e-3) && near(m->inv_freq_local[4], 1e-2));
+    shoal_model_close(m);
+    /* the largest of the family scales its scores by another width, 32 / 4 here */
+    shoal_tiny_opts large = {
+        .arch = "gemma3", .n_layer = 62, .n_embd = 32, .n_ff = 32, .head_dim = 32};
+    m = open_tiny(1, &large);
+    assert_true(near(m->cfg.attn_scale, 1 / sqrt(8.0)));
+    shoal_model_close(m);
+    /* linear scaling slows the global layers only */
+    m = open_tiny(1, &(shoal_tiny_opts){.arch = "gemma3", .rope_factor = 4.0f});
+    assert_true(m->inv_freq[0] == 0.25f && m->inv_freq_local[0] == 1.0f);
+    shoal_model_close(m);
+}
+
+static void other_families_have_their_parts(void **state)
+{
+    (void)state;
+    shoal_model *m = open_tiny(1, &(shoal_tiny_opts){.arch = "qwen2", .window = 512});
+    assert_true(m->layers[1].bias[2] != NULL && m->layers[1].q_norm == NULL);
+    assert_false(m->layers[1].local); /* a window as long as the context is none */
+    shoal_model_close(m);
+    m = open_tiny(1, &(shoal_tiny_opts){.arch = "qwen3"});
+    assert_true(m->layers[1].bias[0] == NULL && m->layers[1].k_norm != NULL);
+    assert_ptr_equal(m->inv_freq_local, m->inv_freq);
+    shoal_model_close(m);
+    m = open_tiny(1, &(shoal_tiny_opts){.window = 9}); /* Mistral */
+    assert_true(m->layers[0].local && m->layers[1].local && m->cfg.window == 9);
+    assert_ptr_equal(m->inv_freq_local, m->inv_freq);
+    shoal_model_close(m);
+}
+
+static void local_layers_may_be_listed(void **state)
+{
+    (void)state;
+    static const bool PERIODIC[] = {true, true, false, true};
+    static const bool IRREGULAR[] = {true, false, false, true};
+    static const bool ALL[] = {true, true, true, true};
+    shoal_tiny_opts opts = {.arch = "gemma3", .n_layer = 4, .local_layers = PERIODIC};
+    shoal_model *m = open_tiny(1, &opts);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(m->layers[i].local, PERIODIC[i]);
+    }
+    shoal_model_close(m);
+    opts.local_layers = ALL;
+    m = open_tiny(1, &opts);
+    assert_true(m->layers[3].local);
+    shoal_model_close(m);
+    opts.local_layers = IRREGULAR;
+    shoal_buf file = shoal_buf_init(MAX_FILE);
+    shoal_error err = {0};
+    assert_int_equal(shoal_tiny_model_encode(&file, 1, &opts, NULL), SHOAL_OK);
+    assert_int_equal(open_bytes(&file, &err), SHOAL_ERR_UNSUPPORTED);
+    shoal_buf_clear(&file);
+}
+
 static void fingerprints_tell_models_apart(void **state)
 {
     (void)state;
@@ -186,6 +262,35 @@ static void missing_parts_are_named(void **state)
     }
 }
 
+/* Variants whose plain computation would be silently wrong. */
+static void unknown_variants_are_refused(void **state)
+{
+    (void)state;
+    const struct {
+        shoal_tiny_opts opts;
+        const char *from, *to; /* text changed in the file */
+        shoal_status want;
+    } cases[] = {
+        {{.arch = "qwen2", .window = 100}, NULL, NULL, SHOAL_ERR_UNSUPPORTED},
+        {{.rope_factor = 2.0f}, "linear", "cubics", SHOAL_ERR_UNSUPPORTED},
+        {{.rope_factor = 2.0f}, "rope.scaling.factor", "rope.scaling.fact0r", SHOAL_ERR_FORMAT},
+        {{.arch = "qwen2"}, "blk.0.attn_q.bias", "blk.0.attn_x.bias", SHOAL_ERR_FORMAT},
+        {{.arch = "qwen3"}, "blk.1.attn_k_norm", "blk.1.attn_x_norm", SHOAL_ERR_FORMAT},
+        {{.arch = "gemma3"}, "blk.1.post_ffw_norm", "blk.1.post_ffx_norm", SHOAL_ERR_FORMAT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        shoal_buf file = shoal_buf_init(MAX_FILE);
+        assert_int_equal(shoal_tiny_model_encode(&file, 1, &cases[i].opts, NULL), SHOAL_OK);
+        if (cases[i].from != NULL) {
+            memcpy(find_text(&file, cases[i].from), cases[i].to, strlen(cases[i].to));
+        }
+        shoal_error err = {0};
+        assert_int_equal(open_bytes(&file, &err), cases[i].want);
+        assert_true(err.msg[0] != '\0');
+        shoal_buf_clear(&file);
+    }
+}
+
 static void other_kinds_of_file_are_told_apart(void **state)
 {
     (void)state;
@@ -208,7 +313,8 @@ static void memory_may_run_out(void **state)
 {
     (void)state;
     char path[128];
-    assert_int_equal(shoal_tiny_model_temp(path, 1, NULL, NULL), SHOAL_OK);
+    const shoal_tiny_opts opts = {.arch = "gemma3"}; /* has two tables of rotations */
+    assert_int_equal(shoal_tiny_model_temp(path, 1, &opts, NULL), SHOAL_OK);
     shoal_model *m = NULL;
     shoal_status st = SHOAL_ERR_NOMEM;
     for (uint64_t n = 1; st != SHOAL_OK; n++) {
@@ -226,6 +332,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes_come_from_the_file),
+        cmocka_unit_test(gemma_has_two_kinds_of_layers),
+        cmocka_unit_test(other_families_have_their_parts),
+        cmocka_unit_test(local_layers_may_be_listed),
+        cmocka_unit_test(unknown_variants_are_refused),
         cmocka_unit_test(fingerprints_tell_models_apart),
         cmocka_unit_test(sizes_that_do_not_fit_are_refused),
         cmocka_unit_test(wide_heads_are_refused),
