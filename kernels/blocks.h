@@ -48,6 +48,14 @@ void shoal_k_scale_min(const uint8_t *p, size_t sub, int *scale, int *min);
 /* Q3_K's twelve bytes: 6-bit scale of 16 weights, -32..31. */
 int shoal_q3_k_scale(const uint8_t *p, size_t i);
 
+/* Writes the binary16 nearest to f at p. */
+void shoal_store_f16(uint8_t *p, float f);
+
+/* Quantises one block of x to p. */
+typedef void shoal_quantize_block_fn(const float *x, uint8_t *p);
+shoal_quantize_block_fn shoal_quantize_block_q4_k, shoal_quantize_block_q5_k,
+    shoal_quantize_block_q6_k;
+
 /* Where the binary16 scales of a block lie; the second is SIZE_MAX where there is one only.
  * (Random bytes become a sane block by setting these: tests and self-checks.) */
 void shoal_block_scales(shoal_type type, size_t at[2]);

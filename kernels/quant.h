@@ -70,11 +70,12 @@ uint16_t shoal_f32_to_f16(float f); /* round to nearest, ties to even */
 /* Expands n weights (a multiple of the block) of a row, bit for bit as the formats define it. */
 void shoal_dequantize(shoal_type type, const void *row, float *out, size_t n);
 
-/* Whether shoal_quantize writes this type. */
+/* Whether shoal_quantize writes this type: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K
+ * and Q6_K. */
 bool shoal_type_writable(shoal_type type);
 
-/* Quantises n weights into a row (round to nearest; scale choice as the reference quantisers:
- * Q4_0 d = signed absmax / -8, Q4_1 d = (max - min) / 15, Q8_0 d = absmax / 127). */
+/* Quantises n weights (a multiple of the block) into a row of a writable type. Scales and minimums
+ * are searched for the least weighted error (fit.h); Q8_0 takes d = absmax / 127. */
 void shoal_quantize(shoal_type type, const float *in, void *row, size_t n);
 
 #ifdef __cplusplus
