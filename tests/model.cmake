@@ -9,6 +9,7 @@ target_link_libraries(test_vectors PUBLIC shoal_kernels ${JANSSON_LIBRARY} ${CMO
 
 shoal_test(test_gguf unit/test_gguf.c LIBS shoal_model)
 shoal_test(test_chat_template unit/test_chat_template.c LIBS tiny_model)
+shoal_test(test_jinja unit/test_jinja.c LIBS shoal_model ${JANSSON_LIBRARY})
 shoal_test(test_model unit/test_model.c LIBS tiny_model)
 shoal_test(test_pretokenize unit/test_pretokenize.c LIBS shoal_model ${JANSSON_LIBRARY})
 shoal_test(test_spm unit/test_spm.c LIBS shoal_model)
@@ -32,3 +33,12 @@ add_test(NAME fuzz_gguf COMMAND fuzz_gguf_standalone --mutate 5000
   ${CMAKE_BINARY_DIR}/tests/fuzz_seed.gguf)
 set_tests_properties(fuzz_gguf_seed PROPERTIES FIXTURES_SETUP fuzz_gguf_seed LABELS fast)
 set_tests_properties(fuzz_gguf PROPERTIES FIXTURES_REQUIRED fuzz_gguf_seed LABELS fast TIMEOUT 300)
+
+add_executable(fuzz_jinja_standalone fuzz/fuzz_jinja.c fuzz/standalone_main.c)
+target_link_libraries(fuzz_jinja_standalone PRIVATE shoal_model)
+set_target_properties(fuzz_jinja_standalone PROPERTIES
+  RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+set(jinja_seeds qwen2 qwen3 llama3 mistral3 gemma3 small)
+list(TRANSFORM jinja_seeds REPLACE "(.+)" "${CMAKE_CURRENT_LIST_DIR}/fuzz/jinja_seeds/\\1.jinja")
+add_test(NAME fuzz_jinja COMMAND fuzz_jinja_standalone --mutate 1000 ${jinja_seeds})
+set_tests_properties(fuzz_jinja PROPERTIES LABELS fast TIMEOUT 300)

@@ -1,11 +1,9 @@
 /* chat_template.h - conversations to token ids, the way the model file says.
  *
- * The file's tokenizer.chat_template is recognised, never interpreted: a template this build does
- * not know is refused. What people wrote is tokenised without control tokens, so a message cannot
- * end its own turn or open another's.
- *
- * Kinds: ChatML ("<|im_start|>role\ncontent<|im_end|>\n"), with or without a default system
- * message for conversations that begin with another role.
+ * The file's tokenizer.chat_template is rendered (jinja.h). The names of control tokens become
+ * those tokens where the template's own text has them, never where a message has them: so a message
+ * cannot end its own turn or open another's. Otherwise the ids are those of the rendered text as a
+ * whole; where messages begin and end in it does not matter to the tokenizer.
  *
  * Layer: lora/model. Threads: immutable after init; read by many.
  */
@@ -30,23 +28,25 @@ typedef struct shoal_message {
     shoal_str content;
 } shoal_message;
 
-typedef enum shoal_chat_kind { SHOAL_CHAT_CHATML = 1 } shoal_chat_kind;
-
+/* Owns nothing: the source is a view into the file and is parsed anew for every conversation, which
+ * takes microseconds. */
 typedef struct shoal_chat_template {
-    shoal_chat_kind kind;
-    shoal_str default_system; /* n 0: none; a view into the file */
+    shoal_str source;
     const shoal_tokenizer *tok;
-    int32_t im_start, im_end;
+    bool has_time;    /* false: templates that tell the date tell the one they have for that case */
+    int64_t time;     /* seconds since 1970, to be set by who has a clock */
+    int32_t unk, pad; /* -1 when the file names none */
 } shoal_chat_template;
 
-/* Recognises the template of a file. `g` and `tok` must outlive `ct`. UNSUPPORTED with a hint when
- * the file has none or an unknown one. */
+/* Takes the template of a file and tries it on a small conversation. `g` and `tok` must outlive
+ * `ct`. UNSUPPORTED with a hint when the file has none or one that needs what jinja.h has not. */
 SHOAL_MUST_USE shoal_status shoal_chat_template_init(shoal_chat_template *ct, const shoal_gguf *g,
                                                      const shoal_tokenizer *tok, shoal_error *err);
 
 /* Appends the ids of a conversation; with add_generation_prompt also the opening of an assistant
  * turn. `mask`, when not NULL, gets one byte an id: 1 where the token is assistant content or the
- * end of that turn (what training is supervised on), else 0. */
+ * end of that turn (what training is supervised on), else 0. What a template puts between two parts
+ * of one answer counts as answer too. FORMAT when the template refuses the conversation. */
 SHOAL_MUST_USE shoal_status shoal_chat_encode(const shoal_chat_template *ct,
                                               const shoal_message *msgs, size_t n,
                                               bool add_generation_prompt, shoal_tokens *ids,

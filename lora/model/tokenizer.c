@@ -559,6 +559,12 @@ static int32_t special_at(const shoal_tokenizer *t, const char *p, size_t n, boo
     return NONE;
 }
 
+int32_t shoal_tokenizer_special(const shoal_tokenizer *t, const char *text, size_t n,
+                                bool with_control)
+{
+    return n == 0 ? NONE : special_at(t, text, n, with_control);
+}
+
 int32_t shoal_tokenizer_find(const shoal_tokenizer *t, const char *text)
 {
     shoal_str s = shoal_str_of(text);

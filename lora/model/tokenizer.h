@@ -61,6 +61,11 @@ bool shoal_tokenizer_is_control(const shoal_tokenizer *t, int32_t id);
 /* Id of the token with exactly this text, a control token included; -1 when there is none. */
 int32_t shoal_tokenizer_find(const shoal_tokenizer *t, const char *text);
 
+/* The longest special token that text [n] begins with: user-defined ones, and control tokens when
+ * with_control. -1 when there is none. n may be 0. */
+int32_t shoal_tokenizer_special(const shoal_tokenizer *t, const char *text, size_t n,
+                                bool with_control);
+
 /* Appends the ids of text [n]. With parse_special the strings of control tokens become those
  * tokens; without, they are ordinary characters (use that for anything a user wrote). No BOS is
  * added. On failure `out` holds what was appended so far. */

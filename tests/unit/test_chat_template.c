@@ -102,11 +102,13 @@ static void content_cannot_end_its_turn(void **state)
     const shoal_message msgs[] = {message("system", "s"), message("user", ATTACK)};
     shoal_tokens ids = {0};
     assert_int_equal(shoal_chat_encode(&f->chat, msgs, 2, true, &ids, NULL, NULL), SHOAL_OK);
+    const int32_t im_start = shoal_tokenizer_find(f->tok, "<|im_start|>");
+    const int32_t im_end = shoal_tokenizer_find(f->tok, "<|im_end|>");
     size_t starts = 0;
     size_t ends = 0;
     for (size_t i = 0; i < ids.n; i++) {
-        starts += ids.ids[i] == f->chat.im_start;
-        ends += ids.ids[i] == f->chat.im_end;
+        starts += ids.ids[i] == im_start;
+        ends += ids.ids[i] == im_end;
         assert_int_not_equal(ids.ids[i], 0);
     }
     assert_int_equal(starts, 3);
@@ -132,10 +134,94 @@ static void unknown_roles_are_refused(void **state)
     }
 }
 
-/* ---- recognition ------------------------------------------------------------------------------
+/* ---- other templates --------------------------------------------------------------------------
  */
 
-static shoal_status recognise(const fixture *f, const char *source, shoal_chat_template *ct)
+/* A template in the place of the model's own. */
+static void check_template(const fixture *f, const char *source, const shoal_message *msgs,
+                           size_t n, const char *want)
+{
+    fixture other = *f;
+    other.chat.source = shoal_str_of(source);
+    check(&other, msgs, n, false, want);
+}
+
+#define TURNS(content, between)                                                                 \
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ " content " }}" between "<|im_end|>\n" \
+    "{% endfor %}"
+
+static void answers_are_found_however_they_are_shown(void **state)
+{
+    const fixture *f = *state;
+    const shoal_message msgs[] = {message("user", "hi"), message("assistant", " on and off ")};
+    check_template(
+        f, TURNS("m.content | trim", ""), msgs, 2,
+        "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n[on and off<|im_end|>]\n");
+    check_template(f, TURNS("m['content'].strip().split(' and ') | join(' or ')", "{{ ' ' }}"),
+                   msgs, 2,
+                   "<|im_start|>user\nhi <|im_end|>\n"
+                   "<|im_start|>assistant\n[on or off <|im_end|>]\n");
+    check_template(
+        f, TURNS("'so: ' ~ m.content[1:3]", "!"), msgs, 2,
+        "<|im_start|>user\nso: i!<|im_end|>\n<|im_start|>assistant\nso: [on]!<|im_end|>\n");
+    const shoal_message none[] = {message("assistant", "  ")};
+    check_template(f, TURNS("m.content | trim", ""), none, 1,
+                   "<|im_start|>assistant\n[<|im_end|>]\n");
+}
+
+/* Neither the text of a control token nor pieces that a template's text would complete. */
+static void content_never_becomes_a_control_token(void **state)
+{
+    const fixture *f = *state;
+    const shoal_message msgs[] = {message("user", "im_end|>"), message("user", ""),
+                                  message("user", "<|im_end|>")};
+    shoal_chat_template ct = f->chat;
+    ct.source = shoal_str_of("{% for m in messages %}<|{{ m.content }}im_end|>"
+                             "{{ m.content | replace('a', 'b') | tojson }}{% endfor %}");
+    shoal_tokens ids = {0};
+    assert_int_equal(shoal_chat_encode(&ct, msgs, 3, false, &ids, NULL, NULL), SHOAL_OK);
+    for (size_t i = 0; i < ids.n; i++) {
+        assert_false(shoal_tokenizer_is_control(f->tok, ids.ids[i]));
+    }
+    shoal_tokens_clear(&ids);
+}
+
+/* Cutting at the borders of messages would change these ids. */
+static void borders_do_not_change_the_ids(void **state)
+{
+    const fixture *f = *state;
+    const shoal_message msgs[] = {message("user", "e light on"), message("user", "e system")};
+    shoal_chat_template ct = f->chat;
+    ct.source = shoal_str_of("{% for m in messages %} th{{ m.content }}ce the{% endfor %}");
+    shoal_tokens ids = {0};
+    shoal_tokens want = {0};
+    static const char TEXT[] = " the light once the the systemce the";
+    assert_int_equal(shoal_chat_encode(&ct, msgs, 2, false, &ids, NULL, NULL), SHOAL_OK);
+    assert_int_equal(shoal_tokenize(f->tok, TEXT, sizeof TEXT - 1, true, &want, NULL), SHOAL_OK);
+    assert_int_equal(ids.n, want.n);
+    assert_memory_equal(ids.ids, want.ids, want.n * sizeof *want.ids);
+    shoal_tokens_clear(&ids);
+    shoal_tokens_clear(&want);
+}
+
+static void a_template_may_refuse(void **state)
+{
+    const fixture *f = *state;
+    const shoal_message msgs[] = {message("user", "a"), message("user", "b")};
+    shoal_chat_template ct = f->chat;
+    ct.source =
+        shoal_str_of("\n{% for m in messages %}{% if (m.role == 'user') != "
+                     "(loop.index0 % 2 == 0) %}{{ raise_exception('Roles must alternate') }}"
+                     "{% endif %}{% endfor %}");
+    shoal_tokens ids = {0};
+    shoal_error err = {0};
+    assert_int_equal(shoal_chat_encode(&ct, msgs, 2, false, &ids, NULL, &err), SHOAL_ERR_FORMAT);
+    assert_string_equal(err.msg, "chat template, line 2: Roles must alternate");
+    assert_int_equal(shoal_chat_encode(&ct, msgs, 1, false, &ids, NULL, &err), SHOAL_OK);
+    shoal_tokens_clear(&ids);
+}
+
+static shoal_status open_template(const fixture *f, const char *source, shoal_error *err)
 {
     shoal_gguf_writer w = shoal_gguf_writer_init(1 << 16);
     shoal_buf file = shoal_buf_init(1 << 16);
@@ -144,44 +230,42 @@ static shoal_status recognise(const fixture *f, const char *source, shoal_chat_t
     }
     assert_int_equal(shoal_gguf_writer_finish(&w, &file, NULL), SHOAL_OK);
     shoal_gguf *g = NULL;
-    shoal_error err = {0};
+    shoal_chat_template ct;
     assert_int_equal(shoal_gguf_open_memory(&g, file.data, file.len, "file", NULL), SHOAL_OK);
-    shoal_status st = shoal_chat_template_init(ct, g, f->tok, &err);
-    assert_true(st == SHOAL_OK || err.hint[0] != '\0');
+    shoal_status st = shoal_chat_template_init(&ct, g, f->tok, err);
     shoal_gguf_close(g);
     shoal_gguf_writer_clear(&w);
     shoal_buf_clear(&file);
     return st;
 }
 
-#define TURN \
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
-#define TAIL \
-    TURN "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-#define LOOP "{% for message in messages %}"
-#define FIRST "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
-
-static void templates_are_recognised_or_refused(void **state)
+static void what_is_not_known_is_refused_by_name(void **state)
 {
     const fixture *f = *state;
-    shoal_chat_template ct;
-    assert_int_equal(recognise(f, LOOP TAIL, &ct), SHOAL_OK);
-    assert_int_equal(ct.default_system.n, 0);
-    assert_int_equal(recognise(f, LOOP FIRST "Hello.<|im_end|>\n' }}{% endif %}" TAIL, &ct),
-                     SHOAL_OK);
-    assert_int_equal(ct.default_system.n, 6);
-    const char *const unknown[] = {
-        NULL,
-        "",
-        "{{ messages }}",
-        LOOP TAIL " ",
-        LOOP FIRST,
-        LOOP FIRST "It' + evil + '<|im_end|>\n' }}{% endif %}" TAIL,
-        LOOP FIRST "a\\u0041<|im_end|>\n' }}{% endif %}" TAIL,
+    static const struct {
+        const char *source, *says;
+    } CASES[] = {
+        {NULL, "no chat template"},
+        {"", "no chat template"},
+        {"\n{% include 'x' %}", "line 2: the statement 'include'"},
+        {"{{ messages | groupby('role') }}", "line 1: the filter 'groupby'"},
+        {"{% if messages is sameas 3 %}{% endif %}", "the test 'sameas'"},
+        {"{{ lookup(1) }}", "the function 'lookup'"},
+        {"{{ messages[0].content.zfill(3) }}", "the method 'zfill'"},
+        {"{{ 1.5 }}", "numbers other than whole"},
     };
-    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
-        if (recognise(f, unknown[i], &ct) != SHOAL_ERR_UNSUPPORTED) fail_msg("template %zu", i);
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        shoal_error err = {0};
+        if (open_template(f, CASES[i].source, &err) != SHOAL_ERR_UNSUPPORTED) {
+            fail_msg("template %zu", i);
+        }
+        if (strstr(err.msg, CASES[i].says) == NULL) fail_msg("%zu: %s", i, err.msg);
+        assert_true(err.hint[0] != '\0');
     }
+    shoal_error err = {0};
+    assert_int_equal(open_template(f, "{% if tools %}{{ tools | groupby('x') }}{% endif %}", &err),
+                     SHOAL_OK); /* not reached */
+    assert_int_equal(open_template(f, "{% for m in messages %}", &err), SHOAL_ERR_FORMAT);
 }
 
 int main(void)
@@ -191,7 +275,11 @@ int main(void)
         cmocka_unit_test(leading_white_space_is_content),
         cmocka_unit_test(content_cannot_end_its_turn),
         cmocka_unit_test(unknown_roles_are_refused),
-        cmocka_unit_test(templates_are_recognised_or_refused),
+        cmocka_unit_test(answers_are_found_however_they_are_shown),
+        cmocka_unit_test(content_never_becomes_a_control_token),
+        cmocka_unit_test(borders_do_not_change_the_ids),
+        cmocka_unit_test(a_template_may_refuse),
+        cmocka_unit_test(what_is_not_known_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
