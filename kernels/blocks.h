@@ -39,6 +39,12 @@ shoal_unpack_fn shoal_unpack_q4_0, shoal_unpack_q4_1, shoal_unpack_q5_0, shoal_u
 shoal_unpack_fn shoal_unpack_q2_k, shoal_unpack_q3_k, shoal_unpack_q4_k, shoal_unpack_q5_k,
     shoal_unpack_q6_k;
 
+/* The same for packed types, of the row `lane` in the group's block at p. */
+shoal_unpack_fn shoal_unpack_p4_0, shoal_unpack_p4_1, shoal_unpack_p8_0;
+
+/* Rows of a packed group. */
+enum { SHOAL_LANES = 8 };
+
 /* The 16 levels of IQ4_NL. */
 extern const int8_t shoal_iq4_levels[16];
 
@@ -55,6 +61,9 @@ void shoal_store_f16(uint8_t *p, float f);
 typedef void shoal_quantize_block_fn(const float *x, uint8_t *p);
 shoal_quantize_block_fn shoal_quantize_block_q4_k, shoal_quantize_block_q5_k,
     shoal_quantize_block_q6_k;
+
+/* The portable expansion of a type. */
+shoal_dequant_fn *shoal_dequant_portable(shoal_type type);
 
 /* Where the binary16 scales of a block lie; the second is SIZE_MAX where there is one only.
  * (Random bytes become a sane block by setting these: tests and self-checks.) */

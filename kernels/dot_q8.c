@@ -73,6 +73,25 @@ static void dot_rows(shoal_unpack_fn *unpack, size_t subs, size_t block_bytes, c
     }
 }
 
+/* The same over groups of rows of a packed type. */
+static void dot_packed(shoal_unpack_fn *unpack, size_t block_bytes, const void *w, size_t row_bytes,
+                       size_t rows, size_t blocks, const void *tile, size_t n, float *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const uint8_t *p = (const uint8_t *)w + r / SHOAL_LANES * SHOAL_LANES * row_bytes;
+        const int8_t *x = tile;
+        float acc[SHOAL_ACT_TILE] = {0};
+        for (size_t b = 0; b < blocks; b++, x += n * SHOAL_ACT_BLOCK_BYTES) {
+            shoal_wblock wb;
+            unpack(p + b * SHOAL_LANES * block_bytes, r % SHOAL_LANES, &wb);
+            add_block(&wb, x, n, acc);
+        }
+        for (size_t t = 0; t < n; t++) {
+            y[t * ldy + r] = acc[t];
+        }
+    }
+}
+
 #define DOT(lower, UPPER, subs)                                                                 \
     static void dot_##lower(const void *w, size_t row_bytes, size_t rows, size_t blocks,        \
                             const void *tile, size_t n, float *y, size_t ldy)                   \
@@ -81,6 +100,17 @@ static void dot_rows(shoal_unpack_fn *unpack, size_t subs, size_t block_bytes, c
                  tile, n, y, ldy);                                                              \
     }
 
+#define DOT_PACKED(lower, UPPER)                                                                  \
+    static void dot_##lower(const void *w, size_t row_bytes, size_t rows, size_t blocks,          \
+                            const void *tile, size_t n, float *y, size_t ldy)                     \
+    {                                                                                             \
+        dot_packed(shoal_unpack_##lower, SHOAL_##UPPER##_BYTES, w, row_bytes, rows, blocks, tile, \
+                   n, y, ldy);                                                                    \
+    }
+
+DOT_PACKED(p4_0, Q4_0)
+DOT_PACKED(p4_1, Q4_1)
+DOT_PACKED(p8_0, Q8_0)
 DOT(q4_0, Q4_0, 1)
 DOT(q4_1, Q4_1, 1)
 DOT(q5_0, Q5_0, 1)
@@ -106,4 +136,7 @@ void shoal_dot_init_c(shoal_table *t)
     t->dot_q8[SHOAL_TYPE_Q4_K] = dot_q4_k;
     t->dot_q8[SHOAL_TYPE_Q5_K] = dot_q5_k;
     t->dot_q8[SHOAL_TYPE_Q6_K] = dot_q6_k;
+    t->dot_q8[SHOAL_TYPE_P4_0] = dot_p4_0;
+    t->dot_q8[SHOAL_TYPE_P4_1] = dot_p4_1;
+    t->dot_q8[SHOAL_TYPE_P8_0] = dot_p8_0;
 }

@@ -40,7 +40,7 @@ typedef struct shoal_mat {
     size_t row_bytes;
 } shoal_mat;
 
-/* Rows [first, first + n) of w, as a view. */
+/* Rows [first, first + n) of w, as a view. first and n are multiples of 8 for packed types. */
 shoal_mat shoal_mat_rows(const shoal_mat *w, size_t first, size_t n);
 
 /* Everything a computation needs besides its arrays. */

@@ -12,6 +12,7 @@
 #include <assert.h>
 
 #include "kernels/act.h"
+#include "kernels/blocks.h"
 #include "kernels/gemm.h"
 
 enum {
@@ -28,6 +29,7 @@ _Static_assert(F32_STRIP / SHOAL_PANEL * SHOAL_PANEL_FLOATS + SHOAL_PANEL_FLOATS
 shoal_mat shoal_mat_rows(const shoal_mat *w, size_t first, size_t n)
 {
     assert(first <= w->rows && n <= w->rows - first);
+    assert(first % shoal_type_get((uint32_t)w->type)->group == 0);
     shoal_mat view = *w;
     view.data = (const char *)w->data + first * w->row_bytes;
     view.rows = n;
@@ -37,20 +39,29 @@ shoal_mat shoal_mat_rows(const shoal_mat *w, size_t first, size_t n)
 const void *shoal_mat_at(const shoal_mat *w, size_t row, size_t col)
 {
     const shoal_type_info *info = shoal_type_get((uint32_t)w->type);
-    return (const char *)w->data + row * w->row_bytes + col / info->block * info->block_bytes;
+    size_t group = row - row % info->group;
+    size_t block = col / info->block * info->block_bytes * info->group;
+    return (const char *)w->data + group * w->row_bytes + block;
+}
+
+/* See shoal_dequant_fn. */
+static size_t part_of(const shoal_mat *w, size_t row, size_t col)
+{
+    const shoal_type_info *info = shoal_type_get((uint32_t)w->type);
+    return info->group > 1 ? row % info->group : col % info->block / SHOAL_QBLOCK;
 }
 
 void shoal_mat_expand(const shoal_table *table, const shoal_mat *w, size_t row, size_t col,
                       float *out, size_t n)
 {
-    size_t part = col % shoal_type_get((uint32_t)w->type)->block / SHOAL_QBLOCK;
-    table->dequant[w->type](shoal_mat_at(w, row, col), part, out, n);
+    table->dequant[w->type](shoal_mat_at(w, row, col), part_of(w, row, col), out, n);
 }
 
 void shoal_mat_row(const shoal_mat *w, size_t index, float *out)
 {
     assert(index < w->rows);
-    shoal_dequantize(w->type, shoal_mat_at(w, index, 0), out, w->cols);
+    shoal_dequant_fn *expand = shoal_dequant_portable(w->type);
+    expand(shoal_mat_at(w, index, 0), part_of(w, index, 0), out, w->cols);
 }
 
 typedef struct matmul_job {

@@ -7,7 +7,7 @@
 
 #include "kernels/table.h"
 
-/* First byte of the block that holds element (row, col) of w. */
+/* First byte of the block that holds element (row, col) of w: of the group's for packed types. */
 const void *shoal_mat_at(const shoal_mat *w, size_t row, size_t col);
 
 /* out [n] = weights col .. col + n - 1 of a row. For block types col and n are multiples of 32. */

@@ -10,20 +10,23 @@
 #include "kernels/matmul.h"
 
 static const shoal_type_info type_list[] = {
-    {SHOAL_TYPE_F32, "F32", 1, 4},
-    {SHOAL_TYPE_F16, "F16", 1, 2},
-    {SHOAL_TYPE_Q4_0, "Q4_0", SHOAL_QBLOCK, SHOAL_Q4_0_BYTES},
-    {SHOAL_TYPE_Q4_1, "Q4_1", SHOAL_QBLOCK, SHOAL_Q4_1_BYTES},
-    {SHOAL_TYPE_Q5_0, "Q5_0", SHOAL_QBLOCK, SHOAL_Q5_0_BYTES},
-    {SHOAL_TYPE_Q5_1, "Q5_1", SHOAL_QBLOCK, SHOAL_Q5_1_BYTES},
-    {SHOAL_TYPE_Q8_0, "Q8_0", SHOAL_QBLOCK, SHOAL_Q8_0_BYTES},
-    {SHOAL_TYPE_Q2_K, "Q2_K", SHOAL_KBLOCK, SHOAL_Q2_K_BYTES},
-    {SHOAL_TYPE_Q3_K, "Q3_K", SHOAL_KBLOCK, SHOAL_Q3_K_BYTES},
-    {SHOAL_TYPE_Q4_K, "Q4_K", SHOAL_KBLOCK, SHOAL_Q4_K_BYTES},
-    {SHOAL_TYPE_Q5_K, "Q5_K", SHOAL_KBLOCK, SHOAL_Q5_K_BYTES},
-    {SHOAL_TYPE_Q6_K, "Q6_K", SHOAL_KBLOCK, SHOAL_Q6_K_BYTES},
-    {SHOAL_TYPE_IQ4_NL, "IQ4_NL", SHOAL_QBLOCK, SHOAL_IQ4_NL_BYTES},
-    {SHOAL_TYPE_BF16, "BF16", 1, 2},
+    {SHOAL_TYPE_F32, "F32", 1, 4, 1},
+    {SHOAL_TYPE_F16, "F16", 1, 2, 1},
+    {SHOAL_TYPE_Q4_0, "Q4_0", SHOAL_QBLOCK, SHOAL_Q4_0_BYTES, 1},
+    {SHOAL_TYPE_Q4_1, "Q4_1", SHOAL_QBLOCK, SHOAL_Q4_1_BYTES, 1},
+    {SHOAL_TYPE_Q5_0, "Q5_0", SHOAL_QBLOCK, SHOAL_Q5_0_BYTES, 1},
+    {SHOAL_TYPE_Q5_1, "Q5_1", SHOAL_QBLOCK, SHOAL_Q5_1_BYTES, 1},
+    {SHOAL_TYPE_Q8_0, "Q8_0", SHOAL_QBLOCK, SHOAL_Q8_0_BYTES, 1},
+    {SHOAL_TYPE_Q2_K, "Q2_K", SHOAL_KBLOCK, SHOAL_Q2_K_BYTES, 1},
+    {SHOAL_TYPE_Q3_K, "Q3_K", SHOAL_KBLOCK, SHOAL_Q3_K_BYTES, 1},
+    {SHOAL_TYPE_Q4_K, "Q4_K", SHOAL_KBLOCK, SHOAL_Q4_K_BYTES, 1},
+    {SHOAL_TYPE_Q5_K, "Q5_K", SHOAL_KBLOCK, SHOAL_Q5_K_BYTES, 1},
+    {SHOAL_TYPE_Q6_K, "Q6_K", SHOAL_KBLOCK, SHOAL_Q6_K_BYTES, 1},
+    {SHOAL_TYPE_IQ4_NL, "IQ4_NL", SHOAL_QBLOCK, SHOAL_IQ4_NL_BYTES, 1},
+    {SHOAL_TYPE_BF16, "BF16", 1, 2, 1},
+    {SHOAL_TYPE_P4_0, "P4_0", SHOAL_QBLOCK, SHOAL_Q4_0_BYTES, SHOAL_LANES},
+    {SHOAL_TYPE_P4_1, "P4_1", SHOAL_QBLOCK, SHOAL_Q4_1_BYTES, SHOAL_LANES},
+    {SHOAL_TYPE_P8_0, "P8_0", SHOAL_QBLOCK, SHOAL_Q8_0_BYTES, SHOAL_LANES},
 };
 
 const shoal_type_info *shoal_type_get(uint32_t gguf_type)
@@ -32,6 +35,26 @@ const shoal_type_info *shoal_type_get(uint32_t gguf_type)
         if ((uint32_t)type_list[i].type == gguf_type) return &type_list[i];
     }
     return NULL;
+}
+
+static bool same_letters(const char *a, const char *upper)
+{
+    for (; *a != '\0' && *upper != '\0'; a++, upper++) {
+        char c = *a >= 'a' && *a <= 'z' ? (char)(*a - 'a' + 'A') : *a;
+        if (c != *upper) return false;
+    }
+    return *a == *upper;
+}
+
+bool shoal_type_parse(const char *name, shoal_type *out)
+{
+    for (size_t i = 0; i < sizeof type_list / sizeof type_list[0]; i++) {
+        if (same_letters(name, type_list[i].name)) {
+            *out = type_list[i].type;
+            return true;
+        }
+    }
+    return false;
 }
 
 size_t shoal_type_row_bytes(const shoal_type_info *info, size_t n)
@@ -162,6 +185,26 @@ DEQUANT(q4_k, Q4_K, 8)
 DEQUANT(q5_k, Q5_K, 8)
 DEQUANT(q6_k, Q6_K, 8)
 
+static void dequant_packed(shoal_unpack_fn *unpack, size_t block_bytes, const uint8_t *p,
+                           size_t lane, float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += block_bytes * SHOAL_LANES) {
+        shoal_wblock w;
+        unpack(p, lane, &w);
+        expand_block(&w, out + i);
+    }
+}
+
+#define DEQUANT_PACKED(lower, UPPER)                                                    \
+    static void dequant_##lower(const void *row, size_t part, float *out, size_t n)     \
+    {                                                                                   \
+        dequant_packed(shoal_unpack_##lower, SHOAL_##UPPER##_BYTES, row, part, out, n); \
+    }
+
+DEQUANT_PACKED(p4_0, Q4_0)
+DEQUANT_PACKED(p4_1, Q4_1)
+DEQUANT_PACKED(p8_0, Q8_0)
+
 static shoal_dequant_fn *const dequant_c[SHOAL_TYPE_SLOTS] = {
     [SHOAL_TYPE_F32] = dequant_f32,   [SHOAL_TYPE_F16] = dequant_f16,
     [SHOAL_TYPE_BF16] = dequant_bf16, [SHOAL_TYPE_Q4_0] = dequant_q4_0,
@@ -170,6 +213,8 @@ static shoal_dequant_fn *const dequant_c[SHOAL_TYPE_SLOTS] = {
     [SHOAL_TYPE_Q2_K] = dequant_q2_k, [SHOAL_TYPE_Q3_K] = dequant_q3_k,
     [SHOAL_TYPE_Q4_K] = dequant_q4_k, [SHOAL_TYPE_Q5_K] = dequant_q5_k,
     [SHOAL_TYPE_Q6_K] = dequant_q6_k, [SHOAL_TYPE_IQ4_NL] = dequant_iq4_nl,
+    [SHOAL_TYPE_P4_0] = dequant_p4_0, [SHOAL_TYPE_P4_1] = dequant_p4_1,
+    [SHOAL_TYPE_P8_0] = dequant_p8_0,
 };
 
 void shoal_quant_init_c(shoal_table *t)
@@ -180,6 +225,11 @@ void shoal_quant_init_c(shoal_table *t)
 void shoal_dequantize(shoal_type type, const void *row, float *out, size_t n)
 {
     dequant_c[type](row, 0, out, n);
+}
+
+shoal_dequant_fn *shoal_dequant_portable(shoal_type type)
+{
+    return dequant_c[type];
 }
 
 void shoal_block_scales(shoal_type type, size_t at[2])

@@ -21,6 +21,13 @@
  *   Q6_K  low nibbles [128], high bit pairs [64], int8 s [16], d   q in -32..31, s per 16, no u
  * The order of codes inside is in blocks_k.c. Source: ggml-common.h, ggml-quants.c (the formats).
  *
+ * Packed types are Shoal's own: Q4_0, Q4_1 and Q8_0 with eight rows interleaved as the products
+ * read them, so that nothing is shuffled or copied at run time. Their numbers are far above those
+ * GGUF has given out; readers that do not know them refuse the file. Rows are a multiple of 8. A
+ * group of 8 rows is its blocks in order; a block of the group is 8 d, then (P4_1) 8 m, then the
+ * code bytes in fours: bytes 4 j .. 4 j + 3 of row 0, of row 1, ... of row 7, for j = 0, 1, ... The
+ * bytes are those of the plain type, so packing loses nothing and changes no result.
+ *
  * Layer: kernels/. Threads: pure functions.
  */
 #ifndef SHOAL_KERNELS_QUANT_H
@@ -48,7 +55,10 @@ typedef enum shoal_type {
     SHOAL_TYPE_Q5_K = 13,
     SHOAL_TYPE_Q6_K = 14,
     SHOAL_TYPE_IQ4_NL = 20,
-    SHOAL_TYPE_BF16 = 30
+    SHOAL_TYPE_BF16 = 30,
+    SHOAL_TYPE_P4_0 = 250, /* Shoal's own, see below */
+    SHOAL_TYPE_P4_1 = 251,
+    SHOAL_TYPE_P8_0 = 252
 } shoal_type;
 
 typedef struct shoal_type_info {
@@ -56,10 +66,14 @@ typedef struct shoal_type_info {
     const char *name;   /* "Q4_1" */
     size_t block;       /* weights in a block; a row is a whole number of blocks */
     size_t block_bytes; /* bytes of a block */
+    size_t group;       /* rows that lie interleaved: 8 for packed types, else 1 */
 } shoal_type_info;
 
 /* Description of a GGUF type number; NULL for types this build does not compute with. */
 const shoal_type_info *shoal_type_get(uint32_t gguf_type);
+
+/* The type of this name ("Q4_K", any case), among those computed with; false when there is none. */
+bool shoal_type_parse(const char *name, shoal_type *out);
 
 /* Bytes of a row of n weights; 0 when n is not a multiple of the block or the product overflows. */
 size_t shoal_type_row_bytes(const shoal_type_info *info, size_t n);
@@ -67,7 +81,16 @@ size_t shoal_type_row_bytes(const shoal_type_info *info, size_t n);
 float shoal_f16_to_f32(uint16_t h);
 uint16_t shoal_f32_to_f16(float f); /* round to nearest, ties to even */
 
-/* Expands n weights (a multiple of the block) of a row, bit for bit as the formats define it. */
+/* The packed form of a plain type and the plain form of a packed one; the type itself when it has
+ * none. */
+shoal_type shoal_type_packed(shoal_type plain);
+shoal_type shoal_type_plain(shoal_type packed);
+
+/* Interleaves 8 plain rows of n weights, row_bytes apart, into a group of the packed type. */
+void shoal_pack_group(shoal_type packed, const void *rows, size_t row_bytes, size_t n, void *out);
+
+/* Expands n weights (a multiple of the block) of a row, bit for bit as the formats define it.
+ * Packed types have no rows of their own: see shoal_mat_row. */
 void shoal_dequantize(shoal_type type, const void *row, float *out, size_t n);
 
 /* Whether shoal_quantize writes this type: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K

@@ -201,6 +201,7 @@ typedef struct group_type {
     unpack_fn *unpack;
     add_fn *add;
     size_t subs, bytes; /* of a block: parts of 32 weights, size */
+    bool packed;        /* eight rows interleaved: their blocks lie together */
 } group_type;
 
 /* Where the rows of a group lie. A group of fewer than eight rows is copied block by block, the
@@ -239,7 +240,7 @@ SHOAL_INLINE void group_dot(const group_type *type, const group_rows *rows, size
         size_t at = b / type->subs * type->bytes;
         if (rows->rows >= LANES) {
             prefetch_next(rows->p, rows->stride, at, type->bytes);
-            type->unpack(rows->p + at, rows->stride, g);
+            type->unpack(rows->p + (type->packed ? LANES * at : at), rows->stride, g);
         } else {
             type->unpack(copy_group(rows, at, type->bytes, copy), type->bytes, g);
         }
@@ -294,13 +295,13 @@ SHOAL_INLINE void dot_rows(const group_type *type, const void *w, size_t row_byt
     }
 }
 
-/* The slot of a format. */
-#define SHOAL_DOT_AVX2(lower, UPPER, adder, parts)                                       \
-    static void dot_##lower(const void *w, size_t row_bytes, size_t rows, size_t blocks, \
-                            const void *tile, size_t n, float *y, size_t ldy)            \
-    {                                                                                    \
-        const group_type type = {unpack_##lower, adder, parts, SHOAL_##UPPER##_BYTES};   \
-        dot_rows(&type, w, row_bytes, rows, blocks, tile, n, y, ldy);                    \
+/* The slot of a format; packed ones always have whole groups of rows. */
+#define SHOAL_DOT_AVX2(lower, UPPER, adder, parts, group)                                     \
+    static void dot_##lower(const void *w, size_t row_bytes, size_t rows, size_t blocks,      \
+                            const void *tile, size_t n, float *y, size_t ldy)                 \
+    {                                                                                         \
+        const group_type type = {unpack_##lower, adder, parts, SHOAL_##UPPER##_BYTES, group}; \
+        dot_rows(&type, w, row_bytes, rows, blocks, tile, n, y, ldy);                         \
     }
 
 #endif

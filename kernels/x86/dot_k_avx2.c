@@ -229,11 +229,11 @@ SHOAL_INLINE void unpack_q2_k(const uint8_t *p, size_t stride, group_block *g)
     }
 }
 
-SHOAL_DOT_AVX2(q2_k, Q2_K, add_half_min, 8)
-SHOAL_DOT_AVX2(q3_k, Q3_K, add_half, 8)
-SHOAL_DOT_AVX2(q4_k, Q4_K, add_q4, 8)
-SHOAL_DOT_AVX2(q5_k, Q5_K, add_q5, 8)
-SHOAL_DOT_AVX2(q6_k, Q6_K, add_half, 8)
+SHOAL_DOT_AVX2(q2_k, Q2_K, add_half_min, 8, false)
+SHOAL_DOT_AVX2(q3_k, Q3_K, add_half, 8, false)
+SHOAL_DOT_AVX2(q4_k, Q4_K, add_q4, 8, false)
+SHOAL_DOT_AVX2(q5_k, Q5_K, add_q5, 8, false)
+SHOAL_DOT_AVX2(q6_k, Q6_K, add_half, 8, false)
 
 void shoal_dot_k_init_avx2(shoal_table *t)
 {

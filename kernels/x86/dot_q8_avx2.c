@@ -85,12 +85,64 @@ SHOAL_INLINE void unpack_iq4_nl(const uint8_t *p, size_t stride, group_block *g)
     }
 }
 
-SHOAL_DOT_AVX2(q4_0, Q4_0, add_q4, 1)
-SHOAL_DOT_AVX2(q4_1, Q4_1, add_q4, 1)
-SHOAL_DOT_AVX2(q5_0, Q5_0, add_q5, 1)
-SHOAL_DOT_AVX2(q5_1, Q5_1, add_q5, 1)
-SHOAL_DOT_AVX2(q8_0, Q8_0, add_q8, 1)
-SHOAL_DOT_AVX2(iq4_nl, IQ4_NL, add_q8, 1)
+SHOAL_INLINE __m256i load32(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+/* Eight binary16 that lie together. */
+SHOAL_INLINE __m256 eight_halves(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* Codes of a packed block: already transposed. */
+SHOAL_INLINE void packed_nibbles(const uint8_t *p, __m256i code[8])
+{
+    const __m256i low = _mm256_set1_epi8(15);
+    SHOAL_UNROLL
+    for (int j = 0; j < 4; j++) {
+        __m256i q = load32(p + 32 * j);
+        code[j] = _mm256_and_si256(q, low);
+        code[4 + j] = _mm256_and_si256(_mm256_srli_epi16(q, 4), low);
+    }
+}
+
+SHOAL_INLINE void unpack_p4_0(const uint8_t *p, size_t stride, group_block *g)
+{
+    (void)stride;
+    g->d = eight_halves(p);
+    g->m = _mm256_mul_ps(g->d, _mm256_set1_ps(-8.0f));
+    packed_nibbles(p + 16, g->code);
+}
+
+SHOAL_INLINE void unpack_p4_1(const uint8_t *p, size_t stride, group_block *g)
+{
+    (void)stride;
+    g->d = eight_halves(p);
+    g->m = eight_halves(p + 16);
+    packed_nibbles(p + 32, g->code);
+}
+
+SHOAL_INLINE void unpack_p8_0(const uint8_t *p, size_t stride, group_block *g)
+{
+    (void)stride;
+    g->d = eight_halves(p);
+    SHOAL_UNROLL
+    for (int j = 0; j < 8; j++) {
+        g->code[j] = load32(p + 16 + 32 * j);
+    }
+}
+
+SHOAL_DOT_AVX2(q4_0, Q4_0, add_q4, 1, false)
+SHOAL_DOT_AVX2(q4_1, Q4_1, add_q4, 1, false)
+SHOAL_DOT_AVX2(q5_0, Q5_0, add_q5, 1, false)
+SHOAL_DOT_AVX2(q5_1, Q5_1, add_q5, 1, false)
+SHOAL_DOT_AVX2(q8_0, Q8_0, add_q8, 1, false)
+SHOAL_DOT_AVX2(iq4_nl, IQ4_NL, add_q8, 1, false)
+SHOAL_DOT_AVX2(p4_0, Q4_0, add_q4, 1, true)
+SHOAL_DOT_AVX2(p4_1, Q4_1, add_q4, 1, true)
+SHOAL_DOT_AVX2(p8_0, Q8_0, add_q8, 1, true)
 
 void shoal_dot_init_avx2(shoal_table *t)
 {
@@ -100,5 +152,8 @@ void shoal_dot_init_avx2(shoal_table *t)
     t->dot_q8[SHOAL_TYPE_Q5_1] = dot_q5_1;
     t->dot_q8[SHOAL_TYPE_Q8_0] = dot_q8_0;
     t->dot_q8[SHOAL_TYPE_IQ4_NL] = dot_iq4_nl;
+    t->dot_q8[SHOAL_TYPE_P4_0] = dot_p4_0;
+    t->dot_q8[SHOAL_TYPE_P4_1] = dot_p4_1;
+    t->dot_q8[SHOAL_TYPE_P8_0] = dot_p8_0;
     shoal_dot_k_init_avx2(t);
 }

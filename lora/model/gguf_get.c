@@ -171,6 +171,11 @@ shoal_status shoal_gguf_get_mat(const shoal_gguf *g, const char *name, size_t ro
                         "... Q6_K or IQ4_NL");
         return SHOAL_ERR_UNSUPPORTED;
     }
+    if (rows % info->group != 0) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT,
+                          "%s: tensor '%s' is %s, but %zu rows are no multiple of %zu",
+                          shoal_gguf_name(g), name, info->name, rows, info->group);
+    }
     *out = (shoal_mat){t->data, info->type, rows, cols, shoal_type_row_bytes(info, cols)};
     return SHOAL_OK;
 }

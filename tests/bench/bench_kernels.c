@@ -2,7 +2,7 @@
  *
  * Best of several runs, weights cycled through a working set larger than the caches (30 layers) for
  * the decode rows. Prints milliseconds, GB/s of weights read and multiply-adds a second.
- * Usage: bench_kernels [threads] [cpu-mask]
+ * Usage: bench_kernels [threads] [cpu-mask] [layer-type] [head-type]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +59,33 @@ static shoal_mat make_mat(shoal_rng *rng, shoal_type type, size_t rows, size_t c
     return (shoal_mat){w, type, rows, cols, row_bytes};
 }
 
+/* The same bytes in the packed form of the type, where asked for and there is one. */
+static shoal_mat pack_mat(shoal_mat w, shoal_type wanted)
+{
+    if (wanted == w.type) return w;
+    unsigned char *out = need(w.rows * w.row_bytes);
+    for (size_t r = 0; r < w.rows; r += 8) {
+        shoal_pack_group(wanted, (const char *)w.data + r * w.row_bytes, w.row_bytes, w.cols,
+                         out + r * w.row_bytes);
+    }
+    w.data = out;
+    w.type = wanted;
+    return w;
+}
+
+static shoal_type layer_type = SHOAL_TYPE_Q4_1, head_type = SHOAL_TYPE_Q8_0;
+
+static shoal_mat make_type(shoal_rng *rng, shoal_type type, size_t rows, size_t cols)
+{
+    return pack_mat(make_mat(rng, shoal_type_plain(type), rows, cols), type);
+}
+
+static double bits_of(shoal_type type)
+{
+    const shoal_type_info *info = shoal_type_get((uint32_t)type);
+    return 8.0 * (double)info->block_bytes / (double)info->block;
+}
+
 static void bench_open(bench *b, shoal_pool *pool, uint32_t mask, bool exact)
 {
     shoal_error err = {0};
@@ -70,10 +97,10 @@ static void bench_open(bench *b, shoal_pool *pool, uint32_t mask, bool exact)
     if (b->x != NULL) return; /* the second exec reads the same arrays */
     for (size_t l = 0; l < LAYERS; l++) {
         for (size_t p = 0; p < PROJS; p++) {
-            b->layers[l][p] = make_mat(&rng, SHOAL_TYPE_Q4_1, shapes[p][0], shapes[p][1]);
+            b->layers[l][p] = make_type(&rng, layer_type, shapes[p][0], shapes[p][1]);
         }
     }
-    b->head = make_mat(&rng, SHOAL_TYPE_Q8_0, V, D);
+    b->head = make_type(&rng, head_type, V, D);
     b->x = need((size_t)T_MAX * F * sizeof(float));
     for (size_t i = 0; i < (size_t)T_MAX * F; i++) {
         b->x[i] = (float)shoal_rng_normal(&rng);
@@ -160,25 +187,29 @@ int main(int argc, char **argv)
     shoal_pool *pool = NULL;
     shoal_error err = {0};
     if ((argc > 2 && !shoal_cpu_mask_parse(argv[2], &mask)) ||
+        (argc > 3 && !shoal_type_parse(argv[3], &layer_type)) ||
+        (argc > 4 && !shoal_type_parse(argv[4], &head_type)) ||
         shoal_pool_open(&pool, threads, &err) != SHOAL_OK) {
-        fprintf(stderr, "usage: bench_kernels [threads] [cpu-mask]\n");
+        fprintf(stderr, "usage: bench_kernels [threads] [cpu-mask] [layer-type] [head-type]\n");
         return 2;
     }
     double layer = weights_per_layer();
+    double bits = bits_of(layer_type), head_bits = bits_of(head_type);
     bench_open(&b, pool, mask, false);
-    printf("kernels %s, %u threads\n", shoal_exec_name(&b.ex), threads);
+    printf("kernels %s, %u threads, layers %s, head %s\n", shoal_exec_name(&b.ex), threads,
+           shoal_type_get((uint32_t)layer_type)->name, shoal_type_get((uint32_t)head_type)->name);
     for (size_t T = 1; T <= 8; T++) {
-        report(&b, "layers q4_1", run_layers, T, LAYERS * layer, 5);
+        report(&b, "layers", run_layers, T, LAYERS * layer, bits);
     }
     for (size_t T = 1; T <= 8; T *= 2) {
-        report(&b, "head q8_0", run_head, T, (double)V * D, 8.5);
+        report(&b, "head", run_head, T, (double)V * D, head_bits);
     }
-    report(&b, "prefill", run_layers, 512, LAYERS * layer, 5);
+    report(&b, "prefill", run_layers, 512, LAYERS * layer, bits);
     shoal_exec_close(&b.ex);
     bench_open(&b, pool, mask, true);
-    report(&b, "exact decode", run_layers, 1, LAYERS * layer, 5);
-    report(&b, "exact prefill", run_layers, 128, LAYERS * layer, 5);
-    report(&b, "dx (4 layers)", run_dx, 256, 4 * layer, 5);
+    report(&b, "exact decode", run_layers, 1, LAYERS * layer, bits);
+    report(&b, "exact prefill", run_layers, 128, LAYERS * layer, bits);
+    report(&b, "dx (4 layers)", run_dx, 256, 4 * layer, bits);
     shoal_exec_close(&b.ex);
     shoal_pool_close(pool);
     return 0;

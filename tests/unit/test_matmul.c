@@ -526,6 +526,75 @@ static void results_do_not_depend_on_threads(void **state)
     }
 }
 
+/* ---- packed types
+ * -------------------------------------------------------------------------------- */
+
+/* The packed form of w, at a fence of its own. */
+static shoal_mat pack_weight(const weight *w, fenced *bytes)
+{
+    shoal_mat p = w->mat;
+    p.type = shoal_type_packed(p.type);
+    *bytes = fenced_open(p.rows * p.row_bytes);
+    p.data = bytes->p;
+    for (size_t r = 0; r < p.rows; r += 8) {
+        shoal_pack_group(p.type, (const char *)w->mat.data + r * p.row_bytes, p.row_bytes, p.cols,
+                         (char *)bytes->p + r * p.row_bytes);
+    }
+    return p;
+}
+
+/* Forward, dx and lookup of both forms: the same bits. */
+static void expect_packed_alike(const shoal_exec *ex, const shoal_mat *plain,
+                                const shoal_mat *packed, size_t T)
+{
+    size_t M = plain->rows, N = plain->cols;
+    kt_buf x = kt_buf_random(T * N, 0, T), dy = kt_buf_random(T * M, 0, T + 1);
+    kt_buf y[2] = {kt_buf_open(T * M, 0), kt_buf_open(T * M, 1)};
+    kt_buf dx[2] = {kt_buf_open(T * N, 0), kt_buf_open(T * N, 1)};
+    kt_buf row[2] = {kt_buf_open(N, 0), kt_buf_open(N, 1)};
+    for (size_t i = 0; i < 2; i++) {
+        const shoal_mat *w = i == 0 ? plain : packed;
+        forward(ex, w, x.p, T, y[i].p);
+        shoal_matmul_dx(ex, w, dy.p, T, dx[i].p, false);
+        shoal_mat_row(w, M - 3, row[i].p);
+    }
+    kt_same_bits(y[1].p, y[0].p, T * M);
+    kt_same_bits(dx[1].p, dx[0].p, T * N);
+    kt_same_bits(row[1].p, row[0].p, N);
+    for (size_t i = 0; i < 2; i++) {
+        kt_buf_close(&y[i]);
+        kt_buf_close(&dx[i]);
+        kt_buf_close(&row[i]);
+    }
+    kt_buf_close(&x);
+    kt_buf_close(&dy);
+}
+
+static void packed_types_change_no_bit(void **state)
+{
+    (void)state;
+    static const shoal_type plains[] = {SHOAL_TYPE_Q4_0, SHOAL_TYPE_Q4_1, SHOAL_TYPE_Q8_0};
+    static const size_t rows[] = {8, 16, 40, 304}, cols[] = {32, 288, 576};
+    static const size_t heights[] = {1, 2, 5, 33};
+    for (size_t i = 0; i < KT_LEVELS * 2 * 3 * 12; i++) {
+        shoal_exec ex = kt_exec_open(kt_level[i % KT_LEVELS], 2);
+        ex.exact = i / KT_LEVELS % 2 == 1;
+        size_t shape = i / (KT_LEVELS * 6);
+        size_t M = rows[shape % 4];
+        weight w = weight_open(plains[i / (KT_LEVELS * 2) % 3], M, cols[shape / 4], i);
+        fenced bytes;
+        shoal_mat packed = pack_weight(&w, &bytes);
+        for (size_t h = 0; h < 4; h++) {
+            expect_packed_alike(&ex, &w.mat, &packed, heights[h]);
+        }
+        shoal_mat views[2] = {shoal_mat_rows(&w.mat, M - 8, 8), shoal_mat_rows(&packed, M - 8, 8)};
+        expect_packed_alike(&ex, &views[0], &views[1], 3);
+        fenced_close(&bytes);
+        weight_close(&w);
+        kt_exec_close(&ex);
+    }
+}
+
 static void products_allocate_nothing_and_take_one_section(void **state)
 {
     (void)state;
@@ -570,6 +639,7 @@ int main(void)
         cmocka_unit_test(row_views_and_lookup_match_the_matrix),
         cmocka_unit_test(rows_do_not_depend_on_the_batch),
         cmocka_unit_test(results_do_not_depend_on_threads),
+        cmocka_unit_test(packed_types_change_no_bit),
         cmocka_unit_test(products_allocate_nothing_and_take_one_section),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,6 +43,18 @@ static void types_are_known_by_gguf_number(void **state)
     assert_null(shoal_type_get(UINT32_MAX));
 }
 
+static void types_are_known_by_name(void **state)
+{
+    (void)state;
+    shoal_type t = SHOAL_TYPE_F32;
+    assert_true(shoal_type_parse("q4_k", &t) && t == SHOAL_TYPE_Q4_K);
+    assert_true(shoal_type_parse("P8_0", &t) && t == SHOAL_TYPE_P8_0);
+    assert_false(shoal_type_parse("Q4", &t));
+    assert_false(shoal_type_parse("Q4_K_M", &t));
+    assert_false(shoal_type_parse("", &t));
+    assert_int_equal(t, SHOAL_TYPE_P8_0);
+}
+
 static void row_bytes_are_checked(void **state)
 {
     (void)state;
@@ -204,6 +216,33 @@ static void rows_expand_from_any_sub_block(void **state)
     }
 }
 
+/* The interleaved layout, byte by byte: files depend on it. */
+static void packed_groups_lie_as_documented(void **state)
+{
+    (void)state;
+    uint8_t rows[8 * 40], packed[8 * 40];
+    for (size_t i = 0; i < sizeof rows; i++) {
+        rows[i] = (uint8_t)(i * 7 + i / 40);
+    }
+    shoal_pack_group(SHOAL_TYPE_P4_1, rows, 40, 64, packed);
+    for (size_t b = 0; b < 2; b++) {
+        for (size_t r = 0; r < 8; r++) {
+            const uint8_t *from = rows + 40 * r + 20 * b;
+            const uint8_t *to = packed + 160 * b;
+            assert_memory_equal(to + 2 * r, from, 2);
+            assert_memory_equal(to + 16 + 2 * r, from + 2, 2);
+            for (size_t j = 0; j < 4; j++) {
+                assert_memory_equal(to + 32 + 32 * j + 4 * r, from + 4 + 4 * j, 4);
+            }
+        }
+    }
+    assert_int_equal(shoal_type_packed(SHOAL_TYPE_Q8_0), 252);
+    assert_int_equal(shoal_type_plain(SHOAL_TYPE_P4_0), SHOAL_TYPE_Q4_0);
+    assert_int_equal(shoal_type_packed(SHOAL_TYPE_Q6_K), SHOAL_TYPE_Q6_K);
+    assert_int_equal(shoal_type_get(250)->group, 8);
+    assert_false(shoal_type_writable(SHOAL_TYPE_P4_0));
+}
+
 /* ---- quantisation ------------------------------------------------------------------------------
  */
 
@@ -316,10 +355,12 @@ int main(void)
     json_t *vectors = json_load_file(path, 0, NULL);
     const struct CMUnitTest own[] = {
         cmocka_unit_test(types_are_known_by_gguf_number),
+        cmocka_unit_test(types_are_known_by_name),
         cmocka_unit_test(row_bytes_are_checked),
         cmocka_unit_test(every_half_survives_a_round_trip),
         cmocka_unit_test(floats_round_to_nearest_even_half),
         cmocka_unit_test(levels_expand_alike),
+        cmocka_unit_test(packed_groups_lie_as_documented),
         cmocka_unit_test(rows_expand_from_any_sub_block),
         cmocka_unit_test(quantisers_are_as_good_as_the_search_makes_them),
         cmocka_unit_test(writable_types_are_the_named_ones),
