@@ -25,6 +25,7 @@ shoal_command_fn shoal_cmd_join;
 shoal_command_fn shoal_cmd_leave;
 shoal_command_fn shoal_cmd_model;
 shoal_command_fn shoal_cmd_perplexity;
+shoal_command_fn shoal_cmd_quantize;
 shoal_command_fn shoal_cmd_score;
 shoal_command_fn shoal_cmd_serve;
 shoal_command_fn shoal_cmd_status;

@@ -30,6 +30,7 @@ static const shoal_command commands[] = {
     {"eval", shoal_cmd_eval, "measure loss and answers on a data set"},
     {"adapter", shoal_cmd_adapter, "look at adapters; convert from and to PEFT"},
     {"model", shoal_cmd_model, "fetch and look at base models"},
+    {"quantize", shoal_cmd_quantize, "write a model with other, or packed, weights"},
     {"join", shoal_cmd_join, "become a member of a deployment"},
     {"agent", shoal_cmd_agent, "take part in federated rounds with your own text"},
     {"status", shoal_cmd_status, "what this device is a member of and has done"},

@@ -84,3 +84,17 @@ void shoal_pack_group(shoal_type packed, const void *rows, size_t row_bytes, siz
         }
     }
 }
+
+uint8_t shoal_mat_plain_byte(const shoal_mat *w, size_t i)
+{
+    const uint8_t *data = w->data;
+    const shoal_type_info *info = shoal_type_get((uint32_t)w->type);
+    if (info->group == 1) return data[i];
+    size_t row = i / w->row_bytes, in_row = i % w->row_bytes;
+    size_t lane = row % SHOAL_LANES, head = head_bytes(w->type);
+    size_t at = in_row % info->block_bytes; /* in the plain block */
+    size_t block = (row - lane) * w->row_bytes + (in_row - at) * SHOAL_LANES;
+    if (at < head) return data[block + at / 2 * 2 * SHOAL_LANES + 2 * lane + at % 2];
+    at -= head;
+    return data[block + head * SHOAL_LANES + at / 4 * 4 * SHOAL_LANES + 4 * lane + at % 4];
+}

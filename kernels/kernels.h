@@ -43,6 +43,10 @@ typedef struct shoal_mat {
 /* Rows [first, first + n) of w, as a view. first and n are multiples of 8 for packed types. */
 shoal_mat shoal_mat_rows(const shoal_mat *w, size_t first, size_t n);
 
+/* Byte i of w as it would lie in the plain form of its type, rows in order: packing changes neither
+ * (for fingerprints). i < rows * row_bytes. */
+uint8_t shoal_mat_plain_byte(const shoal_mat *w, size_t i);
+
 /* Everything a computation needs besides its arrays. */
 typedef struct shoal_exec {
     const struct shoal_table *table;

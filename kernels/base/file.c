@@ -38,7 +38,7 @@ static bool made_to_fail(void)
     return true;
 }
 
-/* Writes everything and syncs; 0 or -1 with errno. */
+/* Writes everything; 0 or -1 with errno. */
 static int write_all(int fd, const unsigned char *data, size_t n)
 {
     while (n > 0) {
@@ -52,7 +52,7 @@ static int write_all(int fd, const unsigned char *data, size_t n)
         data += got;
         n -= (size_t)got;
     }
-    return made_to_fail() ? -1 : fsync(fd);
+    return 0;
 }
 
 /* Makes a rename in the directory of `path` durable. Some file systems cannot sync a directory
@@ -82,56 +82,92 @@ static int sync_parent(const char *path)
     return rc != 0 && saved == EINVAL ? 0 : rc;
 }
 
-/* Fills the open temporary file and gives it its permissions; closes fd. 0 or -1 with errno. */
-static int fill_temp(int fd, const void *data, size_t n, unsigned mode)
+void shoal_file_writer_abandon(shoal_file_writer *w)
 {
-    int rc = fchmod(fd, (mode_t)mode);
-    if (rc == 0) {
-        rc = write_all(fd, data, n);
+    if (w->fd >= 0) {
+        (void)close(w->fd);
     }
+    if (w->temp != NULL) {
+        (void)unlink(w->temp);
+    }
+    shoal_free(w->temp);
+    shoal_free(w->path);
+    *w = (shoal_file_writer){.fd = -1};
+}
+
+/* Reports errno of a failed step; the temporary file goes. */
+static shoal_status writing_failed(shoal_file_writer *w, shoal_error *err)
+{
+    shoal_status st = shoal_fail_errno(err, errno, "cannot write %s", w->path);
+    if (st == SHOAL_ERR_FULL) {
+        shoal_hint(err, "free some space and try again; the previous file is intact");
+    }
+    shoal_file_writer_abandon(w);
+    return st;
+}
+
+shoal_status shoal_file_writer_open(shoal_file_writer *w, const char *path, unsigned mode,
+                                    shoal_error *err)
+{
+    size_t len = strlen(path);
+    *w = (shoal_file_writer){.fd = -1};
+    char *temp = shoal_alloc(len + sizeof ".XXXXXX");
+    w->path = shoal_strdup(path);
+    if (temp == NULL || w->path == NULL) {
+        shoal_free(temp);
+        shoal_file_writer_abandon(w);
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory writing %s", path);
+    }
+    memcpy(temp, path, len);
+    memcpy(temp + len, ".XXXXXX", sizeof ".XXXXXX");
+    w->fd = mkstemp(temp);
+    if (w->fd < 0) {
+        shoal_status st = shoal_fail_errno(err, errno, "cannot create a file beside %s", path);
+        shoal_free(temp);
+        shoal_file_writer_abandon(w);
+        return st;
+    }
+    w->temp = temp;
+    return fchmod(w->fd, (mode_t)mode) == 0 ? SHOAL_OK : writing_failed(w, err);
+}
+
+shoal_status shoal_file_writer_put(shoal_file_writer *w, const void *data, size_t n,
+                                   shoal_error *err)
+{
+    return write_all(w->fd, data, n) == 0 ? SHOAL_OK : writing_failed(w, err);
+}
+
+shoal_status shoal_file_writer_commit(shoal_file_writer *w, shoal_error *err)
+{
+    int rc = made_to_fail() ? -1 : fsync(w->fd);
     int saved = errno;
-    if (close(fd) != 0 && rc == 0) {
-        return -1;
+    if (close(w->fd) != 0 && rc == 0) {
+        rc = -1;
+        saved = errno;
     }
+    w->fd = -1;
     errno = saved;
-    return rc;
+    if (rc == 0) {
+        rc = made_to_fail() ? -1 : rename(w->temp, w->path);
+    }
+    if (rc != 0) return writing_failed(w, err);
+    shoal_free(w->temp);
+    w->temp = NULL; /* it has its name: abandoning removes nothing now */
+    shoal_status st = SHOAL_OK;
+    if (sync_parent(w->path) != 0) {
+        st = shoal_fail_errno(err, errno, "cannot sync the directory of %s", w->path);
+    }
+    shoal_file_writer_abandon(w);
+    return st;
 }
 
 shoal_status shoal_file_write_atomic(const char *path, const void *data, size_t n, unsigned mode,
                                      shoal_error *err)
 {
-    size_t len = strlen(path);
-    char *temp = shoal_alloc(len + sizeof ".XXXXXX");
-    if (temp == NULL) {
-        return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory writing %s", path);
-    }
-    memcpy(temp, path, len);
-    memcpy(temp + len, ".XXXXXX", sizeof ".XXXXXX");
-
-    shoal_status st = SHOAL_OK;
-    int fd = mkstemp(temp);
-    if (fd < 0) {
-        st = shoal_fail_errno(err, errno, "cannot create a file beside %s", path);
-        goto out;
-    }
-    int rc = fill_temp(fd, data, n, mode);
-    if (rc == 0) {
-        rc = made_to_fail() ? -1 : rename(temp, path);
-    }
-    if (rc != 0) {
-        st = shoal_fail_errno(err, errno, "cannot write %s", path);
-        if (st == SHOAL_ERR_FULL) {
-            shoal_hint(err, "free some space and try again; the previous file is intact");
-        }
-        (void)unlink(temp);
-        goto out;
-    }
-    if (sync_parent(path) != 0) {
-        st = shoal_fail_errno(err, errno, "cannot sync the directory of %s", path);
-    }
-out:
-    shoal_free(temp);
-    return st;
+    shoal_file_writer w;
+    SHOAL_TRY(shoal_file_writer_open(&w, path, mode, err));
+    SHOAL_TRY(shoal_file_writer_put(&w, data, n, err));
+    return shoal_file_writer_commit(&w, err);
 }
 
 /* Appends everything fd gives, up to `max` bytes. `chunk` is the caller's, who wipes it: the file

@@ -24,6 +24,21 @@ extern "C" {
 SHOAL_MUST_USE shoal_status shoal_file_write_atomic(const char *path, const void *data, size_t n,
                                                     unsigned mode, shoal_error *err);
 
+/* The same piece by piece, for files too large for memory: open, any number of puts, then commit,
+ * which syncs and takes the name, or abandon, which leaves nothing behind (also after a commit, or
+ * an open that failed). Set up by open; one owner. */
+typedef struct shoal_file_writer {
+    char *path, *temp; /* owned */
+    int fd;
+} shoal_file_writer;
+
+SHOAL_MUST_USE shoal_status shoal_file_writer_open(shoal_file_writer *w, const char *path,
+                                                   unsigned mode, shoal_error *err);
+SHOAL_MUST_USE shoal_status shoal_file_writer_put(shoal_file_writer *w, const void *data, size_t n,
+                                                  shoal_error *err);
+SHOAL_MUST_USE shoal_status shoal_file_writer_commit(shoal_file_writer *w, shoal_error *err);
+void shoal_file_writer_abandon(shoal_file_writer *w);
+
 /* Reads a whole file into *out, which is initialised here (need not be before) and is owned by the
  * caller; on failure it is empty. More than `max` bytes is SHOAL_ERR_TOO_LARGE. Pipes work. */
 SHOAL_MUST_USE shoal_status shoal_file_read(const char *path, size_t max, shoal_buf *out,

@@ -23,6 +23,7 @@ void shoal_gguf_writer_clear(shoal_gguf_writer *w)
     shoal_buf_clear(&w->data);
     w->n_kv = 0;
     w->n_tensors = 0;
+    w->announced = 0;
     w->bad_call = false;
 }
 
@@ -127,24 +128,55 @@ static void pad_to_alignment(shoal_buf *b)
     }
 }
 
-/* Header and data of one tensor; dims fastest first. */
-static void put_tensor(shoal_gguf_writer *w, const char *name, shoal_type type, const size_t *dims,
-                       size_t n_dims, const void *data, size_t bytes)
+static void put_header(shoal_gguf_writer *w, shoal_str name, uint32_t type, const size_t *dims,
+                       size_t n_dims, uint64_t offset)
 {
-    size_t n = strlen(name);
-    if (n == 0 || n > SHOAL_GGUF_MAX_KEY || w->n_tensors == SHOAL_GGUF_MAX_TENSORS) {
+    if (name.n == 0 || name.n > SHOAL_GGUF_MAX_KEY || w->n_tensors == SHOAL_GGUF_MAX_TENSORS) {
         w->bad_call = true;
     }
-    put_string(&w->info, shoal_str_of(name));
+    put_string(&w->info, name);
     shoal_buf_put_u32(&w->info, (uint32_t)n_dims);
     for (size_t i = 0; i < n_dims; i++) {
         shoal_buf_put_u64(&w->info, dims[i]);
     }
-    shoal_buf_put_u32(&w->info, (uint32_t)type);
-    shoal_buf_put_u64(&w->info, w->data.len);
+    shoal_buf_put_u32(&w->info, type);
+    shoal_buf_put_u64(&w->info, offset);
+    w->n_tensors++;
+}
+
+/* Header and data of one tensor; dims fastest first. */
+static void put_tensor(shoal_gguf_writer *w, const char *name, shoal_type type, const size_t *dims,
+                       size_t n_dims, const void *data, size_t bytes)
+{
+    if (w->announced > 0) w->bad_call = true;
+    put_header(w, shoal_str_of(name), (uint32_t)type, dims, n_dims, w->data.len);
     shoal_buf_put(&w->data, data, bytes);
     pad_to_alignment(&w->data);
-    w->n_tensors++;
+}
+
+void shoal_gguf_announce(shoal_gguf_writer *w, shoal_str name, uint32_t type, const size_t *dims,
+                         size_t n_dims, size_t bytes)
+{
+    if (w->data.len > 0 || n_dims == 0 || n_dims > SHOAL_GGUF_MAX_DIMS) {
+        w->bad_call = true;
+        return;
+    }
+    put_header(w, name, type, dims, n_dims, w->announced);
+    w->announced +=
+        (bytes + SHOAL_GGUF_ALIGNMENT - 1) / SHOAL_GGUF_ALIGNMENT * SHOAL_GGUF_ALIGNMENT;
+}
+
+void shoal_gguf_put_copy(shoal_gguf_writer *w, const shoal_gguf_kv *kv)
+{
+    if (w->n_kv == SHOAL_GGUF_MAX_KV) w->bad_call = true;
+    put_string(&w->kv, kv->key);
+    shoal_buf_put_u32(&w->kv, (uint32_t)kv->type);
+    if (kv->type == SHOAL_GGUF_ARRAY) {
+        shoal_buf_put_u32(&w->kv, (uint32_t)kv->elem);
+        shoal_buf_put_u64(&w->kv, kv->n);
+    }
+    shoal_buf_put(&w->kv, kv->data, kv->bytes);
+    w->n_kv++;
 }
 
 void shoal_gguf_put_matrix(shoal_gguf_writer *w, const char *name, shoal_type type, size_t rows,

@@ -27,7 +27,8 @@ typedef struct shoal_gguf_writer {
     shoal_buf data; /* tensor bytes, each tensor padded to the alignment */
     uint64_t n_kv;
     uint64_t n_tensors;
-    bool bad_call; /* a key, name, shape or size that no reader would accept */
+    uint64_t announced; /* bytes of announced tensors, padded */
+    bool bad_call;      /* a key, name, shape or size that no reader would accept */
 } shoal_gguf_writer;
 
 /* An empty writer whose parts will never hold more than max_bytes each. */
@@ -49,6 +50,15 @@ void shoal_gguf_put_f32s(shoal_gguf_writer *w, const char *key, const float *v, 
 void shoal_gguf_put_matrix(shoal_gguf_writer *w, const char *name, shoal_type type, size_t rows,
                            size_t cols, const void *data);
 void shoal_gguf_put_vector(shoal_gguf_writer *w, const char *name, const float *data, size_t n);
+
+/* A key-value of another file, as it is. */
+void shoal_gguf_put_copy(shoal_gguf_writer *w, const shoal_gguf_kv *kv);
+
+/* For files too large for memory: announces a tensor of `bytes` bytes, without its data. After all
+ * are announced, finish appends everything up to the first tensor's data; the data follow in order,
+ * each padded with zeros to SHOAL_GGUF_ALIGNMENT. Not mixed with put_matrix and put_vector. */
+void shoal_gguf_announce(shoal_gguf_writer *w, shoal_str name, uint32_t type, const size_t *dims,
+                         size_t n_dims, size_t bytes);
 
 /* Appends the whole file to `out`. The writer may be cleared afterwards. */
 SHOAL_MUST_USE shoal_status shoal_gguf_writer_finish(const shoal_gguf_writer *w, shoal_buf *out,

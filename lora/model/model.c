@@ -203,16 +203,25 @@ static uint64_t mix(uint64_t h, uint64_t v)
     return h;
 }
 
+/* Little-endian word i of the matrix in its plain form: a packed file has the same fingerprint, so
+ * adapters fit both. */
+static uint64_t plain_word(const shoal_mat *w, size_t i)
+{
+    uint64_t v = 0;
+    for (size_t b = 0; b < sizeof v; b++) {
+        v |= (uint64_t)shoal_mat_plain_byte(w, i * sizeof v + b) << 8 * b;
+    }
+    return v;
+}
+
 /* Shape, type, and 64 words spread over the matrix. */
 static uint64_t mix_mat(uint64_t h, const shoal_mat *w)
 {
-    h = mix(mix(mix(h, (uint64_t)w->type), w->rows), w->cols);
+    h = mix(mix(mix(h, (uint64_t)shoal_type_plain(w->type)), w->rows), w->cols);
     size_t words = w->rows * w->row_bytes / sizeof(uint64_t);
     size_t step = words / 64 + 1;
     for (size_t i = 0; i < words; i += step) {
-        uint64_t v = 0;
-        memcpy(&v, (const unsigned char *)w->data + i * sizeof v, sizeof v);
-        h = mix(h, v);
+        h = mix(h, plain_word(w, i));
     }
     return h;
 }

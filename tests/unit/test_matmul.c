@@ -587,6 +587,9 @@ static void packed_types_change_no_bit(void **state)
         for (size_t h = 0; h < 4; h++) {
             expect_packed_alike(&ex, &w.mat, &packed, heights[h]);
         }
+        for (size_t b = 0; b < M * w.mat.row_bytes; b++) {
+            assert_int_equal(shoal_mat_plain_byte(&packed, b), shoal_mat_plain_byte(&w.mat, b));
+        }
         shoal_mat views[2] = {shoal_mat_rows(&w.mat, M - 8, 8), shoal_mat_rows(&packed, M - 8, 8)};
         expect_packed_alike(&ex, &views[0], &views[1], 3);
         fenced_close(&bytes);
