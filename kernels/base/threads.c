@@ -1,15 +1,19 @@
 /* threads.c - pool of workers that spin briefly, then sleep.
  *
  * A job is a counter of ranges: every thread takes the next range until none is left. Which thread
- * runs a range is left open; what a range is, is not. `epoch` grows by one per job; workers wait
- * for it to change. `active` counts workers that may still touch the job, so the next job cannot
- * start before all have left the old one.
+ * runs a range is left open; what a range is, is not.
+ *
+ * `epoch` grows by one per job and wakes the workers. `gate` lets them in: its high half is the
+ * epoch of the open job (0: closed), its low half the workers inside. The caller closes the gate
+ * when no range is left and waits for those inside only, so a worker that the system has not
+ * scheduled yet costs nothing: on a busy machine the caller simply does the work itself.
  */
 #include "kernels/base/threads.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <unistd.h>
 
 #include "kernels/base/mem.h"
@@ -32,10 +36,10 @@ struct shoal_pool {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     unsigned sleeping; /* under lock */
-    _Atomic unsigned epoch;
+    _Atomic uint32_t epoch;
     _Atomic bool stop;
     _Atomic size_t next; /* next range to take */
-    _Atomic unsigned active;
+    _Atomic uint64_t gate;
     size_t n, grain, n_ranges;
     shoal_range_fn *fn;
     void *ctx;
@@ -59,10 +63,10 @@ static void run_ranges(shoal_pool *p, unsigned worker)
 }
 
 /* Returns the new epoch once it differs from `seen`. */
-static unsigned wait_epoch(shoal_pool *p, unsigned seen)
+static uint32_t wait_epoch(shoal_pool *p, uint32_t seen)
 {
     for (unsigned spin = 0; spin < SPIN_LIMIT; spin++) {
-        unsigned now = atomic_load_explicit(&p->epoch, memory_order_acquire);
+        uint32_t now = atomic_load_explicit(&p->epoch, memory_order_acquire);
         if (now != seen) return now;
         SPIN_PAUSE();
     }
@@ -76,25 +80,49 @@ static unsigned wait_epoch(shoal_pool *p, unsigned seen)
     return atomic_load_explicit(&p->epoch, memory_order_acquire);
 }
 
+/* True, and counted as inside, when the job of `epoch` is still open. */
+static bool enter(shoal_pool *p, uint32_t epoch)
+{
+    uint64_t gate = atomic_load_explicit(&p->gate, memory_order_relaxed);
+    while (gate >> 32 == epoch) {
+        if (atomic_compare_exchange_weak_explicit(&p->gate, &gate, gate + 1, memory_order_acquire,
+                                                  memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void *worker_main(void *arg)
 {
     worker_arg *wa = arg;
     shoal_pool *p = wa->pool;
     unsigned index = wa->index;
     shoal_free(wa);
-    unsigned seen = 0;
+    uint32_t seen = 0;
     for (;;) {
         seen = wait_epoch(p, seen);
         if (atomic_load_explicit(&p->stop, memory_order_acquire)) return NULL;
-        run_ranges(p, index);
-        atomic_fetch_sub_explicit(&p->active, 1, memory_order_release);
+        if (enter(p, seen)) {
+            run_ranges(p, index);
+            atomic_fetch_sub_explicit(&p->gate, 1, memory_order_release);
+        }
     }
 }
 
-static void publish_epoch(shoal_pool *p)
+/* Opens the gate for the next job (or, when stopping, only wakes everyone). Epochs skip 0, which
+ * means closed. */
+static void publish_epoch(shoal_pool *p, bool open)
 {
     pthread_mutex_lock(&p->lock);
-    atomic_fetch_add_explicit(&p->epoch, 1, memory_order_release);
+    uint32_t epoch = atomic_load_explicit(&p->epoch, memory_order_relaxed) + 1;
+    if (epoch == 0) {
+        epoch = 1;
+    }
+    if (open) {
+        atomic_store_explicit(&p->gate, (uint64_t)epoch << 32, memory_order_release);
+    }
+    atomic_store_explicit(&p->epoch, epoch, memory_order_release);
     if (p->sleeping > 0) {
         pthread_cond_broadcast(&p->wake);
     }
@@ -144,7 +172,7 @@ void shoal_pool_close(shoal_pool *p)
 {
     if (p == NULL) return;
     atomic_store_explicit(&p->stop, true, memory_order_release);
-    publish_epoch(p);
+    publish_epoch(p, false);
     for (unsigned i = 1; i < p->n_threads; i++) {
         pthread_join(p->threads[i], NULL);
     }
@@ -172,17 +200,18 @@ static void run_serial(size_t n, size_t grain, shoal_range_fn *fn, void *ctx)
     }
 }
 
-/* Waits until every worker has left the job. Spins: ranges are short by design; yields after a
- * while so that an oversubscribed machine makes progress. */
-static void wait_done(shoal_pool *p)
+/* Closes the gate and waits for the workers inside. Spins: ranges are short by design; yields after
+ * a while so that an oversubscribed machine makes progress. */
+static void close_job(shoal_pool *p)
 {
-    unsigned spin = 0;
-    while (atomic_load_explicit(&p->active, memory_order_acquire) != 0) {
-        if (++spin < SPIN_LIMIT) {
+    uint64_t inside = atomic_fetch_and_explicit(&p->gate, UINT32_MAX, memory_order_acquire);
+    for (unsigned spin = 0; (inside & UINT32_MAX) != 0; spin++) {
+        if (spin < SPIN_LIMIT) {
             SPIN_PAUSE();
         } else {
             sched_yield();
         }
+        inside = atomic_load_explicit(&p->gate, memory_order_acquire);
     }
 }
 
@@ -202,8 +231,7 @@ void shoal_parallel_for(shoal_pool *pool, size_t n, size_t grain, shoal_range_fn
     pool->ctx = ctx;
     pool->sections++;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->active, pool->n_threads - 1, memory_order_relaxed);
-    publish_epoch(pool);
+    publish_epoch(pool, true);
     run_ranges(pool, 0);
-    wait_done(pool);
+    close_job(pool);
 }
