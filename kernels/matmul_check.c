@@ -102,23 +102,40 @@ static bool check_dot(const shoal_table *c, const shoal_table *t, shoal_type typ
     return close_enough(want, got, CHECK_T * CHECK_ROWS, CHECK_N);
 }
 
-/* A packed type against the C version, with the plain type's bytes interleaved. */
-static bool check_dot_packed(const shoal_table *c, const shoal_table *t, shoal_type type)
+/* Two groups of a packed type: the plain type's bytes interleaved. Returns the bytes of a row. */
+static size_t fill_packed(shoal_type type, uint8_t *packed)
 {
-    uint8_t w[CHECK_BYTES], packed[CHECK_BYTES];
-    uint8_t tile[CHECK_T * (CHECK_N / SHOAL_QBLOCK) * SHOAL_ACT_BLOCK_BYTES];
-    float x[CHECK_T * CHECK_N], want[CHECK_T * CHECK_GROUPED], got[CHECK_T * CHECK_GROUPED];
+    uint8_t w[CHECK_BYTES];
     size_t row_bytes = fill_weights(shoal_type_plain(type), w);
     for (size_t r = 0; r < CHECK_GROUPED; r += SHOAL_LANES) {
         shoal_pack_group(type, w + r * row_bytes, row_bytes, CHECK_N, packed + r * row_bytes);
     }
+    return row_bytes;
+}
+
+static bool check_dot_packed(const shoal_table *c, const shoal_table *t, shoal_type type)
+{
+    uint8_t w[CHECK_BYTES], tile[CHECK_T * (CHECK_N / SHOAL_QBLOCK) * SHOAL_ACT_BLOCK_BYTES];
+    float x[CHECK_T * CHECK_N], want[CHECK_T * CHECK_GROUPED], got[CHECK_T * CHECK_GROUPED];
+    size_t row_bytes = fill_packed(type, w), blocks = CHECK_N / SHOAL_QBLOCK;
     fill_floats(x, CHECK_T * CHECK_N, 2);
     c->act_pack(x, CHECK_T, CHECK_N, tile);
-    c->dot_q8[type](packed, row_bytes, CHECK_GROUPED, CHECK_N / SHOAL_QBLOCK, tile, CHECK_T, want,
-                    CHECK_GROUPED);
-    t->dot_q8[type](packed, row_bytes, CHECK_GROUPED, CHECK_N / SHOAL_QBLOCK, tile, CHECK_T, got,
-                    CHECK_GROUPED);
+    c->dot_q8[type](w, row_bytes, CHECK_GROUPED, blocks, tile, CHECK_T, want, CHECK_GROUPED);
+    t->dot_q8[type](w, row_bytes, CHECK_GROUPED, blocks, tile, CHECK_T, got, CHECK_GROUPED);
     return close_enough(want, got, CHECK_T * CHECK_GROUPED, CHECK_N);
+}
+
+static bool check_dequant_packed(const shoal_table *c, const shoal_table *t, shoal_type type)
+{
+    uint8_t w[CHECK_BYTES];
+    float want[CHECK_N], got[CHECK_N];
+    fill_packed(type, w);
+    for (size_t lane = 0; lane < SHOAL_LANES; lane++) {
+        c->dequant[type](w, lane, want, CHECK_N);
+        t->dequant[type](w, lane, got, CHECK_N);
+        if (memcmp(want, got, sizeof want) != 0) return false;
+    }
+    return true;
 }
 
 static bool check_dequant(const shoal_table *c, const shoal_table *t, shoal_type type)
@@ -188,20 +205,19 @@ static bool check_dequant_F16(const shoal_table *c, const shoal_table *t)
     return check_dequant(c, t, SHOAL_TYPE_F16);
 }
 
-#define PACKED_CHECK(type)                                                   \
-    static bool check_dot_##type(const shoal_table *c, const shoal_table *t) \
-    {                                                                        \
-        return check_dot_packed(c, t, SHOAL_TYPE_##type);                    \
+#define PACKED_CHECK(type)                                                       \
+    static bool check_dot_##type(const shoal_table *c, const shoal_table *t)     \
+    {                                                                            \
+        return check_dot_packed(c, t, SHOAL_TYPE_##type);                        \
+    }                                                                            \
+    static bool check_dequant_##type(const shoal_table *c, const shoal_table *t) \
+    {                                                                            \
+        return check_dequant_packed(c, t, SHOAL_TYPE_##type);                    \
     }
 
 PACKED_CHECK(P4_0)
 PACKED_CHECK(P4_1)
 PACKED_CHECK(P8_0)
-
-#define PACKED_SLOT(type)                                                                \
-    {                                                                                    \
-        "dot " #type, offsetof(shoal_table, dot_q8[SHOAL_TYPE_##type]), check_dot_##type \
-    }
 
 /* The two slots a type has. */
 #define TYPE_SLOTS(type)                                                                          \
@@ -223,9 +239,9 @@ const shoal_slot_check shoal_matmul_checks[] = {
     TYPE_SLOTS(Q4_K),
     TYPE_SLOTS(Q5_K),
     TYPE_SLOTS(Q6_K),
-    PACKED_SLOT(P4_0),
-    PACKED_SLOT(P4_1),
-    PACKED_SLOT(P8_0),
+    TYPE_SLOTS(P4_0),
+    TYPE_SLOTS(P4_1),
+    TYPE_SLOTS(P8_0),
     {"dequant F16", offsetof(shoal_table, dequant[SHOAL_TYPE_F16]), check_dequant_F16},
     {"panel", offsetof(shoal_table, panel), check_panel},
     {"gemm_panel", offsetof(shoal_table, gemm_panel), check_gemm_panel},

@@ -230,25 +230,46 @@ SHOAL_INLINE void prefetch_next(const uint8_t *p, size_t stride, size_t at, size
     }
 }
 
-/* acc [n] += all blocks of the group. n is a constant where registers should hold acc. */
+/* Takes apart the block at `at` of the group, straight from W where all eight rows are there. */
+SHOAL_INLINE void take_block(const group_type *type, const group_rows *rows, size_t at,
+                             group_block *g)
+{
+    uint8_t copy[LANES * SHOAL_Q6_K_BYTES + 2];
+    if (rows->rows >= LANES) {
+        prefetch_next(rows->p, rows->stride, at, type->bytes);
+        type->unpack(rows->p + (type->packed ? LANES * at : at), rows->stride, g);
+    } else {
+        type->unpack(copy_group(rows, at, type->bytes, copy), type->bytes, g);
+    }
+}
+
+SHOAL_INLINE void add_rows(const group_type *type, const group_block *g, const int8_t *x, size_t n,
+                           __m256 *acc)
+{
+    const int8_t *ds = x + n * SHOAL_QBLOCK;
+    for (size_t t = 0; t < n; t++) {
+        acc[t] = type->add(g, x + t * SHOAL_QBLOCK, ds + t * 8, acc[t]);
+    }
+}
+
+/* acc [n] += all blocks of the group. n is a constant where registers should hold acc; a block of
+ * one part stays in registers too, which an array would not. */
 SHOAL_INLINE void group_dot(const group_type *type, const group_rows *rows, size_t blocks,
                             const int8_t *x, size_t n, __m256 *acc)
 {
     for (size_t b = 0; b < blocks; b += type->subs) {
-        uint8_t copy[LANES * SHOAL_Q6_K_BYTES + 2];
-        group_block g[8];
         size_t at = b / type->subs * type->bytes;
-        if (rows->rows >= LANES) {
-            prefetch_next(rows->p, rows->stride, at, type->bytes);
-            type->unpack(rows->p + (type->packed ? LANES * at : at), rows->stride, g);
-        } else {
-            type->unpack(copy_group(rows, at, type->bytes, copy), type->bytes, g);
+        if (type->subs == 1) {
+            group_block g;
+            take_block(type, rows, at, &g);
+            add_rows(type, &g, x, n, acc);
+            x += n * SHOAL_ACT_BLOCK_BYTES;
+            continue;
         }
+        group_block g[8];
+        take_block(type, rows, at, g);
         for (size_t i = 0; i < type->subs; i++, x += n * SHOAL_ACT_BLOCK_BYTES) {
-            const int8_t *ds = x + n * SHOAL_QBLOCK;
-            for (size_t t = 0; t < n; t++) {
-                acc[t] = type->add(&g[i], x + t * SHOAL_QBLOCK, ds + t * 8, acc[t]);
-            }
+            add_rows(type, &g[i], x, n, acc);
         }
     }
 }

@@ -103,6 +103,52 @@ static void dequant_q8_0(const void *row, size_t part, float *out, size_t n)
     }
 }
 
+/* Dwords 0, 8, 16, 24 from p: a row's code bytes in a packed block, p at its lane. */
+SHOAL_INLINE __m128i lane16(const uint8_t *p)
+{
+    int32_t v[4];
+    for (int i = 0; i < 4; i++) {
+        memcpy(&v[i], p + 32 * i, sizeof v[i]);
+    }
+    return _mm_setr_epi32(v[0], v[1], v[2], v[3]);
+}
+
+static void dequant_p4_0(const void *row, size_t lane, float *out, size_t n)
+{
+    const __m128i low = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
+    const uint8_t *p = row;
+    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_LANES * SHOAL_Q4_0_BYTES) {
+        __m256 d = broadcast_f16(p + 2 * lane);
+        __m128i q = lane16(p + 16 + 4 * lane);
+        __m128i hi = _mm_and_si128(_mm_srli_epi16(q, 4), low);
+        scale16_plain(_mm_sub_epi8(_mm_and_si128(q, low), eight), d, out + i);
+        scale16_plain(_mm_sub_epi8(hi, eight), d, out + i + 16);
+    }
+}
+
+static void dequant_p4_1(const void *row, size_t lane, float *out, size_t n)
+{
+    const __m128i low = _mm_set1_epi8(15);
+    const uint8_t *p = row;
+    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_LANES * SHOAL_Q4_1_BYTES) {
+        __m256 d = broadcast_f16(p + 2 * lane);
+        __m256 m = broadcast_f16(p + 16 + 2 * lane);
+        __m128i q = lane16(p + 32 + 4 * lane);
+        scale16(_mm_and_si128(q, low), d, m, out + i);
+        scale16(_mm_and_si128(_mm_srli_epi16(q, 4), low), d, m, out + i + 16);
+    }
+}
+
+static void dequant_p8_0(const void *row, size_t lane, float *out, size_t n)
+{
+    const uint8_t *p = row;
+    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_LANES * SHOAL_Q8_0_BYTES) {
+        __m256 d = broadcast_f16(p + 2 * lane);
+        scale16_plain(lane16(p + 16 + 4 * lane), d, out + i);
+        scale16_plain(lane16(p + 144 + 4 * lane), d, out + i + 16);
+    }
+}
+
 /* ---- activations ------------------------------------------------------------------------------
  */
 
@@ -172,5 +218,8 @@ void shoal_quant_init_avx2(shoal_table *t)
     t->dequant[SHOAL_TYPE_Q4_0] = dequant_q4_0;
     t->dequant[SHOAL_TYPE_Q4_1] = dequant_q4_1;
     t->dequant[SHOAL_TYPE_Q8_0] = dequant_q8_0;
+    t->dequant[SHOAL_TYPE_P4_0] = dequant_p4_0;
+    t->dequant[SHOAL_TYPE_P4_1] = dequant_p4_1;
+    t->dequant[SHOAL_TYPE_P8_0] = dequant_p8_0;
     t->act_pack = act_pack;
 }
