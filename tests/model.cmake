@@ -23,22 +23,12 @@ add_executable(make_tiny_model support/make_tiny_model.c)
 target_link_libraries(make_tiny_model PRIVATE tiny_model)
 set_target_properties(make_tiny_model PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 
-# The fuzz target without a fuzzer, over a generated file and changed copies of it.
-add_executable(fuzz_gguf_standalone fuzz/fuzz_gguf.c fuzz/standalone_main.c)
-target_link_libraries(fuzz_gguf_standalone PRIVATE shoal_model)
-set_target_properties(fuzz_gguf_standalone PROPERTIES
-  RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+# A generated file as the seed of the GGUF reader, composed templates as those of Jinja.
 add_test(NAME fuzz_gguf_seed COMMAND make_tiny_model ${CMAKE_BINARY_DIR}/tests/fuzz_seed.gguf)
-add_test(NAME fuzz_gguf COMMAND fuzz_gguf_standalone --mutate 5000
-  ${CMAKE_BINARY_DIR}/tests/fuzz_seed.gguf)
 set_tests_properties(fuzz_gguf_seed PROPERTIES FIXTURES_SETUP fuzz_gguf_seed LABELS fast)
-set_tests_properties(fuzz_gguf PROPERTIES FIXTURES_REQUIRED fuzz_gguf_seed LABELS fast TIMEOUT 300)
+shoal_fuzz(fuzz_gguf LIBS shoal_model MUTATE 5000 FIXTURE fuzz_gguf_seed
+  SEEDS ${CMAKE_BINARY_DIR}/tests/fuzz_seed.gguf)
 
-add_executable(fuzz_jinja_standalone fuzz/fuzz_jinja.c fuzz/standalone_main.c)
-target_link_libraries(fuzz_jinja_standalone PRIVATE shoal_model)
-set_target_properties(fuzz_jinja_standalone PROPERTIES
-  RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 set(jinja_seeds qwen2 qwen3 llama3 mistral3 gemma3 small)
 list(TRANSFORM jinja_seeds REPLACE "(.+)" "${CMAKE_CURRENT_LIST_DIR}/fuzz/jinja_seeds/\\1.jinja")
-add_test(NAME fuzz_jinja COMMAND fuzz_jinja_standalone --mutate 1000 ${jinja_seeds})
-set_tests_properties(fuzz_jinja PROPERTIES LABELS fast TIMEOUT 300)
+shoal_fuzz(fuzz_jinja LIBS shoal_model MUTATE 1000 SEEDS ${jinja_seeds})
