@@ -3,7 +3,7 @@
 # Needs root or sudo, and only when something is missing. Used by run.sh here and by tests/run.sh.
 set -euo pipefail
 
-build="gcc cmake ninja-build pkg-config git ca-certificates python3 python3-pip
+build="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates python3 python3-pip
  libcurl4-openssl-dev libmbedtls-dev libprotobuf-c-dev protobuf-c-compiler libuv1-dev
  libhttp-parser-dev libjansson-dev libyaml-dev libsqlite3-dev libqrencode-dev"
 test="$build libcmocka-dev clang clang-format curl libclang-rt-14-dev"
