@@ -130,8 +130,7 @@ shoal_status shoal_store_model_path(const char *name_or_path, char out[SHOAL_PAT
             if (is_file(out)) return SHOAL_OK;
         }
         shoal_fail(err, SHOAL_ERR_NOT_FOUND, "there is no model '%s'", name_or_path);
-        shoal_hint(err, "`shoal model fetch %s` brings it; `shoal model list` shows what is here",
-                   name_or_path);
+        shoal_hint(err, "`shoal model list` shows what is here and what can be fetched by name");
         return SHOAL_ERR_NOT_FOUND;
     }
     return shoal_fail(err, SHOAL_ERR_NOT_FOUND, "there is no model file %s", name_or_path);

@@ -102,7 +102,7 @@ static void a_missing_model_says_how_to_get_it(void **state)
     char out[SHOAL_PATH_MAX];
     shoal_error err = {0};
     assert_int_equal(shoal_store_model_path("absent", out, &err), SHOAL_ERR_NOT_FOUND);
-    assert_non_null(strstr(err.hint, "shoal model fetch absent"));
+    assert_non_null(strstr(err.hint, "shoal model list"));
     assert_int_equal(shoal_store_model_path("../etc/passwd", out, &err), SHOAL_ERR_NOT_FOUND);
     assert_int_equal(shoal_store_model_path("", out, &err), SHOAL_ERR_NOT_FOUND);
 }
