@@ -4,23 +4,68 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bits of CPUID and XCR0. Source: Intel SDM volume 1, 13.1 and 14.3 to 15.4; volume 2, CPUID. */
+enum {
+    ECX1_FMA = 12,
+    ECX1_OSXSAVE = 27,
+    ECX1_F16C = 29,
+    EBX7_AVX2 = 5,
+    EBX7_AVX512F = 16,
+    EBX7_AVX512DQ = 17,
+    EBX7_AVX512BW = 30,
+    EBX7_AVX512VL = 31,
+    ECX7_AVX512VNNI = 11,
+    EAX7_1_AVXVNNI = 4,
+    XCR0_YMM = 0x06, /* xmm and the upper halves of ymm */
+    XCR0_ZMM = 0xe0  /* opmasks, upper halves of zmm 0 to 15, zmm 16 to 31 */
+};
+
+static bool bit(uint32_t word, int n)
+{
+    return (word >> n & 1u) != 0;
+}
+
+static bool has_avx512(const shoal_cpuid *id)
+{
+    return (id->xcr0 & XCR0_ZMM) == XCR0_ZMM && bit(id->ebx7, EBX7_AVX512F) &&
+           bit(id->ebx7, EBX7_AVX512DQ) && bit(id->ebx7, EBX7_AVX512BW) &&
+           bit(id->ebx7, EBX7_AVX512VL) && bit(id->ecx7, ECX7_AVX512VNNI);
+}
+
+uint32_t shoal_cpu_flags_x86(const shoal_cpuid *id)
+{
+    bool ymm = bit(id->ecx1, ECX1_OSXSAVE) && (id->xcr0 & XCR0_YMM) == XCR0_YMM;
+    bool avx2 =
+        ymm && bit(id->ebx7, EBX7_AVX2) && bit(id->ecx1, ECX1_FMA) && bit(id->ecx1, ECX1_F16C);
+    if (!avx2) return 0;
+    uint32_t flags = SHOAL_CPU_AVX2;
+    if (bit(id->eax7_1, EAX7_1_AVXVNNI)) flags |= SHOAL_CPU_AVXVNNI;
+    if (has_avx512(id)) flags |= SHOAL_CPU_AVX512;
+    return flags;
+}
+
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 
-/* Asked by hand: clang 14 does not know the name in __builtin_cpu_supports. */
-static bool has_f16c(void)
+static uint64_t read_xcr0(void)
 {
-    unsigned a, b, c, d;
-    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
 }
 
 uint32_t shoal_cpu_flags(void)
 {
-    uint32_t flags = 0;
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
-        flags |= SHOAL_CPU_AVX2;
-    }
+    shoal_cpuid id = {0};
+    uint32_t a, b, c, d;
+    if (__get_cpuid(1, &a, &b, &id.ecx1, &d) == 0 || !bit(id.ecx1, ECX1_OSXSAVE)) return 0;
+    id.xcr0 = read_xcr0();
+    if (__get_cpuid_count(7, 0, &a, &id.ebx7, &id.ecx7, &d) == 0) return 0;
+    if (a >= 1) __get_cpuid_count(7, 1, &id.eax7_1, &b, &c, &d);
+    uint32_t flags = shoal_cpu_flags_x86(&id);
+#ifdef SHOAL_EMULATE_SIMD /* a test build: what AVX2 lacks is emulated with it */
+    if ((flags & SHOAL_CPU_AVX2) != 0) flags |= SHOAL_CPU_AVXVNNI | SHOAL_CPU_AVX512;
+#endif
     return flags;
 }
 #else
@@ -32,17 +77,21 @@ uint32_t shoal_cpu_flags(void)
 
 bool shoal_cpu_mask_parse(const char *text, uint32_t *mask)
 {
-    if (strcmp(text, "c") == 0) {
-        *mask = 0;
-        return true;
-    }
-    if (strcmp(text, "avx2") == 0) {
-        *mask = SHOAL_CPU_AVX2;
-        return true;
-    }
-    if (strcmp(text, "all") == 0) {
-        *mask = SHOAL_CPU_ALL;
-        return true;
+    static const struct {
+        const char *name;
+        uint32_t mask;
+    } levels[] = {
+        {"c", 0},
+        {"avx2", SHOAL_CPU_AVX2},
+        {"avxvnni", SHOAL_CPU_AVX2 | SHOAL_CPU_AVXVNNI},
+        {"avx512", SHOAL_CPU_AVX2 | SHOAL_CPU_AVXVNNI | SHOAL_CPU_AVX512},
+        {"all", SHOAL_CPU_ALL},
+    };
+    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+        if (strcmp(text, levels[i].name) == 0) {
+            *mask = levels[i].mask;
+            return true;
+        }
     }
     char *end = NULL;
     unsigned long v = strtoul(text, &end, 16);

@@ -14,8 +14,8 @@ extern "C" {
 
 enum {
     SHOAL_CPU_AVX2 = 1u << 0,    /* AVX2 + FMA + F16C */
-    SHOAL_CPU_AVXVNNI = 1u << 1, /* reserved for later kernels */
-    SHOAL_CPU_AVX512 = 1u << 2,  /* reserved for later kernels */
+    SHOAL_CPU_AVXVNNI = 1u << 1, /* AVX-VNNI: vpdpbusd on 256 bits, VEX encoded */
+    SHOAL_CPU_AVX512 = 1u << 2,  /* AVX-512 F, DQ, BW, VL and VNNI */
     SHOAL_CPU_NEON = 1u << 8,    /* reserved for later kernels */
     SHOAL_CPU_DOTPROD = 1u << 9, /* reserved for later kernels */
     SHOAL_CPU_I8MM = 1u << 10,   /* reserved for later kernels */
@@ -25,8 +25,18 @@ enum {
 /* Flags of this machine. */
 uint32_t shoal_cpu_flags(void);
 
-/* "c", "avx2", "all" or a hexadecimal mask, as given to --cpu-mask; a level includes the lower
- * ones. False when the text is none of these. */
+/* What x86 says of itself: registers of CPUID leaves (1 and 7, sub-leaves 0 and 1) and XCR0, which
+ * names the registers the operating system saves (0 when it saves none). */
+typedef struct shoal_cpuid {
+    uint32_t ecx1, ebx7, ecx7, eax7_1;
+    uint64_t xcr0;
+} shoal_cpuid;
+
+/* The flags these mean: an instruction counts only where its registers are saved too. */
+uint32_t shoal_cpu_flags_x86(const shoal_cpuid *id);
+
+/* A level's name ("c", "avx2", "avxvnni", "avx512"), "all" or a hexadecimal mask, as given to
+ * --cpu-mask; a level includes the lower ones. False when the text is none of these. */
 bool shoal_cpu_mask_parse(const char *text, uint32_t *mask);
 
 #ifdef __cplusplus

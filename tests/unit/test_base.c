@@ -282,15 +282,50 @@ static void cpu_mask_parses_names_and_hex(void **state)
     assert_int_equal(mask, 0);
     assert_true(shoal_cpu_mask_parse("avx2", &mask));
     assert_int_equal(mask, SHOAL_CPU_AVX2);
+    assert_true(shoal_cpu_mask_parse("avxvnni", &mask));
+    assert_int_equal(mask, SHOAL_CPU_AVX2 | SHOAL_CPU_AVXVNNI);
+    assert_true(shoal_cpu_mask_parse("avx512", &mask));
+    assert_int_equal(mask, SHOAL_CPU_AVX2 | SHOAL_CPU_AVXVNNI | SHOAL_CPU_AVX512);
     assert_true(shoal_cpu_mask_parse("0x3", &mask));
     assert_int_equal(mask, 3);
     assert_false(shoal_cpu_mask_parse("fast", &mask));
     assert_false(shoal_cpu_mask_parse("", &mask));
 }
 
+/* Bits from Intel's SDM, volume 2, CPUID; each one missing takes its level away. */
+static void x86_flags_need_instructions_and_saved_registers(void **state)
+{
+    (void)state;
+    const shoal_cpuid full = {.ecx1 = 1u << 12 | 1u << 27 | 1u << 29,
+                              .ebx7 = 1u << 5 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31,
+                              .ecx7 = 1u << 11,
+                              .eax7_1 = 1u << 4,
+                              .xcr0 = 0xe7};
+    const uint32_t both = SHOAL_CPU_AVX2 | SHOAL_CPU_AVXVNNI;
+    assert_int_equal(shoal_cpu_flags_x86(&full), both | SHOAL_CPU_AVX512);
+    for (uint32_t b = 0; b < 32; b++) {
+        shoal_cpuid ecx1 = full, ebx7 = full, ecx7 = full, xcr0 = full;
+        ecx1.ecx1 &= ~(1u << b);
+        ebx7.ebx7 &= ~(1u << b);
+        ecx7.ecx7 &= ~(1u << b);
+        xcr0.xcr0 &= ~(1u << b);
+        uint32_t wide = b == 16 || b == 17 || b >= 30 ? both : both | SHOAL_CPU_AVX512;
+        assert_int_equal(shoal_cpu_flags_x86(&ebx7), b == 5 ? 0 : wide);
+        assert_int_equal(shoal_cpu_flags_x86(&ecx7), b == 11 ? both : both | SHOAL_CPU_AVX512);
+        bool needed = b == 12 || b == 27 || b == 29;
+        assert_int_equal(shoal_cpu_flags_x86(&ecx1), needed ? 0 : both | SHOAL_CPU_AVX512);
+        wide = b >= 5 && b <= 7 ? both : both | SHOAL_CPU_AVX512;
+        assert_int_equal(shoal_cpu_flags_x86(&xcr0), b == 1 || b == 2 ? 0 : wide);
+    }
+    shoal_cpuid no_vnni = full;
+    no_vnni.eax7_1 = 0;
+    assert_int_equal(shoal_cpu_flags_x86(&no_vnni), SHOAL_CPU_AVX2 | SHOAL_CPU_AVX512);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(x86_flags_need_instructions_and_saved_registers),
         cmocka_unit_test(status_carries_message_and_hint),
         cmocka_unit_test(status_of_errno_names_full_disk),
         cmocka_unit_test(status_message_is_cut_not_overrun),
