@@ -97,15 +97,33 @@ void shoal_attn_pack(const shoal_attn *a, const float *x, size_t kh, size_t i0, 
     }
 }
 
+shoal_attn shoal_attn_resolve(const shoal_attn *a)
+{
+    shoal_attn r = *a;
+    assert(r.kv_slots % KEY_TILE == 0);
+    if (r.kv_row == 0) {
+        r.kv_head = shoal_type_row_bytes(shoal_type_get(r.kv_type), r.E);
+        r.kv_row = r.K * r.kv_head;
+    }
+    return r;
+}
+
 const float *shoal_attn_keys(const shoal_exec *ex, const shoal_attn *a, const void *cache,
                              size_t kh, size_t key0, size_t n, float *buf, size_t *ld)
 {
-    size_t at = (key0 * a->K + kh) * a->E;
+    const void *rows = attn_key(a, cache, kh, key0);
     if (a->kv_type == SHOAL_TYPE_F32) {
-        *ld = a->K * a->E;
-        return (const float *)cache + at;
+        *ld = a->kv_row / sizeof(float);
+        return rows;
     }
-    ex->table->half_rows((const uint16_t *)cache + at, a->K * a->E, n, a->E, buf);
+    if (a->kv_type == SHOAL_TYPE_F16) {
+        ex->table->half_rows(rows, a->kv_row / sizeof(uint16_t), n, a->E, buf);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            const char *row = (const char *)rows + i * a->kv_row;
+            ex->table->dequant[a->kv_type](row, 0, buf + i * a->E, a->E);
+        }
+    }
     *ld = a->E;
     return buf;
 }
@@ -265,10 +283,11 @@ static void merge_splits(const fwd_job *j)
     }
 }
 
-void shoal_attn_fwd(const shoal_exec *ex, const shoal_attn *a, float *o, float *lse)
+void shoal_attn_fwd(const shoal_exec *ex, const shoal_attn *attn, float *o, float *lse)
 {
-    assert(a->E <= SHOAL_ATTN_MAX_E && a->H % a->K == 0);
-    if (a->T == 0) return;
+    assert(attn->E <= SHOAL_ATTN_MAX_E && attn->H % attn->K == 0);
+    if (attn->T == 0) return;
+    const shoal_attn resolved = shoal_attn_resolve(attn), *a = &resolved;
     fwd_job j = {.ex = ex, .a = a, .o = o, .lse = lse, .rows = attn_rows(a->E)};
     size_t rows = a->T * (a->H / a->K);
     size_t row_tiles = (rows + j.rows - 1) / j.rows;

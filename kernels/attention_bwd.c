@@ -138,11 +138,12 @@ static void run_keys_pass(void *ctx, size_t begin, size_t end, unsigned worker)
     }
 }
 
-void shoal_attn_bwd(const shoal_exec *ex, const shoal_attn *a, const float *o, const float *lse,
+void shoal_attn_bwd(const shoal_exec *ex, const shoal_attn *attn, const float *o, const float *lse,
                     const float *d_o, float *delta, float *dq, float *dk, float *dv)
 {
-    assert(a->E <= SHOAL_ATTN_MAX_E && a->H % a->K == 0);
-    assert(a->kv_type == SHOAL_TYPE_F32 && a->n_past == 0);
+    assert(attn->E <= SHOAL_ATTN_MAX_E && attn->H % attn->K == 0);
+    assert(attn->kv_type == SHOAL_TYPE_F32 && attn->n_past == 0 && attn->kv_row == 0);
+    const shoal_attn resolved = shoal_attn_resolve(attn), *a = &resolved;
     bwd_job j = {.ex = ex, .a = a, .o = o, .lse = lse, .d_o = d_o, .rows = attn_rows(a->E)};
     j.delta = delta;
     j.dq = dq;

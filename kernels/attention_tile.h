@@ -14,7 +14,7 @@
 #include "kernels/table.h"
 
 enum {
-    KEY_TILE = 64,      /* keys scored at a time */
+    KEY_TILE = SHOAL_ATTN_TILE,
     ROW_TILE_MAX = 64,  /* query rows of a tile, fewer for wide heads: see attn_rows */
     PANEL_FLOATS = 4096 /* floats of one panel of rows, for E <= 256 */
 };
@@ -25,7 +25,7 @@ typedef struct attn_panels {
     float *acc; /* [rows, E] */
     float *s;   /* [rows, KEY_TILE] scores, then weights */
     float *dp;  /* [rows, KEY_TILE] backward only */
-    float *kv;  /* [KEY_TILE, E] keys or values expanded from f16 */
+    float *kv;  /* [KEY_TILE, E] keys or values expanded to f32 */
 } attn_panels;
 
 static inline size_t attn_rows(size_t E)
@@ -74,6 +74,16 @@ static inline size_t attn_row(const shoal_attn *a, size_t kh, size_t i)
     return ((i / group) * a->H + kh * group + i % group) * a->E;
 }
 
+/* *a with the strides of [S, K, E] filled in where it leaves them out. */
+shoal_attn shoal_attn_resolve(const shoal_attn *a);
+
+/* Key (or value) `key` of head kh, in its type. */
+static inline const void *attn_key(const shoal_attn *a, const void *cache, size_t kh, size_t key)
+{
+    size_t slot = a->kv_slots == 0 ? key : key % a->kv_slots;
+    return (const char *)cache + kh * a->kv_head + slot * a->kv_row;
+}
+
 /* The keys that some row of [i0, i1) sees. */
 static inline void attn_span(const shoal_attn *a, size_t i0, size_t i1, size_t *first, size_t *end)
 {
@@ -102,8 +112,8 @@ static inline void attn_visible(const shoal_attn *a, size_t i, size_t key0, size
 void shoal_attn_pack(const shoal_attn *a, const float *x, size_t kh, size_t i0, size_t i1,
                      float scale, float *out);
 
-/* Keys (or values) [key0, key0 + n) of head kh as f32; *ld is their row stride. Either the cache
- * itself or `buf` [KEY_TILE, E] filled from f16. */
+/* Keys (or values) [key0, key0 + n) of head kh, of one tile, as f32; *ld is their row stride.
+ * Either the cache itself or `buf` [KEY_TILE, E] filled from it. */
 const float *shoal_attn_keys(const shoal_exec *ex, const shoal_attn *a, const void *cache,
                              size_t kh, size_t key0, size_t n, float *buf, size_t *ld);
 

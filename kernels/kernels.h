@@ -109,14 +109,21 @@ void shoal_lowrank_bwd(const shoal_exec *ex, const float *A, const float *B, siz
 /* ---- attention --------------------------------------------------------------------------------
  */
 
-enum { SHOAL_ATTN_MAX_E = 256 }; /* widest head: tiles of keys live in a worker's scratch */
+enum {
+    SHOAL_ATTN_MAX_E = 256, /* widest head: tiles of keys live in a worker's scratch */
+    SHOAL_ATTN_TILE = 64    /* keys scored at a time, from multiples of it */
+};
 
 typedef struct shoal_attn {
     size_t T, H, K, E;     /* H a multiple of K: query head h reads key head h / (H / K) */
     float scale;           /* usually 1 / sqrt(E) */
     const float *q;        /* [T, H, E] */
-    const void *k, *v;     /* [S, K, E] of kv_type; S = n_past + T at least */
-    shoal_type kv_type;    /* F32 or F16 */
+    const void *k, *v;     /* [S, K, E] of kv_type, S = n_past + T at least; or as strides say */
+    shoal_type kv_type;    /* F32, F16 or Q8_0 (E a multiple of 32) */
+    size_t kv_row;         /* bytes from a key to the next ... */
+    size_t kv_head;        /* ... and from a head to the next; both 0: [S, K, E] without gaps */
+    size_t kv_slots;       /* a ring: key s lies in slot s % kv_slots, a multiple of
+                              SHOAL_ATTN_TILE; 0: in slot s */
     size_t n_past;         /* keys before row 0: row t sees keys [first(t), n_past + t] */
     const uint32_t *first; /* [T] or NULL for all 0: packed conversations, sliding windows */
     float softcap;         /* scaled scores become softcap * tanh(score / softcap); 0: none */
@@ -127,7 +134,7 @@ typedef struct shoal_attn {
  * Tile borders are at absolute key positions, so a row's bits do not depend on T or n_past split.*/
 void shoal_attn_fwd(const shoal_exec *ex, const shoal_attn *a, float *o, float *lse);
 
-/* Needs F32 k, v and n_past = 0. dq [T, H, E], dk, dv [T, K, E] are overwritten. Scores are
+/* Needs F32 k, v without strides and n_past = 0. dq [T, H, E], dk, dv [T, K, E] are overwritten. Scores are
  * recomputed per tile from lse (Dao et al. 2022, alg. 4). delta [T, H] is scratch. */
 void shoal_attn_bwd(const shoal_exec *ex, const shoal_attn *a, const float *o, const float *lse,
                     const float *d_o, float *delta, float *dq, float *dk, float *dv);

@@ -1,8 +1,6 @@
 /* block.c - attention and mlp of one layer. */
 #include "lora/infer/block.h"
 
-#include <string.h>
-
 #include "lora/model/arch.h"
 
 /* y_i = x W_i^T + b_i + scale_i (x A_i^T) B_i^T for the n projections from `first` on, which share
@@ -26,19 +24,6 @@ static void project(const shoal_block_run *r, size_t layer, shoal_proj first, si
         if (pair->a == NULL) continue;
         shoal_lowrank_fwd(r->ex, pair->a, pair->b, pair->rank, w[i]->cols, w[i]->rows, pair->scale,
                           x, r->T, r->work->h, y[i]);
-    }
-}
-
-/* Appends the new rows to the cache, in its type. */
-static void store_rows(const shoal_block_run *r, const float *rows, shoal_type type, void *cache)
-{
-    size_t width = r->m->cfg.n_head_kv * r->m->cfg.head_dim;
-    size_t value_bytes = type == SHOAL_TYPE_F16 ? sizeof(uint16_t) : sizeof(float);
-    char *dst = (char *)cache + r->n_past * width * value_bytes;
-    if (type == SHOAL_TYPE_F16) {
-        shoal_quantize(type, rows, dst, r->T * width);
-    } else {
-        memcpy(dst, rows, r->T * width * value_bytes);
     }
 }
 
@@ -66,7 +51,7 @@ static void add_to_stream(const shoal_block_run *r, const float *post_norm)
     shoal_add(r->ex, w->y, r->T * c->n_embd, w->x);
 }
 
-static void attention(const shoal_block_run *r, size_t layer, const shoal_kv *kv)
+static void attention(const shoal_block_run *r, size_t layer)
 {
     const shoal_config *c = &r->m->cfg;
     const shoal_layer *l = &r->m->layers[layer];
@@ -75,9 +60,8 @@ static void attention(const shoal_block_run *r, size_t layer, const shoal_kv *kv
     project(r, layer, SHOAL_PROJ_Q, 3, w->norm, (float *const[]){w->q, w->k, w->v});
     norm_and_rotate(r, l, l->q_norm, c->n_head, w->q);
     norm_and_rotate(r, l, l->k_norm, c->n_head_kv, w->k);
-    store_rows(r, w->k, kv->type, kv->k);
-    store_rows(r, w->v, kv->type, kv->v);
-    const shoal_attn attn = {
+    shoal_kv_put(r->kv, layer, w->k, w->v, r->T);
+    shoal_attn attn = {
         .T = r->T,
         .H = c->n_head,
         .K = c->n_head_kv,
@@ -85,12 +69,10 @@ static void attention(const shoal_block_run *r, size_t layer, const shoal_kv *kv
         .scale = c->attn_scale,
         .softcap = c->attn_softcap,
         .q = w->q,
-        .k = kv->k,
-        .v = kv->v,
-        .kv_type = kv->type,
-        .n_past = r->n_past,
+        .n_past = r->kv->n,
         .first = l->local ? w->first_local : NULL,
     };
+    shoal_kv_view(r->kv, layer, &attn);
     shoal_attn_fwd(r->ex, &attn, w->o, NULL);
     project(r, layer, SHOAL_PROJ_O, 1, w->o, &w->y);
     add_to_stream(r, l->post_attn_norm);
@@ -108,8 +90,8 @@ static void mlp(const shoal_block_run *r, size_t layer)
     add_to_stream(r, l->post_ffn_norm);
 }
 
-void shoal_block_forward(const shoal_block_run *r, size_t layer, const shoal_kv *kv)
+void shoal_block_forward(const shoal_block_run *r, size_t layer)
 {
-    attention(r, layer, kv);
+    attention(r, layer);
     mlp(r, layer);
 }

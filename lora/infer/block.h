@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+#include "lora/infer/kv.h"
 #include "lora/model/model.h"
 #include "lora/train/adapter.h"
 
@@ -35,24 +36,18 @@ typedef struct shoal_block_work {
     void *packed;          /* shoal_act_bytes(T, the widest input) */
 } shoal_block_work;
 
-/* Keys and values of one layer, [capacity, K, E] of `type`. */
-typedef struct shoal_kv {
-    void *k, *v;
-    shoal_type type;
-} shoal_kv;
-
 /* What stays the same over the layers of one evaluation. */
 typedef struct shoal_block_run {
     const shoal_exec *ex;
     const shoal_model *m;
     const shoal_adapter *adapter; /* NULL: the base model alone */
     const shoal_block_work *work;
-    size_t T;      /* new rows, at positions n_past .. n_past + T - 1 */
-    size_t n_past; /* rows already in the cache */
+    const shoal_kv *kv; /* holds the tokens before the new rows */
+    size_t T;           /* new rows */
 } shoal_block_run;
 
-/* x = block(x); the rows' keys and values are written to the cache. */
-void shoal_block_forward(const shoal_block_run *r, size_t layer, const shoal_kv *kv);
+/* x = block(x); the rows' keys and values are put into the cache. */
+void shoal_block_forward(const shoal_block_run *r, size_t layer);
 
 #ifdef __cplusplus
 }

@@ -94,7 +94,7 @@ static shoal_status step(decoder *d, shoal_error *err)
         if (d->done || !right) break;
         kept++;
     }
-    shoal_session_truncate(d->s, past + 1 + kept);
+    (void)shoal_session_truncate(d->s, past + 1 + kept);
     shoal_draft_report(&d->control, d->n_guesses, kept);
     d->batch[0] = id;
     return SHOAL_OK;

@@ -21,7 +21,7 @@ struct shoal_session {
     shoal_session_opts opts; /* defaults filled in */
     shoal_arena arena;
     shoal_block_work work;
-    shoal_kv *layers;  /* [n_layer] */
+    shoal_kv kv;       /* of the tokens read */
     int32_t *tokens;   /* [n_ctx] what was read */
     uint32_t *pos;     /* [chunk] */
     float *logits;     /* [logit_rows, V] */
@@ -30,8 +30,9 @@ struct shoal_session {
     int32_t *targets;  /* [logit_rows], for scoring, like the next two */
     int32_t *best;
     double *nll;
-    size_t n_past;
     const atomic_bool *cancel;
+    shoal_on_chunk *on_chunk;
+    void *on_chunk_ctx;
 };
 
 /* ---- memory plan ------------------------------------------------------------------------------
@@ -88,11 +89,11 @@ static void lay_out_work(layout *l, const shoal_model *m, const shoal_session_op
     w->packed = piece(l, shoal_act_bytes(T, widest), 1, 1);
 }
 
-static void lay_out(layout *l, const shoal_model *m, const shoal_session_opts *o, shoal_session *s)
+/* kv_bytes as shoal_kv_plan said. */
+static void lay_out(layout *l, const shoal_model *m, const shoal_session_opts *o, size_t kv_bytes,
+                    shoal_session *s)
 {
     const shoal_config *c = &m->cfg;
-    size_t kv_width = c->n_head_kv * c->head_dim;
-    size_t value_bytes = o->kv_f32 ? sizeof(float) : sizeof(uint16_t);
     lay_out_work(l, m, o, &s->work);
     s->tokens = piece(l, o->n_ctx, 1, sizeof *s->tokens);
     s->pos = piece(l, o->chunk, 1, sizeof *s->pos);
@@ -102,17 +103,8 @@ static void lay_out(layout *l, const shoal_model *m, const shoal_session_opts *o
     s->targets = piece(l, o->logit_rows, 1, sizeof *s->targets);
     s->best = piece(l, o->logit_rows, 1, sizeof *s->best);
     s->nll = piece(l, o->logit_rows, 1, sizeof *s->nll);
-    s->layers = piece(l, c->n_layer, 1, sizeof *s->layers);
-    for (size_t i = 0; i < c->n_layer; i++) {
-        shoal_kv kv = {
-            .k = piece(l, o->n_ctx, kv_width, value_bytes),
-            .v = piece(l, o->n_ctx, kv_width, value_bytes),
-            .type = o->kv_f32 ? SHOAL_TYPE_F32 : SHOAL_TYPE_F16,
-        };
-        if (l->fits && l->arena != NULL) {
-            s->layers[i] = kv;
-        }
-    }
+    void *cache = piece(l, kv_bytes, 1, 1);
+    if (cache != NULL) shoal_kv_place(&s->kv, m, cache);
 }
 
 static size_t or_default(size_t v, size_t fallback)
@@ -131,7 +123,7 @@ static shoal_status resolve(const shoal_model *m, const shoal_exec *ex,
     o.chunk = or_default(o.chunk, DEFAULT_CHUNK);
     o.logit_rows = or_default(o.logit_rows, DEFAULT_LOGIT_ROWS);
     o.chunk = o.chunk < o.n_ctx ? o.chunk : o.n_ctx;
-    o.kv_f32 = o.kv_f32 || ex->exact;
+    if (ex->exact) o.kv = SHOAL_KV_F32;
     if (o.n_ctx > model_ctx) {
         (void)shoal_fail(err, SHOAL_ERR_ARG, "a context of %zu tokens", o.n_ctx);
         shoal_hint(err, "this model was trained for at most %zu", model_ctx);
@@ -152,12 +144,14 @@ static shoal_status resolve(const shoal_model *m, const shoal_exec *ex,
     return SHOAL_OK;
 }
 
-static shoal_status plan(const shoal_model *m, const shoal_session_opts *o, size_t *bytes,
-                         shoal_error *err)
+/* Fills s->kv, too; s is otherwise untouched. */
+static shoal_status plan(const shoal_model *m, const shoal_session_opts *o, shoal_session *s,
+                         size_t *bytes, size_t *kv_bytes, shoal_error *err)
 {
+    SHOAL_TRY(shoal_kv_plan(&s->kv, m, o->kv, o->n_ctx, o->chunk, kv_bytes, err));
     shoal_session unused = {0};
     layout l = {NULL, 0, true};
-    lay_out(&l, m, o, &unused);
+    lay_out(&l, m, o, *kv_bytes, &unused);
     if (!l.fits) return shoal_fail(err, SHOAL_ERR_OVERFLOW, "the session's size does not fit");
     *bytes = l.total;
     return SHOAL_OK;
@@ -166,22 +160,24 @@ static shoal_status plan(const shoal_model *m, const shoal_session_opts *o, size
 shoal_status shoal_session_plan(const shoal_model *m, const shoal_exec *ex,
                                 const shoal_session_opts *opts, size_t *bytes, shoal_error *err)
 {
-    shoal_session_opts o;
+    shoal_session_opts o = {0};
+    shoal_session unused = {0};
+    size_t kv_bytes = 0;
     SHOAL_TRY(resolve(m, ex, opts, &o, err));
-    return plan(m, &o, bytes, err);
+    return plan(m, &o, &unused, bytes, &kv_bytes, err);
 }
 
 static shoal_status carve(shoal_session *s, shoal_error *err)
 {
-    size_t bytes = 0;
-    SHOAL_TRY(plan(s->m, &s->opts, &bytes, err));
+    size_t bytes = 0, kv_bytes = 0;
+    SHOAL_TRY(plan(s->m, &s->opts, s, &bytes, &kv_bytes, err));
     shoal_status st = shoal_arena_open(&s->arena, bytes, err);
     if (st != SHOAL_OK) {
         shoal_hint(err, "a smaller context needs less memory");
         return st;
     }
     layout l = {&s->arena, 0, true};
-    lay_out(&l, s->m, &s->opts, s);
+    lay_out(&l, s->m, &s->opts, kv_bytes, s);
     if (!l.fits) return shoal_fail(err, SHOAL_ERR_INTERNAL, "the session's plan was too small");
     return SHOAL_OK;
 }
@@ -222,7 +218,7 @@ static void place_rows(shoal_session *s, size_t T)
     const shoal_config *c = &s->m->cfg;
     const shoal_block_work *w = &s->work;
     for (size_t t = 0; t < T; t++) {
-        s->pos[t] = (uint32_t)(s->n_past + t);
+        s->pos[t] = (uint32_t)(s->kv.n + t);
         if (w->first_local != NULL) w->first_local[t] = shoal_window_first(c, s->pos[t]);
     }
     shoal_rope_table(s->pos, s->m->inv_freq, T, c->head_dim, w->cs);
@@ -239,12 +235,12 @@ static void run_chunk(shoal_session *s, const int32_t *ids, size_t T)
     for (size_t t = 0; t < T; t++) {
         shoal_model_embed(s->m, ids[t], s->work.x + t * c->n_embd);
     }
-    const shoal_block_run run = {s->ex, s->m, s->opts.adapter, &s->work, T, s->n_past};
+    const shoal_block_run run = {s->ex, s->m, s->opts.adapter, &s->work, &s->kv, T};
     for (size_t layer = 0; layer < c->n_layer; layer++) {
-        shoal_block_forward(&run, layer, &s->layers[layer]);
+        shoal_block_forward(&run, layer);
     }
-    memcpy(s->tokens + s->n_past, ids, T * sizeof *ids);
-    s->n_past += T;
+    memcpy(s->tokens + s->kv.n, ids, T * sizeof *ids);
+    shoal_kv_advance(&s->kv, T);
 }
 
 /* Logits of rows [from, from + n) of the chunk just run, into logits rows from `to` on. */
@@ -266,7 +262,7 @@ static void run_head(shoal_session *s, size_t from, size_t n, size_t to)
 static shoal_status check_ids(const shoal_session *s, const int32_t *ids, size_t n,
                               shoal_error *err)
 {
-    size_t left = s->opts.n_ctx - s->n_past;
+    size_t left = s->opts.n_ctx - s->kv.n;
     if (n > left) {
         (void)shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%zu more tokens do not fit the context of %zu",
                          n, s->opts.n_ctx);
@@ -308,6 +304,7 @@ shoal_status shoal_session_eval(shoal_session *s, const int32_t *ids, size_t n, 
             run_head(s, T - 1, 1, 0);
         }
         at += T;
+        if (s->on_chunk != NULL && at < n) s->on_chunk(s->on_chunk_ctx, at, n);
     }
     return SHOAL_OK;
 }
@@ -322,22 +319,54 @@ void shoal_session_set_cancel(shoal_session *s, const atomic_bool *cancel)
     s->cancel = cancel;
 }
 
-void shoal_session_truncate(shoal_session *s, size_t n_past)
+void shoal_session_set_on_chunk(shoal_session *s, shoal_on_chunk *fn, void *ctx)
 {
-    if (n_past < s->n_past) {
-        s->n_past = n_past;
-    }
+    s->on_chunk = fn;
+    s->on_chunk_ctx = ctx;
+}
+
+size_t shoal_session_truncate(shoal_session *s, size_t n_past)
+{
+    return shoal_kv_truncate(&s->kv, n_past);
 }
 
 shoal_status shoal_session_sync(shoal_session *s, const int32_t *ids, size_t n, shoal_error *err)
 {
     if (n == 0) return shoal_fail(err, SHOAL_ERR_ARG, "no tokens to read");
     size_t same = 0;
-    while (same < s->n_past && same < n - 1 && s->tokens[same] == ids[same]) {
+    while (same < s->kv.n && same < n - 1 && s->tokens[same] == ids[same]) {
         same++; /* the last one is always read again: its logits are wanted */
     }
-    shoal_session_truncate(s, same);
+    same = shoal_session_truncate(s, same);
     return shoal_session_eval(s, ids + same, n - same, SHOAL_LOGITS_LAST, err);
+}
+
+/* ---- state ------------------------------------------------------------------------------------
+ */
+
+size_t shoal_session_state_bytes(const shoal_session *s, size_t from, size_t n)
+{
+    return shoal_kv_state_bytes(&s->kv, from, n);
+}
+
+shoal_status shoal_session_export(const shoal_session *s, size_t from, size_t n, unsigned char *out,
+                                  shoal_error *err)
+{
+    if (shoal_kv_export(&s->kv, from, n, out)) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_ERR_STATE, "tokens %zu to %zu are not held any more", from,
+                      from + n);
+}
+
+shoal_status shoal_session_import(shoal_session *s, const int32_t *ids, size_t n,
+                                  const unsigned char *in, size_t bytes, shoal_error *err)
+{
+    SHOAL_TRY(check_ids(s, ids, n, err));
+    if (bytes != shoal_kv_state_bytes(&s->kv, s->kv.n, n)) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "a saved state of another size");
+    }
+    memcpy(s->tokens + s->kv.n, ids, n * sizeof *ids);
+    if (shoal_kv_import(&s->kv, s->kv.n, n, in)) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_ERR_INTERNAL, "the saved state does not fit");
 }
 
 /* ---- scoring ----------------------------------------------------------------------------------
@@ -362,7 +391,7 @@ static void score_rows(shoal_session *s, const int32_t *ids, size_t n, size_t at
 shoal_status shoal_session_score(shoal_session *s, const int32_t *ids, size_t n, double *nll,
                                  int32_t *argmax, shoal_error *err)
 {
-    shoal_session_truncate(s, 0);
+    (void)shoal_session_truncate(s, 0);
     SHOAL_TRY(check_ids(s, ids, n, err));
     size_t rows = 0;
     for (size_t at = 0; at < n;) {
@@ -390,9 +419,19 @@ const shoal_model *shoal_session_model(const shoal_session *s)
     return s->m;
 }
 
+const shoal_exec *shoal_session_exec(const shoal_session *s)
+{
+    return s->ex;
+}
+
+shoal_kv_kind shoal_session_kv_kind(const shoal_session *s)
+{
+    return s->opts.kv;
+}
+
 size_t shoal_session_past(const shoal_session *s)
 {
-    return s->n_past;
+    return s->kv.n;
 }
 
 size_t shoal_session_capacity(const shoal_session *s)
@@ -412,8 +451,8 @@ const int32_t *shoal_session_tokens(const shoal_session *s)
 
 const int32_t *shoal_session_history(shoal_session *s, int32_t next)
 {
-    if (s->n_past < s->opts.n_ctx) {
-        s->tokens[s->n_past] = next;
+    if (s->kv.n < s->opts.n_ctx) {
+        s->tokens[s->kv.n] = next;
     }
     return s->tokens;
 }

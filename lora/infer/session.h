@@ -17,6 +17,7 @@
 
 #include "kernels/base/status.h"
 #include "kernels/kernels.h"
+#include "lora/infer/kv.h"
 #include "lora/model/model.h"
 #include "lora/train/adapter.h"
 
@@ -24,10 +25,10 @@ typedef struct shoal_session shoal_session;
 
 /* Zero fields mean the default in brackets. */
 typedef struct shoal_session_opts {
-    size_t n_ctx;      /* tokens it can hold [the model's, at most 4096] */
-    size_t chunk;      /* tokens computed at once, which bounds the memory [256] */
-    size_t logit_rows; /* rows of logits one evaluation can give [8] */
-    bool kv_f32;       /* keys and values in f32 instead of f16; always so in exact mode */
+    size_t n_ctx;                 /* tokens it can hold [the model's, at most 4096] */
+    size_t chunk;                 /* tokens computed at once, which bounds the memory [256] */
+    size_t logit_rows;            /* rows of logits one evaluation can give [8] */
+    shoal_kv_kind kv;             /* how keys and values are kept [f16]; always f32 in exact mode */
     const shoal_adapter *adapter; /* applied unmerged; borrowed, must outlive the session */
 } shoal_session_opts;
 
@@ -60,13 +61,35 @@ float *shoal_session_logits(shoal_session *s, size_t row);
  * NULL: none. Any thread may set the flag. */
 void shoal_session_set_cancel(shoal_session *s, const atomic_bool *cancel);
 
-/* Forgets all tokens from n_past on. n_past beyond the end changes nothing. */
-void shoal_session_truncate(shoal_session *s, size_t n_past);
+/* Called between the chunks of an evaluation of more than one, with the tokens of it that have been
+ * read: for a progress bar, and to keep state before local layers forget it. NULL: none. It may use
+ * the session's queries and export, nothing else. */
+typedef void shoal_on_chunk(void *ctx, size_t done, size_t total);
+void shoal_session_set_on_chunk(shoal_session *s, shoal_on_chunk *fn, void *ctx);
+
+/* Forgets tokens from n_past on; returns how many are held then. That is n_past, or 0 when the
+ * model has local layers and they have forgotten what a row at n_past sees (kv.h); never so when
+ * the last chunk + 1 tokens are taken back. n_past beyond the end changes nothing. */
+size_t shoal_session_truncate(shoal_session *s, size_t n_past);
 
 /* Makes the session hold exactly ids [n >= 1], keeping what it already has of them, with logits of
  * the last row. Only what differs is computed. */
 SHOAL_MUST_USE shoal_status shoal_session_sync(shoal_session *s, const int32_t *ids, size_t n,
                                                shoal_error *err);
+
+/* The state of tokens [from, from + n) as flat bytes (kv.h says in which form, and that ranges can
+ * be chained). STATE when the session does not hold them any more. */
+size_t shoal_session_state_bytes(const shoal_session *s, size_t from, size_t n);
+SHOAL_MUST_USE shoal_status shoal_session_export(const shoal_session *s, size_t from, size_t n,
+                                                 unsigned char *out, shoal_error *err);
+
+/* Appends tokens ids [n] whose state was exported by a session of the same model, adapter, kind and
+ * exec after the same tokens: as if they had been read, to the bit, but without logits. `bytes`
+ * must be state_bytes(past, n). ARG, TOO_LARGE as for eval, FORMAT for another size; nothing
+ * changed then. */
+SHOAL_MUST_USE shoal_status shoal_session_import(shoal_session *s, const int32_t *ids, size_t n,
+                                                 const unsigned char *in, size_t bytes,
+                                                 shoal_error *err);
 
 /* NLL of ids[i + 1] given ids[..i] into nll [n - 1], and the best next token of every position into
  * argmax [n]; either may be NULL. Starts from an empty session and leaves the tokens in it, with
@@ -75,6 +98,8 @@ SHOAL_MUST_USE shoal_status shoal_session_score(shoal_session *s, const int32_t 
                                                 double *nll, int32_t *argmax, shoal_error *err);
 
 const shoal_model *shoal_session_model(const shoal_session *s);
+const shoal_exec *shoal_session_exec(const shoal_session *s);
+shoal_kv_kind shoal_session_kv_kind(const shoal_session *s); /* what it really keeps */
 size_t shoal_session_past(const shoal_session *s);     /* tokens held */
 size_t shoal_session_capacity(const shoal_session *s); /* tokens it can hold */
 size_t shoal_session_logit_rows(const shoal_session *s);

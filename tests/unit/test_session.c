@@ -88,7 +88,7 @@ static void any_split_gives_the_same_bits(void **state)
         shoal_exec_close(&e.ex);
         assert_int_equal(shoal_exec_open(&e.ex, e.pool, masks[i / 2], exact, NULL), SHOAL_OK);
         check_splits(&e, (shoal_session_opts){0}, 11);
-        check_splits(&e, (shoal_session_opts){.kv_f32 = true}, 12);
+        check_splits(&e, (shoal_session_opts){.kv = SHOAL_KV_F32}, 12);
         tiny_engine_close(&e);
     }
 }
@@ -156,7 +156,7 @@ static void truncating_forgets_exactly(void **state)
     shoal_session *used = open_session(&e, NULL);
     eval(fresh, ids, N, SHOAL_LOGITS_LAST);
     eval(used, other, N, SHOAL_LOGITS_NONE);
-    shoal_session_truncate(used, 50);
+    (void)shoal_session_truncate(used, 50);
     assert_int_equal(shoal_session_past(used), 50);
     eval(used, ids + 50, N - 50, SHOAL_LOGITS_LAST);
     check_same_bits(shoal_session_logits(used, 0), shoal_session_logits(fresh, 0), V, N - 1);
@@ -228,7 +228,7 @@ static void a_full_context_is_refused(void **state)
     assert_int_equal(shoal_session_past(s), 0);
     eval(s, ids, 20, SHOAL_LOGITS_LAST);
     assert_int_equal(shoal_session_eval(s, ids, 1, SHOAL_LOGITS_NONE, &err), SHOAL_ERR_TOO_LARGE);
-    shoal_session_truncate(s, 10);
+    (void)shoal_session_truncate(s, 10);
     assert_int_equal(shoal_session_eval(s, ids, 5, SHOAL_LOGITS_ALL, &err), SHOAL_ERR_TOO_LARGE);
     const int32_t bad[] = {-1, (int32_t)e.m->cfg.n_vocab};
     assert_int_equal(shoal_session_eval(s, bad, 1, SHOAL_LOGITS_NONE, &err), SHOAL_ERR_ARG);
@@ -323,7 +323,7 @@ static void adapters_apply_unmerged(void **state)
     for (size_t i = 0; i < a->n_params; i++) {
         a->params[i] = 0.1f * (float)shoal_rng_normal(&rng);
     }
-    shoal_session_truncate(tuned, 0);
+    (void)shoal_session_truncate(tuned, 0);
     eval(tuned, ids, N, SHOAL_LOGITS_LAST);
     assert_memory_not_equal(shoal_session_logits(base, 0), shoal_session_logits(tuned, 0),
                             V * sizeof(float));
