@@ -23,7 +23,7 @@ void shoal_engine_option_table(shoal_engine_options *o, shoal_option table[SHOAL
         .kind = SHOAL_OPTION_STRING,
         .value = &o->cpu_mask,
         .metavar = "LEVEL",
-        .help = "kernels up to: c, avx2, avxvnni, avx512, all or a hexadecimal mask"};
+        .help = "kernels up to: c, avx2, avxvnni, avx512, neon, dotprod, i8mm, all or a mask"};
     table[2] = (shoal_option){
         .name = "exact",
         .kind = SHOAL_OPTION_FLAG,
@@ -58,7 +58,8 @@ static shoal_status open_exec(shoal_engine *e, const shoal_engine_options *o, sh
     uint32_t mask = SHOAL_CPU_ALL;
     if (o->cpu_mask != NULL && !shoal_cpu_mask_parse(o->cpu_mask, &mask)) {
         (void)shoal_fail(err, SHOAL_ERR_ARG, "--cpu-mask does not know \"%.40s\"", o->cpu_mask);
-        shoal_hint(err, "use c, avx2, avxvnni, avx512, all or a hexadecimal mask");
+        shoal_hint(err,
+                   "use c, avx2, avxvnni, avx512, neon, dotprod, i8mm, all or a hexadecimal mask");
         return SHOAL_ERR_ARG;
     }
     SHOAL_TRY(shoal_pool_open(&e->pool, (unsigned)o->threads, err));

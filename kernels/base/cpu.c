@@ -20,6 +20,9 @@ enum {
     XCR0_ZMM = 0xe0  /* opmasks, upper halves of zmm 0 to 15, zmm 16 to 31 */
 };
 
+/* Bits of AT_HWCAP and AT_HWCAP2. Source: Linux, arch/arm64/include/uapi/asm/hwcap.h. */
+enum { HWCAP_DOTPROD = 20, HWCAP2_MATMUL8 = 13 };
+
 static bool bit(uint32_t word, int n)
 {
     return (word >> n & 1u) != 0;
@@ -41,6 +44,15 @@ uint32_t shoal_cpu_flags_x86(const shoal_cpuid *id)
     uint32_t flags = SHOAL_CPU_AVX2;
     if (bit(id->eax7_1, EAX7_1_AVXVNNI)) flags |= SHOAL_CPU_AVXVNNI;
     if (has_avx512(id)) flags |= SHOAL_CPU_AVX512;
+    return flags;
+}
+
+uint32_t shoal_cpu_flags_arm(unsigned long hwcap, unsigned long hwcap2)
+{
+    uint32_t flags = SHOAL_CPU_NEON;
+    if ((hwcap >> HWCAP_DOTPROD & 1) == 0) return flags;
+    flags |= SHOAL_CPU_DOTPROD;
+    if ((hwcap2 >> HWCAP2_MATMUL8 & 1) != 0) flags |= SHOAL_CPU_I8MM;
     return flags;
 }
 
@@ -68,6 +80,18 @@ uint32_t shoal_cpu_flags(void)
 #endif
     return flags;
 }
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+
+uint32_t shoal_cpu_flags(void)
+{
+    return shoal_cpu_flags_arm(getauxval(AT_HWCAP), getauxval(AT_HWCAP2));
+}
+#elif defined(__aarch64__)
+uint32_t shoal_cpu_flags(void)
+{
+    return SHOAL_CPU_NEON;
+}
 #else
 uint32_t shoal_cpu_flags(void)
 {
@@ -85,6 +109,9 @@ bool shoal_cpu_mask_parse(const char *text, uint32_t *mask)
         {"avx2", SHOAL_CPU_AVX2},
         {"avxvnni", SHOAL_CPU_AVX2 | SHOAL_CPU_AVXVNNI},
         {"avx512", SHOAL_CPU_AVX2 | SHOAL_CPU_AVXVNNI | SHOAL_CPU_AVX512},
+        {"neon", SHOAL_CPU_NEON},
+        {"dotprod", SHOAL_CPU_NEON | SHOAL_CPU_DOTPROD},
+        {"i8mm", SHOAL_CPU_NEON | SHOAL_CPU_DOTPROD | SHOAL_CPU_I8MM},
         {"all", SHOAL_CPU_ALL},
     };
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {

@@ -16,9 +16,9 @@ enum {
     SHOAL_CPU_AVX2 = 1u << 0,    /* AVX2 + FMA + F16C */
     SHOAL_CPU_AVXVNNI = 1u << 1, /* AVX-VNNI: vpdpbusd on 256 bits, VEX encoded */
     SHOAL_CPU_AVX512 = 1u << 2,  /* AVX-512 F, DQ, BW, VL and VNNI */
-    SHOAL_CPU_NEON = 1u << 8,    /* reserved for later kernels */
-    SHOAL_CPU_DOTPROD = 1u << 9, /* reserved for later kernels */
-    SHOAL_CPU_I8MM = 1u << 10,   /* reserved for later kernels */
+    SHOAL_CPU_NEON = 1u << 8,    /* every 64-bit ARM */
+    SHOAL_CPU_DOTPROD = 1u << 9, /* sdot: Armv8.2 and later, most phones since 2018 */
+    SHOAL_CPU_I8MM = 1u << 10,   /* smmla: Armv8.6 and later */
     SHOAL_CPU_ALL = 0x7fffffff
 };
 
@@ -35,8 +35,12 @@ typedef struct shoal_cpuid {
 /* The flags these mean: an instruction counts only where its registers are saved too. */
 uint32_t shoal_cpu_flags_x86(const shoal_cpuid *id);
 
-/* A level's name ("c", "avx2", "avxvnni", "avx512"), "all" or a hexadecimal mask, as given to
- * --cpu-mask; a level includes the lower ones. False when the text is none of these. */
+/* The flags that Linux's words AT_HWCAP and AT_HWCAP2 mean on 64-bit ARM. */
+uint32_t shoal_cpu_flags_arm(unsigned long hwcap, unsigned long hwcap2);
+
+/* A level's name ("c", "avx2", "avxvnni", "avx512"; "neon", "dotprod", "i8mm"), "all" or a
+ * hexadecimal mask, as given to --cpu-mask; a level includes the lower ones of its architecture.
+ * False when the text is none of these. */
 bool shoal_cpu_mask_parse(const char *text, uint32_t *mask);
 
 #ifdef __cplusplus

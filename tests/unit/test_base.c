@@ -286,6 +286,12 @@ static void cpu_mask_parses_names_and_hex(void **state)
     assert_int_equal(mask, SHOAL_CPU_AVX2 | SHOAL_CPU_AVXVNNI);
     assert_true(shoal_cpu_mask_parse("avx512", &mask));
     assert_int_equal(mask, SHOAL_CPU_AVX2 | SHOAL_CPU_AVXVNNI | SHOAL_CPU_AVX512);
+    assert_true(shoal_cpu_mask_parse("neon", &mask));
+    assert_int_equal(mask, SHOAL_CPU_NEON);
+    assert_true(shoal_cpu_mask_parse("dotprod", &mask));
+    assert_int_equal(mask, SHOAL_CPU_NEON | SHOAL_CPU_DOTPROD);
+    assert_true(shoal_cpu_mask_parse("i8mm", &mask));
+    assert_int_equal(mask, SHOAL_CPU_NEON | SHOAL_CPU_DOTPROD | SHOAL_CPU_I8MM);
     assert_true(shoal_cpu_mask_parse("0x3", &mask));
     assert_int_equal(mask, 3);
     assert_false(shoal_cpu_mask_parse("fast", &mask));
@@ -322,10 +328,24 @@ static void x86_flags_need_instructions_and_saved_registers(void **state)
     assert_int_equal(shoal_cpu_flags_x86(&no_vnni), SHOAL_CPU_AVX2 | SHOAL_CPU_AVX512);
 }
 
+/* Bits from Linux's hwcap.h for arm64; i8mm kernels use sdot too, so they need both. */
+static void arm_flags_follow_the_words_of_the_kernel(void **state)
+{
+    (void)state;
+    const unsigned long dotprod = 1ul << 20, i8mm = 1ul << 13;
+    const uint32_t two = SHOAL_CPU_NEON | SHOAL_CPU_DOTPROD;
+    assert_int_equal(shoal_cpu_flags_arm(0, 0), SHOAL_CPU_NEON);
+    assert_int_equal(shoal_cpu_flags_arm(~dotprod, ~0ul), SHOAL_CPU_NEON);
+    assert_int_equal(shoal_cpu_flags_arm(dotprod, 0), two);
+    assert_int_equal(shoal_cpu_flags_arm(dotprod, ~i8mm), two);
+    assert_int_equal(shoal_cpu_flags_arm(dotprod, i8mm), two | SHOAL_CPU_I8MM);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(x86_flags_need_instructions_and_saved_registers),
+        cmocka_unit_test(arm_flags_follow_the_words_of_the_kernel),
         cmocka_unit_test(status_carries_message_and_hint),
         cmocka_unit_test(status_of_errno_names_full_disk),
         cmocka_unit_test(status_message_is_cut_not_overrun),
