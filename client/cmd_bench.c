@@ -14,7 +14,8 @@
 #include "lora/infer/session.h"
 #include "lora/train/trainer.h"
 
-enum { REPEAT_MAX = 32 };
+/* Rows: reads of 1 to ROWS_MAX tokens behind a context of ROWS_PAST; ROWS_ROUNDS of each a run. */
+enum { REPEAT_MAX = 32, ROWS_MAX = 8, ROWS_PAST = 64, ROWS_ROUNDS = 8 };
 
 static const shoal_usage usage = {
     .synopsis = "shoal bench -m MODEL [-a ADAPTER] [-t THREADS] [-p 512] [-n 128] [--json]",
@@ -25,7 +26,8 @@ static const shoal_usage usage = {
         "tokens a step). The median of -r runs counts. --only asks for some of them; the others "
         "are\n"
         "null in --json: "
-        "{\"pp_tps\",\"tg_tps\",\"spec_tg_tps\",\"train_tps\",\"peak_rss_bytes\",\"kernels\"}.",
+        "{\"pp_tps\",\"tg_tps\",\"spec_tg_tps\",\"train_tps\",\"peak_rss_bytes\",\"kernels\"}.\n"
+        "--only rows: the time of 1 to 8 tokens read at once, \"rows_ms\":[...] in --json.",
     .example = "  shoal bench -m smollm2-135m -t 2 -p 512 -n 128 --json\n"
                "  shoal bench -m smollm2-135m --only train --train 256"};
 
@@ -36,9 +38,10 @@ typedef struct bench_options {
     bool json;
 } bench_options;
 
-/* Tokens per second; negative: not measured. */
+/* Tokens per second; negative: not measured. rows_ms[n - 1]: milliseconds of n tokens at once. */
 typedef struct bench_result {
     double pp, tg, spec, train;
+    double rows_ms[ROWS_MAX];
 } bench_result;
 
 /* What the decoding runs continue: plain prose, so that speculation is neither favoured nor
@@ -63,12 +66,12 @@ static shoal_status check_only(const char *only, shoal_error *err)
     for (const char *p = only; p != NULL && *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
         size_t n = strcspn(p, ",");
         bool known = (n == 2 && (memcmp(p, "pp", 2) == 0 || memcmp(p, "tg", 2) == 0)) ||
-                     (n == 4 && memcmp(p, "spec", 4) == 0) ||
+                     (n == 4 && (memcmp(p, "spec", 4) == 0 || memcmp(p, "rows", 4) == 0)) ||
                      (n == 5 && memcmp(p, "train", 5) == 0);
         if (known) continue;
         (void)shoal_fail(err, SHOAL_ERR_ARG, "--only does not know \"%.*s\"",
                          (int)(n > 40 ? 40 : n), p);
-        shoal_hint(err, "use a list of pp, tg, spec, train");
+        shoal_hint(err, "use a list of pp, tg, spec, rows, train");
         return SHOAL_ERR_ARG;
     }
     return SHOAL_OK;
@@ -114,7 +117,7 @@ static void random_ids(int32_t *ids, size_t n, size_t n_vocab)
     }
 }
 
-/* ---- the four parts
+/* ---- the five parts
  * ------------------------------------------------------------------------------ */
 
 typedef struct read_state {
@@ -127,7 +130,7 @@ static shoal_status read_once(const shoal_engine *e, const bench_options *o, voi
 {
     read_state *r = state;
     (void)e;
-    shoal_session_truncate(r->s, 0);
+    (void)shoal_session_truncate(r->s, 0);
     double begun = shoal_clock_s();
     SHOAL_TRY(shoal_session_eval(r->s, r->ids, (size_t)o->prompt, SHOAL_LOGITS_LAST, err));
     *tps = (double)o->prompt / (shoal_clock_s() - begun);
@@ -177,7 +180,7 @@ static shoal_status write_once(const shoal_engine *e, const bench_options *o, vo
     shoal_gen_result r = {.n_tokens = 0};
     (void)e;
     w->n = 0;
-    shoal_session_truncate(w->s, 0);
+    (void)shoal_session_truncate(w->s, 0);
     /* One token more than is counted: the first comes with the prompt. */
     const shoal_gen_opts go = {.max_tokens = (size_t)o->generate + 1,
                                .ignore_stop = true,
@@ -208,6 +211,66 @@ static shoal_status bench_write(const shoal_engine *e, const bench_options *o, b
     }
     shoal_session_close(w.s);
     shoal_tokens_clear(&w.prompt);
+    return st;
+}
+
+/* One read of n tokens at once, logits for each: what verifying n - 1 drafted tokens costs. */
+static shoal_status rows_once(shoal_session *s, const int32_t *ids, size_t n, double *ms,
+                              shoal_error *err)
+{
+    (void)shoal_session_truncate(s, ROWS_PAST);
+    double begun = shoal_clock_s();
+    SHOAL_TRY(shoal_session_eval(s, ids, n, SHOAL_LOGITS_ALL, err));
+    *ms = 1e3 * (shoal_clock_s() - begun);
+    return SHOAL_OK;
+}
+
+/* Times [ROWS_MAX][rounds]: every width in each round, so that a disturbance meets all of them. */
+static shoal_status rows_rounds(shoal_session *s, const int32_t *ids, double *times, size_t rounds,
+                                shoal_error *err)
+{
+    double warm = 0.0;
+    SHOAL_TRY(shoal_session_eval(s, ids, ROWS_PAST, SHOAL_LOGITS_LAST, err));
+    SHOAL_TRY(rows_once(s, ids, ROWS_MAX, &warm, err));
+    for (size_t r = 0; r < rounds; r++) {
+        if (shoal_interrupted()) return shoal_fail(err, SHOAL_ERR_CANCELLED, "stopped");
+        for (size_t n = 1; n <= ROWS_MAX; n++) {
+            SHOAL_TRY(rows_once(s, ids, n, &times[(n - 1) * rounds + r], err));
+        }
+    }
+    return SHOAL_OK;
+}
+
+static void rows_report(double *times, size_t rounds, double ms[ROWS_MAX])
+{
+    char line[ROWS_MAX * 8 + 1] = "";
+    for (size_t n = 1; n <= ROWS_MAX; n++) {
+        size_t used = strlen(line);
+        ms[n - 1] = median(times + (n - 1) * rounds, rounds);
+        (void)snprintf(line + used, sizeof line - used, " %.4g", ms[n - 1]);
+    }
+    shoal_term_note("%-22s%s ms", "1 to 8 tokens at once", line);
+}
+
+static shoal_status bench_rows(const shoal_engine *e, const bench_options *o, double ms[ROWS_MAX],
+                               shoal_error *err)
+{
+    const shoal_session_opts so = {
+        .n_ctx = ROWS_PAST + ROWS_MAX, .logit_rows = ROWS_MAX, .adapter = e->adapter};
+    size_t rounds = ROWS_ROUNDS * (size_t)o->repeat;
+    int32_t ids[ROWS_PAST];
+    shoal_session *s = NULL;
+    double *times = shoal_calloc(ROWS_MAX * rounds, sizeof *times);
+    shoal_status st = SHOAL_OK;
+    if (times == NULL) st = shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
+    if (st == SHOAL_OK) st = shoal_session_open(&s, e->model, &e->exec, &so, err);
+    if (st == SHOAL_OK) {
+        random_ids(ids, ROWS_PAST, e->model->cfg.n_vocab);
+        st = rows_rounds(s, ids, times, rounds, err);
+    }
+    if (st == SHOAL_OK) rows_report(times, rounds, ms);
+    shoal_session_close(s);
+    shoal_free(times);
     return st;
 }
 
@@ -268,6 +331,25 @@ static json_t *tps_json(double tps)
     return tps < 0.0 ? json_null() : json_real(tps);
 }
 
+static json_t *rows_json(const double ms[ROWS_MAX])
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < ROWS_MAX; i++) {
+        (void)json_array_append_new(a, json_real(ms[i]));
+    }
+    return a;
+}
+
+static json_t *result_json(const shoal_engine *e, const bench_result *r)
+{
+    json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:I, s:s}", "pp_tps", tps_json(r->pp), "tg_tps",
+                          tps_json(r->tg), "spec_tg_tps", tps_json(r->spec), "train_tps",
+                          tps_json(r->train), "peak_rss_bytes", (json_int_t)shoal_peak_rss(),
+                          "kernels", shoal_exec_name(&e->exec));
+    if (r->rows_ms[0] >= 0.0) (void)json_object_set_new(o, "rows_ms", rows_json(r->rows_ms));
+    return o;
+}
+
 static shoal_status print_result(const shoal_engine *e, const bench_options *o,
                                  const bench_result *r, shoal_error *err)
 {
@@ -275,23 +357,17 @@ static shoal_status print_result(const shoal_engine *e, const bench_options *o,
     shoal_format_bytes(shoal_peak_rss(), memory, sizeof memory);
     shoal_term_note("%-22s %8s\n%-22s %8s, %u threads", "peak memory", memory, "kernels",
                     shoal_exec_name(&e->exec), shoal_pool_size(e->pool));
-    if (!o->json) return SHOAL_OK;
-    return shoal_json_print(stdout,
-                            json_pack("{s:o, s:o, s:o, s:o, s:I, s:s}", "pp_tps", tps_json(r->pp),
-                                      "tg_tps", tps_json(r->tg), "spec_tg_tps", tps_json(r->spec),
-                                      "train_tps", tps_json(r->train), "peak_rss_bytes",
-                                      (json_int_t)shoal_peak_rss(), "kernels",
-                                      shoal_exec_name(&e->exec)),
-                            err);
+    return o->json ? shoal_json_print(stdout, result_json(e, r), err) : SHOAL_OK;
 }
 
 static shoal_status measure(const shoal_engine *e, const bench_options *o, shoal_error *err)
 {
-    bench_result r = {-1.0, -1.0, -1.0, -1.0};
+    bench_result r = {-1.0, -1.0, -1.0, -1.0, {-1.0}};
     bool tg = o->generate > 0;
     if (o->prompt > 0 && asked(o, "pp")) SHOAL_TRY(bench_read(e, o, &r.pp, err));
     if (tg && asked(o, "tg")) SHOAL_TRY(bench_write(e, o, false, &r.tg, err));
     if (tg && asked(o, "spec")) SHOAL_TRY(bench_write(e, o, true, &r.spec, err));
+    if (o->only != NULL && asked(o, "rows")) SHOAL_TRY(bench_rows(e, o, r.rows_ms, err));
     if (o->train > 0 && asked(o, "train")) SHOAL_TRY(bench_train(e, o, &r.train, err));
     return print_result(e, o, &r, err);
 }
@@ -321,7 +397,7 @@ int shoal_cmd_bench(int argc, char **argv)
         SHOAL_COUNT("train", 0, &o.train, "N", "tokens of a training step; 0: none (256)", 0,
                     65536),
         SHOAL_COUNT("repeat", 'r', &o.repeat, "N", "runs of each part (3)", 1, REPEAT_MAX),
-        SHOAL_STRING("only", 0, &o.only, "LIST", "of pp,tg,spec,train"),
+        SHOAL_STRING("only", 0, &o.only, "LIST", "of pp,tg,spec,rows,train"),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object")};
     shoal_engine_option_table(&o.engine, common);
     shoal_engine_input_table(&o.engine, inputs);

@@ -76,4 +76,6 @@ expect 0 "$shoal" bench -m "$model" -t 2 -p 64 -n 16 --train 32 -r 1 --json
 json 'set(o) == {"pp_tps", "tg_tps", "spec_tg_tps", "train_tps", "peak_rss_bytes", "kernels"} and all(v is not None for v in o.values())'
 expect 0 "$shoal" bench -m "$model" -p 64 -r 1 --only pp --json --cpu-mask c
 json 'o["pp_tps"] > 0 and o["tg_tps"] is None and o["train_tps"] is None and o["kernels"] == "c"'
+expect 0 "$shoal" bench -m "$model" -r 1 --only rows --json
+json 'len(o["rows_ms"]) == 8 and all(t > 0 for t in o["rows_ms"]) and o["pp_tps"] is None'
 exit 0
