@@ -186,9 +186,15 @@ uint32_t shoal_cursor_u32(shoal_cursor *c)
     return (uint32_t)read_le(c, 4);
 }
 
+/* Written out because compilers make one load of it; vocabularies have a length before each token.
+ */
 uint64_t shoal_cursor_u64(shoal_cursor *c)
 {
-    return read_le(c, 8);
+    const uint8_t *p = shoal_cursor_bytes(c, 8);
+    if (p == NULL) return 0;
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
+           (uint64_t)p[7] << 56;
 }
 
 bool shoal_cursor_copy(shoal_cursor *c, void *dst, size_t n)

@@ -17,24 +17,25 @@ extern "C" {
 #endif
 
 typedef struct shoal_bpe_merge {
-    int32_t left, right; /* token ids; left is -1 in an empty slot */
+    int32_t left, right; /* token ids */
     int32_t merged;
-    uint32_t rank;
 } shoal_bpe_merge;
 
-/* Open addressing, at most half full. */
+/* The merges, and open addressing over their pairs (slots.h). */
 typedef struct shoal_bpe {
-    int32_t byte_id[256];   /* token of a single byte; -1 when the vocabulary has none */
-    shoal_bpe_merge *slots; /* [n_slots], n_slots a power of two */
+    int32_t byte_id[256];    /* token of a single byte; -1 when the vocabulary has none */
+    shoal_bpe_merge *merges; /* [max], n used; a merge's place is its rank */
+    size_t n, max;
+    uint32_t *slots; /* [n_slots], n_slots a power of two */
     size_t n_slots;
 } shoal_bpe;
 
-/* An empty table with room for n_merges; byte_id all -1. */
+/* An empty table with room for n_merges, at most 2^20; byte_id all -1. */
 SHOAL_MUST_USE shoal_status shoal_bpe_init(shoal_bpe *b, size_t n_merges, shoal_error *err);
 void shoal_bpe_clear(shoal_bpe *b);
 
-/* Adds a merge; a pair already there keeps its first rank. FORMAT when the table degenerates (a
- * vocabulary made to collide). */
+/* Adds the merge of the next rank; a pair already there keeps its first. At most n_merges of init.
+ * FORMAT when the table degenerates (a vocabulary made to collide). */
 SHOAL_MUST_USE shoal_status shoal_bpe_add(shoal_bpe *b, shoal_bpe_merge merge, shoal_error *err);
 
 /* Encodes the n bytes of one piece. Bytes without a token of their own are left out. */

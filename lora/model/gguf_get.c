@@ -119,8 +119,8 @@ shoal_status shoal_gguf_get_array(const shoal_gguf *g, const char *key, shoal_gg
 
 static uint32_t array_u32(const shoal_gguf_kv *kv, size_t i)
 {
-    shoal_cursor c = shoal_cursor_init(kv->data + i * sizeof(uint32_t), sizeof(uint32_t));
-    return shoal_cursor_u32(&c);
+    const uint8_t *p = kv->data + i * sizeof(uint32_t);
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 int32_t shoal_gguf_array_i32(const shoal_gguf_kv *kv, size_t i)

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/base/mem.h"
 #include "lora/model/unicode.h"
 
 enum { NONE = -1 };
@@ -21,26 +20,16 @@ static uint32_t rank_of(float score)
 
 shoal_status shoal_spm_init(shoal_spm *s, const shoal_gguf_kv *scores, shoal_error *err)
 {
-    *s = (shoal_spm){.unknown = NONE};
+    *s = (shoal_spm){.scores = scores, .unknown = NONE};
     for (size_t i = 0; i < 256; i++) {
         s->byte_id[i] = NONE;
     }
-    s->ranks = shoal_calloc(scores->n, sizeof *s->ranks);
-    if (s->ranks == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < scores->n; i++) {
-        float score = shoal_gguf_array_f32(scores, i);
-        if (isnan(score)) {
+        if (isnan(shoal_gguf_array_f32(scores, i))) {
             return shoal_fail(err, SHOAL_ERR_FORMAT, "the score of token %zu is not a number", i);
         }
-        s->ranks[i] = rank_of(score);
     }
     return SHOAL_OK;
-}
-
-void shoal_spm_clear(shoal_spm *s)
-{
-    shoal_free(s->ranks);
-    s->ranks = NULL;
 }
 
 static bool find_merge(const void *ctx, const shoal_merge_symbol *left,
@@ -49,7 +38,7 @@ static bool find_merge(const void *ctx, const shoal_merge_symbol *left,
     const shoal_spm *s = ctx;
     out->id = s->lookup(s->ctx, (shoal_str){left->p, (size_t)left->n + right->n});
     if (out->id == NONE) return false;
-    out->rank = s->ranks[out->id];
+    out->rank = rank_of(shoal_gguf_array_f32(s->scores, (size_t)out->id));
     return true;
 }
 

@@ -23,17 +23,17 @@ extern "C" {
 typedef int32_t shoal_spm_lookup(const void *ctx, shoal_str bytes);
 
 typedef struct shoal_spm {
-    uint32_t *ranks;      /* [vocabulary] from scores: the best is the lowest; owned */
-    int32_t byte_id[256]; /* the token of a byte that nothing else covers; -1: none */
-    int32_t unknown;      /* where there is none; -1: such bytes are left out */
+    const shoal_gguf_kv *scores; /* [vocabulary] borrowed, as are the bytes they lie in */
+    int32_t byte_id[256];        /* the token of a byte that nothing else covers; -1: none */
+    int32_t unknown;             /* where there is none; -1: such bytes are left out */
     shoal_spm_lookup *lookup;
     const void *ctx; /* of lookup; borrowed */
 } shoal_spm;
 
-/* Ranks from n scores; byte_id and unknown are set to -1. FORMAT when a score is not a number. */
+/* byte_id and unknown are set to -1. FORMAT when a score is not a number. Allocates nothing: scores
+ * are read where they lie in the file. */
 SHOAL_MUST_USE shoal_status shoal_spm_init(shoal_spm *s, const shoal_gguf_kv *scores,
                                            shoal_error *err);
-void shoal_spm_clear(shoal_spm *s);
 
 SHOAL_MUST_USE shoal_status shoal_spm_encode(const shoal_spm *s, shoal_merge_work *w,
                                              const char *text, size_t n, shoal_merge_emit *emit,

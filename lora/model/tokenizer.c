@@ -8,7 +8,7 @@
 #include "lora/model/bpe.h"
 #include "lora/model/pretokenize.h"
 #include "lora/model/spm.h"
-#include "lora/model/unicode.h"
+#include "lora/model/vocabulary.h"
 
 /* Values of tokenizer.ggml.token_type. */
 enum {
@@ -20,7 +20,7 @@ enum {
     TYPE_BYTE = 6
 };
 
-enum { MAX_PROBES = 1024, NONE = -1 };
+enum { NONE = -1 };
 
 /* Further kinds of tokenizer are further values, chosen in find_kind, loaded in load_kind and used
  * in encode_plain. */
@@ -32,12 +32,9 @@ typedef enum tokenizer_kind { KIND_BYTE_BPE = 1, KIND_SPM = 2 } tokenizer_kind;
 struct shoal_tokenizer {
     tokenizer_kind kind;
     shoal_pretok pretok;
+    shoal_vocabulary vocab; /* bytes of each token; only those that text becomes are found */
     size_t n_vocab;
-    shoal_str *pieces; /* [n_vocab] bytes of each token, views into `text` */
-    uint8_t *types;    /* [n_vocab] */
-    char *text;
-    int32_t *slots; /* [n_slots] hash of pieces to ids, NONE when empty */
-    size_t n_slots;
+    uint8_t *types; /* [n_vocab] */
     shoal_bpe bpe;
     shoal_spm spm;
     bool
@@ -93,53 +90,40 @@ static int byte_of_code(uint32_t code)
     return 0xad;
 }
 
+/* The byte that the character at p [n >= 1] stands for, NONE when it is none of the alphabet, and
+ * the character's length. The alphabet ends before U+0800: no character is longer than two bytes.
+ */
+static int next_byte(const char *p, size_t n, size_t *len)
+{
+    uint8_t a = (uint8_t)p[0];
+    *len = 1;
+    if (a < 0x80) return byte_of_code(a);
+    if (a < 0xc2 || a >= 0xe0 || n < 2 || ((uint8_t)p[1] & 0xc0) != 0x80) return NONE;
+    *len = 2;
+    return byte_of_code((uint32_t)(a & 0x1f) << 6 | ((uint32_t)(uint8_t)p[1] & 0x3f));
+}
+
 /* Writes the bytes that `written` stands for; SIZE_MAX when a character is none of the alphabet. */
 static size_t unmap_bytes(shoal_str written, char *out)
 {
     size_t n = 0;
-    for (size_t at = 0; at < written.n;) {
-        uint32_t code = 0;
-        bool valid = false;
-        at += shoal_utf8_next(written.p + at, written.n - at, &code, &valid);
-        int byte = valid ? byte_of_code(code) : NONE;
+    size_t len = 0;
+    for (size_t at = 0; at < written.n; at += len) {
+        int byte = next_byte(written.p + at, written.n - at, &len);
         if (byte == NONE) return SIZE_MAX;
         out[n++] = (char)(unsigned char)byte;
     }
     return n;
 }
 
-/* ---- pieces to ids ----------------------------------------------------------------------------
- */
-
-/* FNV-1a, then the finaliser of splitmix64. */
-static size_t hash_bytes(shoal_str s)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < s.n; i++) {
-        h = (h ^ (uint8_t)s.p[i]) * 0x100000001b3u;
-    }
-    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
-    return (size_t)(h ^ (h >> 27));
-}
-
-/* The slot of a piece, or the empty one where it would go; NULL when neither is near. */
-static int32_t *find_slot(const shoal_tokenizer *t, shoal_str piece)
-{
-    size_t mask = t->n_slots - 1;
-    size_t at = hash_bytes(piece) & mask;
-    for (size_t i = 0; i < MAX_PROBES; i++) {
-        int32_t *slot = &t->slots[(at + i) & mask];
-        if (*slot == NONE) return slot;
-        shoal_str have = t->pieces[*slot];
-        if (have.n == piece.n && memcmp(have.p, piece.p, piece.n) == 0) return slot;
-    }
-    return NULL;
-}
-
 static int32_t find_piece(const shoal_tokenizer *t, shoal_str piece)
 {
-    const int32_t *slot = find_slot(t, piece);
-    return slot == NULL ? NONE : *slot;
+    return shoal_vocabulary_find(&t->vocab, piece);
+}
+
+static shoal_str piece_of(const shoal_tokenizer *t, size_t id)
+{
+    return shoal_vocabulary_piece(&t->vocab, id);
 }
 
 /* ---- loading ----------------------------------------------------------------------------------
@@ -173,43 +157,16 @@ static shoal_status find_kind(shoal_tokenizer *t, const shoal_gguf *g, shoal_err
     return SHOAL_ERR_UNSUPPORTED;
 }
 
-/* A piece longer than any byte of the file is impossible, so the text of all fits in kv->bytes. */
-static shoal_status load_pieces(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
-{
-    const shoal_gguf_kv *kv = NULL;
-    SHOAL_TRY(shoal_gguf_get_array(g, "tokenizer.ggml.tokens", SHOAL_GGUF_STRING, &kv, err));
-    if (kv->n == 0 || kv->n > SHOAL_TOKENIZER_MAX_VOCAB) {
-        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%s: a vocabulary of %zu tokens",
-                          shoal_gguf_name(g), kv->n);
-    }
-    t->n_vocab = kv->n;
-    t->pieces = shoal_calloc(kv->n, sizeof *t->pieces);
-    t->types = shoal_calloc(kv->n, 1);
-    t->text = shoal_alloc(kv->bytes);
-    if (t->pieces == NULL || t->types == NULL || t->text == NULL) return no_memory(err);
-    shoal_gguf_strings it = shoal_gguf_strings_of(kv);
-    shoal_str written;
-    size_t used = 0;
-    for (size_t i = 0; shoal_gguf_strings_next(&it, &written); i++) {
-        if (written.n > SHOAL_TOKENIZER_MAX_TOKEN) {
-            return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%s: token %zu is %zu bytes long",
-                              shoal_gguf_name(g), i, written.n);
-        }
-        if (written.n > 0) memcpy(t->text + used, written.p, written.n);
-        t->pieces[i] = (shoal_str){t->text + used, written.n};
-        t->types[i] = TYPE_NORMAL;
-        used += written.n;
-    }
-    return SHOAL_OK;
-}
-
 static shoal_status load_types(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
 {
     const shoal_gguf_kv *kv = NULL;
     shoal_status st =
         shoal_gguf_get_array(g, "tokenizer.ggml.token_type", SHOAL_GGUF_I32, &kv, err);
+    if (st != SHOAL_OK && st != SHOAL_ERR_NOT_FOUND) return st;
+    t->types = shoal_alloc(t->n_vocab);
+    if (t->types == NULL) return no_memory(err);
+    memset(t->types, TYPE_NORMAL, t->n_vocab);
     if (st == SHOAL_ERR_NOT_FOUND) return SHOAL_OK;
-    if (st != SHOAL_OK) return st;
     if (kv->n != t->n_vocab) {
         return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: %zu tokens but %zu token types",
                           shoal_gguf_name(g), t->n_vocab, kv->n);
@@ -260,57 +217,59 @@ static int byte_of_token(shoal_str written)
     return high == NONE || low == NONE ? NONE : high * 16 + low;
 }
 
-/* Writes the bytes that token i stands for (never more than it is written with); SIZE_MAX when it
- * stands for its text. */
-static size_t unmap_piece(const shoal_tokenizer *t, size_t i, char *out)
+/* Writes the bytes that token i, `written` so in the file, stands for: never more of them. */
+static size_t unmap_piece(const shoal_tokenizer *t, size_t i, shoal_str written, char *out)
 {
-    if (is_special(t, i)) return SIZE_MAX;
-    if (t->kind == KIND_BYTE_BPE) return unmap_bytes(t->pieces[i], out);
-    int byte = t->types[i] == TYPE_BYTE ? byte_of_token(t->pieces[i]) : NONE;
-    if (byte == NONE) return unmap_spaces(t->pieces[i], out);
-    out[0] = (char)(unsigned char)byte;
-    return 1;
+    size_t n = SIZE_MAX;
+    if (!is_special(t, i) && t->kind == KIND_BYTE_BPE) {
+        n = unmap_bytes(written, out);
+    } else if (!is_special(t, i)) {
+        int byte = t->types[i] == TYPE_BYTE ? byte_of_token(written) : NONE;
+        if (byte == NONE) return unmap_spaces(written, out);
+        out[0] = (char)(unsigned char)byte;
+        return 1;
+    }
+    if (n != SIZE_MAX) return n;
+    if (written.n > 0) memcpy(out, written.p, written.n); /* it stands for its text */
+    return written.n;
 }
 
 /* Whether text can become this token by merging. */
 static bool is_findable(const shoal_tokenizer *t, size_t i)
 {
-    return !is_special(t, i) && t->pieces[i].n > 0 &&
-           !(t->kind == KIND_SPM && t->types[i] == TYPE_BYTE);
+    return !is_special(t, i) && !(t->kind == KIND_SPM && t->types[i] == TYPE_BYTE);
 }
 
-/* Turns the written form of ordinary tokens into the bytes they stand for, and makes them findable.
- */
-static shoal_status index_pieces(shoal_tokenizer *t, shoal_error *err)
+/* All pieces together are shorter than the array that holds them in the file. */
+static shoal_status load_pieces(shoal_tokenizer *t, const shoal_gguf *g, const shoal_gguf_kv *kv,
+                                shoal_error *err)
 {
-    t->n_slots = 16;
-    while (t->n_slots < 2 * t->n_vocab) {
-        t->n_slots *= 2;
-    }
-    t->slots = shoal_calloc(t->n_slots, sizeof *t->slots);
-    if (t->slots == NULL) return no_memory(err);
-    for (size_t i = 0; i < t->n_slots; i++) {
-        t->slots[i] = NONE;
-    }
-    char bytes[SHOAL_TOKENIZER_MAX_TOKEN];
-    char *text = t->text;
-    for (size_t i = 0; i < t->n_vocab; i++) {
-        size_t written = t->pieces[i].n;
-        size_t n = unmap_piece(t, i, bytes);
-        if (n != SIZE_MAX) {
-            memcpy(text, bytes, n);
-            t->pieces[i].n = n;
+    SHOAL_TRY(shoal_vocabulary_init(&t->vocab, kv->n, kv->bytes, err));
+    shoal_gguf_strings it = shoal_gguf_strings_of(kv);
+    shoal_str written;
+    for (size_t i = 0; shoal_gguf_strings_next(&it, &written); i++) {
+        if (written.n > SHOAL_TOKENIZER_MAX_TOKEN) {
+            return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%s: token %zu is %zu bytes long",
+                              shoal_gguf_name(g), i, written.n);
         }
-        text += written;
-        if (!is_findable(t, i)) continue;
-        int32_t *slot = find_slot(t, t->pieces[i]);
-        if (slot == NULL)
-            return shoal_fail(err, SHOAL_ERR_FORMAT, "the vocabulary's tokens collide");
-        if (*slot == NONE) {
-            *slot = (int32_t)i; /* the first of equal tokens is the one that text becomes */
-        }
+        size_t n = unmap_piece(t, i, written, shoal_vocabulary_next(&t->vocab));
+        SHOAL_TRY(shoal_vocabulary_add(&t->vocab, n, is_findable(t, i), err));
     }
+    shoal_vocabulary_trim(&t->vocab);
     return SHOAL_OK;
+}
+
+static shoal_status load_vocabulary(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
+{
+    const shoal_gguf_kv *kv = NULL;
+    SHOAL_TRY(shoal_gguf_get_array(g, "tokenizer.ggml.tokens", SHOAL_GGUF_STRING, &kv, err));
+    if (kv->n == 0 || kv->n > SHOAL_TOKENIZER_MAX_VOCAB) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "%s: a vocabulary of %zu tokens",
+                          shoal_gguf_name(g), kv->n);
+    }
+    t->n_vocab = kv->n;
+    SHOAL_TRY(load_types(t, g, err));
+    return load_pieces(t, g, kv, err);
 }
 
 /* "left right", written in the byte alphabet, as ids. */
@@ -337,7 +296,7 @@ static shoal_status add_merge(shoal_tokenizer *t, shoal_str written, size_t rank
         return shoal_fail(err, SHOAL_ERR_FORMAT, "merge %zu is not of tokens of the vocabulary",
                           rank);
     }
-    return shoal_bpe_add(&t->bpe, (shoal_bpe_merge){left, right, merged, (uint32_t)rank}, err);
+    return shoal_bpe_add(&t->bpe, (shoal_bpe_merge){left, right, merged}, err);
 }
 
 static shoal_status load_merges(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
@@ -395,8 +354,10 @@ static shoal_status load_scores(shoal_tokenizer *t, const shoal_gguf *g, shoal_e
     t->spm.lookup = spm_lookup;
     t->spm.ctx = t;
     for (size_t i = 0; i < t->n_vocab; i++) {
-        if (t->types[i] == TYPE_BYTE && t->pieces[i].n == 1) {
-            t->spm.byte_id[(uint8_t)t->pieces[i].p[0]] = (int32_t)i;
+        if (t->types[i] != TYPE_BYTE) continue;
+        shoal_str piece = piece_of(t, i);
+        if (piece.n == 1) {
+            t->spm.byte_id[(uint8_t)piece.p[0]] = (int32_t)i;
         }
     }
     SHOAL_TRY(load_id(t, g, "tokenizer.ggml.unknown_token_id", &t->spm.unknown, err));
@@ -411,46 +372,45 @@ static shoal_status load_kind(shoal_tokenizer *t, const shoal_gguf *g, shoal_err
     return t->kind == KIND_SPM ? load_scores(t, g, err) : load_merges(t, g, err);
 }
 
-/* qsort has no context argument, so the order is made on copies of what it needs. */
-typedef struct special_key {
-    uint8_t first;
-    size_t n;
-    int32_t id;
-} special_key;
-
-static int by_first_then_length(const void *a, const void *b)
+/* Sorts by first byte, then longest first, then id. (qsort has no context argument, so keys hold
+ * all that the order needs.) */
+static uint64_t special_key(shoal_str piece, size_t id)
 {
-    const special_key *x = a;
-    const special_key *y = b;
-    if (x->first != y->first) return x->first < y->first ? -1 : 1;
-    if (x->n != y->n) return x->n > y->n ? -1 : 1;
-    return (x->id > y->id) - (x->id < y->id);
+    uint64_t shortness = SHOAL_TOKENIZER_MAX_TOKEN - piece.n;
+    return (uint64_t)(uint8_t)piece.p[0] << 56 | shortness << 32 | id;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
 }
 
 static shoal_status index_special(shoal_tokenizer *t, shoal_error *err)
 {
     size_t n = 0;
     for (size_t i = 0; i < t->n_vocab; i++) {
-        n += is_special(t, i) && t->pieces[i].n > 0;
+        n += is_special(t, i) && piece_of(t, i).n > 0;
     }
-    special_key *keys = shoal_calloc(n, sizeof *keys);
+    uint64_t *keys = shoal_calloc(n, sizeof *keys);
     t->special = shoal_calloc(n, sizeof *t->special);
     if (keys == NULL || t->special == NULL) {
         shoal_free(keys);
         return no_memory(err);
     }
     for (size_t i = 0, k = 0; i < t->n_vocab; i++) {
-        if (!is_special(t, i) || t->pieces[i].n == 0) continue;
-        keys[k++] = (special_key){(uint8_t)t->pieces[i].p[0], t->pieces[i].n, (int32_t)i};
+        if (!is_special(t, i) || piece_of(t, i).n == 0) continue;
+        keys[k++] = special_key(piece_of(t, i), i);
     }
-    qsort(keys, n, sizeof *keys, by_first_then_length);
+    qsort(keys, n, sizeof *keys, by_key);
     t->n_special = n;
     size_t first = 0;
     for (size_t i = 0; i < n; i++) {
-        for (; first <= keys[i].first; first++) {
+        for (; first <= keys[i] >> 56; first++) {
             t->special_begin[first] = i;
         }
-        t->special[i] = keys[i].id;
+        t->special[i] = (int32_t)(keys[i] & UINT32_MAX);
     }
     for (; first <= 256; first++) {
         t->special_begin[first] = n;
@@ -462,9 +422,7 @@ static shoal_status index_special(shoal_tokenizer *t, shoal_error *err)
 static shoal_status load(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)
 {
     SHOAL_TRY(find_kind(t, g, err));
-    SHOAL_TRY(load_pieces(t, g, err));
-    SHOAL_TRY(load_types(t, g, err));
-    SHOAL_TRY(index_pieces(t, err));
+    SHOAL_TRY(load_vocabulary(t, g, err));
     SHOAL_TRY(load_kind(t, g, err));
     SHOAL_TRY(index_special(t, err));
     SHOAL_TRY(load_id(t, g, "tokenizer.ggml.bos_token_id", &t->bos, err));
@@ -490,11 +448,8 @@ void shoal_tokenizer_close(shoal_tokenizer *t)
 {
     if (t == NULL) return;
     shoal_bpe_clear(&t->bpe);
-    shoal_spm_clear(&t->spm);
-    shoal_free(t->pieces);
+    shoal_vocabulary_clear(&t->vocab);
     shoal_free(t->types);
-    shoal_free(t->text);
-    shoal_free(t->slots);
     shoal_free(t->special);
     shoal_free(t);
 }
@@ -536,7 +491,7 @@ bool shoal_tokenizer_is_stop(const shoal_tokenizer *t, int32_t id)
     static const char *const ENDS[] = {"<|endoftext|>", "<|im_end|>", "<end_of_turn>",
                                        "<|eot_id|>",    "<|eom_id|>", "<|end_of_text|>"};
     for (size_t i = 0; i < sizeof ENDS / sizeof ENDS[0]; i++) {
-        if (shoal_str_eq(t->pieces[id], ENDS[i])) return true;
+        if (shoal_str_eq(piece_of(t, (size_t)id), ENDS[i])) return true;
     }
     return false;
 }
@@ -552,7 +507,7 @@ static int32_t special_at(const shoal_tokenizer *t, const char *p, size_t n, boo
     uint8_t first = (uint8_t)p[0];
     for (size_t i = t->special_begin[first]; i < t->special_begin[first + 1]; i++) {
         int32_t id = t->special[i];
-        shoal_str s = t->pieces[id];
+        shoal_str s = piece_of(t, (size_t)id);
         bool wanted = with_control || t->types[id] == TYPE_USER_DEFINED;
         if (wanted && s.n <= n && memcmp(s.p, p, s.n) == 0) return id;
     }
@@ -570,7 +525,7 @@ int32_t shoal_tokenizer_find(const shoal_tokenizer *t, const char *text)
     shoal_str s = shoal_str_of(text);
     if (s.n == 0) return NONE;
     int32_t id = special_at(t, s.p, s.n, true);
-    return id != NONE && t->pieces[id].n == s.n ? id : find_piece(t, s);
+    return id != NONE && piece_of(t, (size_t)id).n == s.n ? id : find_piece(t, s);
 }
 
 /* ---- encoding ---------------------------------------------------------------------------------
@@ -638,7 +593,7 @@ static shoal_status encode(encoder *e, const char *p, size_t n, bool with_contro
         }
         SHOAL_TRY(encode_plain(e, p + plain, at - plain, err));
         SHOAL_TRY(shoal_tokens_push(e->out, id, err));
-        at += e->t->pieces[id].n;
+        at += piece_of(e->t, (size_t)id).n;
         plain = at;
     }
     return encode_plain(e, p + plain, n - plain, err);
@@ -664,7 +619,7 @@ shoal_status shoal_tokenize(const shoal_tokenizer *t, const char *text, size_t n
 
 shoal_str shoal_token_piece(const shoal_tokenizer *t, int32_t id)
 {
-    return in_vocab(t, id) ? t->pieces[id] : (shoal_str){"", 0};
+    return in_vocab(t, id) ? piece_of(t, (size_t)id) : (shoal_str){"", 0};
 }
 
 shoal_status shoal_detokenize(const shoal_tokenizer *t, const int32_t *ids, size_t n,

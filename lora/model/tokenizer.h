@@ -44,6 +44,7 @@ typedef struct shoal_tokens {
 SHOAL_MUST_USE shoal_status shoal_tokens_push(shoal_tokens *t, int32_t id, shoal_error *err);
 void shoal_tokens_clear(shoal_tokens *t);
 
+/* The file is borrowed and must outlive the tokenizer. */
 SHOAL_MUST_USE shoal_status shoal_tokenizer_open(shoal_tokenizer **out, const shoal_gguf *g,
                                                  shoal_error *err);
 void shoal_tokenizer_close(shoal_tokenizer *t);
