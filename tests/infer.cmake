@@ -3,6 +3,7 @@ add_library(tiny_session STATIC support/tiny_session.c)
 target_link_libraries(tiny_session PUBLIC tiny_model shoal_infer ${CMOCKA_LIBRARY})
 
 shoal_test(test_families unit/test_families.c LIBS tiny_session ${JANSSON_LIBRARY})
+shoal_test(test_kv unit/test_kv.c LIBS tiny_session)
 shoal_test(test_session unit/test_session.c LIBS tiny_session)
 shoal_test(test_sampler unit/test_sampler.c LIBS shoal_infer)
 shoal_test(test_speculate unit/test_speculate.c LIBS tiny_session)

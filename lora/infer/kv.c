@@ -8,7 +8,10 @@
 #include "kernels/quant.h"
 #include "lora/model/arch.h"
 
-enum { ALIGN = 64 };
+enum {
+    ALIGN = 64,
+    TAKE_BACK = 16 /* tokens that can always be taken back, however short chunks are: drafts */
+};
 
 static const struct {
     const char *name;
@@ -58,7 +61,7 @@ static size_t seen_from(const shoal_kv *kv, size_t pos)
  * attention asks. */
 static bool ring_slots(size_t window, size_t chunk, size_t *slots)
 {
-    if (!shoal_add_size(window, chunk, slots)) return false;
+    if (!shoal_add_size(window, max_size(chunk, TAKE_BACK), slots)) return false;
     if (!shoal_add_size(*slots, SHOAL_ATTN_TILE, slots)) return false;
     *slots -= *slots % SHOAL_ATTN_TILE;
     return true;

@@ -72,7 +72,7 @@ void shoal_kv_advance(shoal_kv *kv, size_t T);
 void shoal_kv_view(const shoal_kv *kv, size_t layer, shoal_attn *attn);
 
 /* Forgets tokens from n on; returns how many are held then. That is n, or 0 when n lies so far back
- * that a ring no longer has what the next row would see (never within `chunk` + 1 of the end):
+ * that a ring no longer has what the next row would see (never within 16 tokens of the end):
  * everything has to be read again then. n beyond the end changes nothing. */
 size_t shoal_kv_truncate(shoal_kv *kv, size_t n);
 

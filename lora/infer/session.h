@@ -100,8 +100,8 @@ SHOAL_MUST_USE shoal_status shoal_session_score(shoal_session *s, const int32_t 
 const shoal_model *shoal_session_model(const shoal_session *s);
 const shoal_exec *shoal_session_exec(const shoal_session *s);
 shoal_kv_kind shoal_session_kv_kind(const shoal_session *s); /* what it really keeps */
-size_t shoal_session_past(const shoal_session *s);     /* tokens held */
-size_t shoal_session_capacity(const shoal_session *s); /* tokens it can hold */
+size_t shoal_session_past(const shoal_session *s);           /* tokens held */
+size_t shoal_session_capacity(const shoal_session *s);       /* tokens it can hold */
 size_t shoal_session_logit_rows(const shoal_session *s);
 const int32_t *shoal_session_tokens(const shoal_session *s); /* [past] */
 
