@@ -137,9 +137,10 @@ shoal_status shoal_file_writer_put(shoal_file_writer *w, const void *data, size_
     return write_all(w->fd, data, n) == 0 ? SHOAL_OK : writing_failed(w, err);
 }
 
-shoal_status shoal_file_writer_commit(shoal_file_writer *w, shoal_error *err)
+/* Closes the file and takes the name; `synced` first makes the bytes durable. */
+static shoal_status take_name(shoal_file_writer *w, bool synced, shoal_error *err)
 {
-    int rc = made_to_fail() ? -1 : fsync(w->fd);
+    int rc = !synced ? 0 : made_to_fail() ? -1 : fsync(w->fd);
     int saved = errno;
     if (close(w->fd) != 0 && rc == 0) {
         rc = -1;
@@ -153,12 +154,25 @@ shoal_status shoal_file_writer_commit(shoal_file_writer *w, shoal_error *err)
     if (rc != 0) return writing_failed(w, err);
     shoal_free(w->temp);
     w->temp = NULL; /* it has its name: abandoning removes nothing now */
+    return SHOAL_OK;
+}
+
+shoal_status shoal_file_writer_commit(shoal_file_writer *w, shoal_error *err)
+{
+    SHOAL_TRY(take_name(w, true, err));
     shoal_status st = SHOAL_OK;
     if (sync_parent(w->path) != 0) {
         st = shoal_fail_errno(err, errno, "cannot sync the directory of %s", w->path);
     }
     shoal_file_writer_abandon(w);
     return st;
+}
+
+shoal_status shoal_file_writer_commit_unsynced(shoal_file_writer *w, shoal_error *err)
+{
+    SHOAL_TRY(take_name(w, false, err));
+    shoal_file_writer_abandon(w);
+    return SHOAL_OK;
 }
 
 shoal_status shoal_file_write_atomic(const char *path, const void *data, size_t n, unsigned mode,

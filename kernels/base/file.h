@@ -37,6 +37,10 @@ SHOAL_MUST_USE shoal_status shoal_file_writer_open(shoal_file_writer *w, const c
 SHOAL_MUST_USE shoal_status shoal_file_writer_put(shoal_file_writer *w, const void *data, size_t n,
                                                   shoal_error *err);
 SHOAL_MUST_USE shoal_status shoal_file_writer_commit(shoal_file_writer *w, shoal_error *err);
+/* Takes the name without waiting for the disk: readers still see nothing half-written, but after a
+ * crash the file may be damaged or gone. For what can be made again and is checked when read. */
+SHOAL_MUST_USE shoal_status shoal_file_writer_commit_unsynced(shoal_file_writer *w,
+                                                              shoal_error *err);
 void shoal_file_writer_abandon(shoal_file_writer *w);
 
 /* Reads a whole file into *out, which is initialised here (need not be before) and is owned by the

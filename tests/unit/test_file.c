@@ -111,12 +111,36 @@ static void test_limits(void **state)
                      SHOAL_ERR_NOT_FOUND);
 }
 
+/* Appears whole or not at all, and no failure leaves anything behind. */
+static void test_unsynced_appears_whole(void **state)
+{
+    (void)state;
+    shoal_error err = {0};
+    assert_int_equal(shoal_file_write_atomic(path, "old", 3, 0600, &err), SHOAL_OK);
+    for (uint64_t k = 1;; k++) {
+        shoal_file_writer w;
+        assert_int_equal(shoal_file_writer_open(&w, path, 0600, &err), SHOAL_OK);
+        shoal_file_fail_at(k, ENOSPC);
+        shoal_status st = shoal_file_writer_put(&w, "new", 3, &err);
+        if (st == SHOAL_OK) st = shoal_file_writer_commit_unsynced(&w, &err);
+        shoal_file_fail_at(0, 0);
+        assert_int_equal(count_entries(), 1);
+        assert_contents(st == SHOAL_OK ? "new" : "old");
+        if (st == SHOAL_OK) {
+            assert_int_equal(k, 3); /* a write and a rename, no fsync */
+            break;
+        }
+        assert_int_equal(st, SHOAL_ERR_FULL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_replaces, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(test_failure_keeps_a_whole_file, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(test_limits, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(test_unsynced_appears_whole, make_dir, drop_dir),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
