@@ -6,6 +6,7 @@
 #include "kernels/base/mem.h"
 #include "lora/infer/block.h"
 #include "lora/model/arch.h"
+#include "lora/model/residency.h"
 
 enum {
     DEFAULT_CTX = 4096,
@@ -237,23 +238,45 @@ static void run_chunk(shoal_session *s, const int32_t *ids, size_t T)
     }
     const shoal_block_run run = {s->ex, s->m, s->opts.adapter, &s->work, &s->kv, T};
     for (size_t layer = 0; layer < c->n_layer; layer++) {
+        shoal_residency_need(s->m, layer);
         shoal_block_forward(&run, layer);
+        shoal_residency_done(s->m, layer);
     }
     memcpy(s->tokens + s->kv.n, ids, T * sizeof *ids);
     shoal_kv_advance(&s->kv, T);
+}
+
+/* logits [n, V] = head_norm [n, D] times the head, slice by slice where memory is bounded. A slice
+ * then serves one row after the other (a product's rows lie end to end, a slice's do not), which
+ * changes no bit of them. */
+static void multiply_head(shoal_session *s, size_t n, float *logits)
+{
+    size_t slices = shoal_residency_head_slices(s->m);
+    size_t D = s->m->cfg.n_embd;
+    size_t step = slices == 1 ? n : 1;
+    for (size_t i = 0; i < slices; i++) {
+        size_t first = 0;
+        const shoal_mat slice = shoal_residency_head_slice(s->m, i, &first);
+        const shoal_mat *w = &slice;
+        shoal_residency_need(s->m, s->m->cfg.n_layer + i);
+        for (size_t t = 0; t < n; t += step) {
+            shoal_act act;
+            float *y = logits + t * s->m->cfg.n_vocab + first;
+            shoal_act_prepare(s->ex, &act, s->head_norm + t * D, step, D, s->head_packed);
+            shoal_matmul(s->ex, &act, &w, &y, 1);
+        }
+        shoal_residency_done(s->m, s->m->cfg.n_layer + i);
+    }
 }
 
 /* Logits of rows [from, from + n) of the chunk just run, into logits rows from `to` on. */
 static void run_head(shoal_session *s, size_t from, size_t n, size_t to)
 {
     const shoal_config *c = &s->m->cfg;
-    shoal_act act;
-    const shoal_mat *head = &s->m->head;
     float *logits = s->logits + to * c->n_vocab;
     shoal_rmsnorm_fwd(s->ex, s->work.x + from * c->n_embd, s->m->out_norm, c->norm_eps, n,
                       c->n_embd, s->head_norm, NULL);
-    shoal_act_prepare(s->ex, &act, s->head_norm, n, c->n_embd, s->head_packed);
-    shoal_matmul(s->ex, &act, &head, &logits, 1);
+    multiply_head(s, n, logits);
     if (c->logit_softcap > 0.0f) {
         shoal_softcap_fwd(s->ex, logits, n * c->n_vocab, c->logit_softcap, logits);
     }

@@ -510,6 +510,11 @@ const char *shoal_gguf_name(const shoal_gguf *g)
     return g->name;
 }
 
+shoal_mapping shoal_gguf_mapping(const shoal_gguf *g)
+{
+    return g->mapped ? (shoal_mapping){g->bytes, g->size} : (shoal_mapping){NULL, 0};
+}
+
 size_t shoal_gguf_kv_count(const shoal_gguf *g)
 {
     return g->n_kv;

@@ -19,6 +19,7 @@
 
 #include "kernels/base/status.h"
 #include "kernels/kernels.h"
+#include "lora/model/pages.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -90,6 +91,9 @@ void shoal_gguf_close(shoal_gguf *g);
 
 /* What errors call this file: its path. */
 const char *shoal_gguf_name(const shoal_gguf *g);
+
+/* Where the file is mapped; p NULL for bytes in memory. */
+shoal_mapping shoal_gguf_mapping(const shoal_gguf *g);
 
 /* Entries in file order. */
 size_t shoal_gguf_kv_count(const shoal_gguf *g);

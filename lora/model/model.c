@@ -2,15 +2,22 @@
 #include "lora/model/model.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/mem.h"
 #include "lora/model/arch.h"
 #include "lora/model/gguf.h"
+#include "lora/model/residency.h"
 #include "lora/model/tokenizer.h"
 
 enum { NAME_BYTES = 96 };
+
+struct shoal_model_lazy {
+    _Atomic uint64_t fingerprint; /* 0: not yet known. Two threads may work it out at once: to the
+                                     same value. */
+};
 
 /* ---- projections ------------------------------------------------------------------------------
  */
@@ -214,8 +221,9 @@ static uint64_t plain_word(const shoal_mat *w, size_t i)
     return v;
 }
 
-/* Shape, type, and 64 words spread over the matrix. */
-static uint64_t mix_mat(uint64_t h, const shoal_mat *w)
+/* Shape, type, and 64 words spread over the matrix, which does not stay in memory for their sake.
+ */
+static uint64_t mix_mat(const shoal_model *m, uint64_t h, const shoal_mat *w)
 {
     h = mix(mix(mix(h, (uint64_t)shoal_type_plain(w->type)), w->rows), w->cols);
     size_t words = w->rows * w->row_bytes / sizeof(uint64_t);
@@ -223,10 +231,11 @@ static uint64_t mix_mat(uint64_t h, const shoal_mat *w)
     for (size_t i = 0; i < words; i += step) {
         h = mix(h, plain_word(w, i));
     }
+    shoal_pages_drop(shoal_gguf_mapping(m->gguf), w->data, w->rows * w->row_bytes);
     return h;
 }
 
-static uint64_t fingerprint(const shoal_model *m)
+static uint64_t make_fingerprint(const shoal_model *m)
 {
     const shoal_config *cfg = &m->cfg;
     uint64_t h = 0xcbf29ce484222325u;
@@ -235,14 +244,24 @@ static uint64_t fingerprint(const shoal_model *m)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         h = mix(h, sizes[i]);
     }
-    h = mix_mat(h, &m->embd);
-    h = mix_mat(h, &m->head);
+    h = mix_mat(m, h, &m->embd);
+    h = mix_mat(m, h, &m->head);
     for (size_t i = 0; i < cfg->n_layer; i++) {
         for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
-            h = mix_mat(h, &m->layers[i].proj[p]);
+            h = mix_mat(m, h, &m->layers[i].proj[p]);
         }
     }
     return h == 0 ? 1 : h; /* 0 means unknown in adapter files */
+}
+
+uint64_t shoal_model_fingerprint(const shoal_model *m)
+{
+    uint64_t h = atomic_load_explicit(&m->lazy->fingerprint, memory_order_relaxed);
+    if (h == 0) {
+        h = make_fingerprint(m);
+        atomic_store_explicit(&m->lazy->fingerprint, h, memory_order_relaxed);
+    }
+    return h;
 }
 
 /* ---- open -------------------------------------------------------------------------------------
@@ -255,7 +274,10 @@ static shoal_status load(shoal_model *m, const char *path, shoal_error *err)
     shoal_status st = shoal_tokenizer_open(&m->tok, m->gguf, err);
     if (st != SHOAL_OK) return st == SHOAL_ERR_NOT_FOUND ? SHOAL_ERR_FORMAT : st;
     SHOAL_TRY(bind(m, err));
-    m->fingerprint = fingerprint(m);
+    /* The vocabulary was copied and is most of what was touched so far: megabytes that nobody reads
+     * again need not stay. */
+    shoal_mapping map = shoal_gguf_mapping(m->gguf);
+    shoal_pages_drop(map, map.p, map.n);
     return SHOAL_OK;
 }
 
@@ -264,7 +286,9 @@ shoal_status shoal_model_open(shoal_model **out, const char *path, shoal_error *
     *out = NULL;
     shoal_model *m = shoal_calloc(1, sizeof *m);
     if (m == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
-    shoal_status st = load(m, path, err);
+    m->lazy = shoal_calloc(1, sizeof *m->lazy);
+    shoal_status st =
+        m->lazy == NULL ? shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory") : load(m, path, err);
     if (st != SHOAL_OK) {
         shoal_model_close(m);
         return st;
@@ -286,6 +310,8 @@ static void free_const(const float *p)
 void shoal_model_close(shoal_model *m)
 {
     if (m == NULL) return;
+    shoal_residency_close(m);
+    shoal_free(m->lazy);
     if (m->inv_freq_local != m->inv_freq) free_const(m->inv_freq_local);
     free_const(m->inv_freq);
     shoal_free(m->layers);
@@ -304,4 +330,9 @@ void shoal_model_embed(const shoal_model *m, int32_t id, float *out)
     for (size_t i = 0; i < m->cfg.n_embd && scale != 1.0f; i++) {
         out[i] *= scale;
     }
+    if (m->residency == NULL) return;
+    size_t first = (size_t)id / 8 * 8; /* packed rows lie in groups of eight */
+    size_t left = m->embd.rows - first;
+    shoal_mat group = shoal_mat_rows(&m->embd, first, left < 8 ? left : 8);
+    shoal_residency_touched(m, group.data, group.rows * group.row_bytes);
 }

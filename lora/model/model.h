@@ -2,7 +2,7 @@
  *
  * The file is mapped read-only and never copied: weights are views into the mapping. Everything is
  * checked at open; afterwards a shoal_model is immutable and may be shared by any number of
- * sessions and trainers.
+ * sessions and trainers (one, while residency.h bounds the memory of its weights).
  *
  * Layer: lora/model. Threads: read by many.
  */
@@ -22,6 +22,7 @@ extern "C" {
 
 typedef struct shoal_gguf shoal_gguf;           /* gguf.h */
 typedef struct shoal_tokenizer shoal_tokenizer; /* tokenizer.h */
+struct shoal_residency;                         /* residency.h */
 
 /* The seven projections of a block, in manifest order. */
 typedef enum shoal_proj {
@@ -92,13 +93,18 @@ typedef struct shoal_model {
     shoal_layer *layers;         /* [n_layer] */
     shoal_gguf *gguf;            /* owned */
     shoal_tokenizer *tok;        /* owned; never NULL */
-    uint64_t fingerprint; /* of shapes and sampled weights: tells models apart, not a security
-                             measure (that is the file's SHA-256, kept by the roles) */
+    struct shoal_residency *residency; /* NULL: weights stay in memory as the system likes */
+    struct shoal_model_lazy *lazy; /* private to model.c: what is worked out when first asked for */
 } shoal_model;
 
 /* Maps and checks a model file. On failure *out is NULL. */
 SHOAL_MUST_USE shoal_status shoal_model_open(shoal_model **out, const char *path, shoal_error *err);
 void shoal_model_close(shoal_model *m);
+
+/* Of shapes and sampled weights, never 0: tells models apart; not a security measure (that is the
+ * file's SHA-256, kept by the roles). Worked out when first asked for, as it reads all over the
+ * file; kept from then on. */
+uint64_t shoal_model_fingerprint(const shoal_model *m);
 
 /* The vector that token `id` enters the first block as, out [D]. */
 void shoal_model_embed(const shoal_model *m, int32_t id, float *out);

@@ -131,7 +131,7 @@ shoal_status shoal_adapter_open(shoal_adapter **out, const shoal_model *m,
                                 const shoal_lora_spec *spec, uint64_t seed, shoal_error *err)
 {
     SHOAL_TRY(shoal_adapter_alloc(out, &m->cfg, spec, err));
-    (*out)->base_fingerprint = m->fingerprint;
+    (*out)->base_fingerprint = shoal_model_fingerprint(m);
     init_params(*out, seed);
     return SHOAL_OK;
 }

@@ -48,7 +48,7 @@ typedef struct shoal_lora_pair {
 typedef struct shoal_adapter {
     shoal_lora_spec spec;
     shoal_config cfg;          /* of the base model it belongs to */
-    uint64_t base_fingerprint; /* shoal_model.fingerprint; 0 when the file did not say */
+    uint64_t base_fingerprint; /* shoal_model_fingerprint(); 0 when the file did not say */
     float *params;             /* [n_params], owned */
     size_t n_params;
     shoal_lora_pair *pairs; /* [n_layer * SHOAL_N_PROJ] */

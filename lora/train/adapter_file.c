@@ -71,7 +71,7 @@ static shoal_status check_kind(const shoal_gguf *g, const shoal_model *m, uint64
         return SHOAL_OK; /* written by another program; the shapes will have to do */
     }
     SHOAL_TRY(shoal_gguf_get_uint(g, KEY_FINGERPRINT, UINT64_MAX, fingerprint, err));
-    if (*fingerprint != 0 && *fingerprint != m->fingerprint) {
+    if (*fingerprint != 0 && *fingerprint != shoal_model_fingerprint(m)) {
         st = shoal_fail(err, SHOAL_ERR_ARG, "%s was trained on other base weights",
                         shoal_gguf_name(g));
         hint_other_base(g, m, err);

@@ -118,7 +118,7 @@ shoal_status shoal_checkpoint_encode(shoal_trainer *tr, uint64_t run_id,
     (void)shoal_buf_reserve(out, shoal_checkpoint_bytes(a->n_params)); /* grow once */
     shoal_buf_put(out, MAGIC, sizeof MAGIC);
     shoal_buf_put_u32(out, VERSION);
-    shoal_buf_put_u64(out, shoal_trainer_model(tr)->fingerprint);
+    shoal_buf_put_u64(out, shoal_model_fingerprint(shoal_trainer_model(tr)));
     shoal_buf_put_u64(out, manifest);
     shoal_buf_put_u64(out, run_id);
     shoal_buf_put_u64(out, optim->step);
@@ -180,7 +180,7 @@ static shoal_status check_header(const header *h, shoal_trainer *tr, uint64_t ru
                                  shoal_error *err)
 {
     const shoal_adapter *a = shoal_trainer_adapter(tr);
-    uint64_t fingerprint = shoal_trainer_model(tr)->fingerprint;
+    uint64_t fingerprint = shoal_model_fingerprint(shoal_trainer_model(tr));
     uint64_t manifest = 0;
     SHOAL_TRY(hash_manifest(a, &manifest, err));
     if (h->fingerprint != fingerprint || h->manifest != manifest || h->n != a->n_params) {

@@ -32,7 +32,7 @@ static shoal_status check_options(const shoal_trainer_options *o, shoal_error *e
 static shoal_status check_pairing(const shoal_model *m, const shoal_adapter *a, shoal_error *err)
 {
     bool same = a->cfg.n_layer == m->cfg.n_layer &&
-                (a->base_fingerprint == 0 || a->base_fingerprint == m->fingerprint);
+                (a->base_fingerprint == 0 || a->base_fingerprint == shoal_model_fingerprint(m));
     for (size_t p = 0; same && p < SHOAL_N_PROJ; p++) {
         size_t rows[2] = {0, 0};
         size_t cols[2] = {0, 0};
@@ -76,7 +76,7 @@ shoal_status shoal_trainer_open(shoal_trainer **out, const shoal_model *m, shoal
         shoal_free(tr);
         return st;
     }
-    a->base_fingerprint = m->fingerprint;
+    a->base_fingerprint = shoal_model_fingerprint(m);
     tr->optim = (shoal_optim){tr->ws.m, tr->ws.v, a->n_params, 0};
     *out = tr;
     return SHOAL_OK;

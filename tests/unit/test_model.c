@@ -147,10 +147,10 @@ static void fingerprints_tell_models_apart(void **state)
     shoal_model *same = open_tiny(1, NULL);
     shoal_model *seed = open_tiny(2, NULL);
     shoal_model *shape = open_tiny(1, &(shoal_tiny_opts){.n_layer = 3});
-    assert_true(a->fingerprint == same->fingerprint);
-    assert_true(a->fingerprint != seed->fingerprint);
-    assert_true(a->fingerprint != shape->fingerprint);
-    assert_true(a->fingerprint != 0);
+    assert_true(shoal_model_fingerprint(a) == shoal_model_fingerprint(same));
+    assert_true(shoal_model_fingerprint(a) != shoal_model_fingerprint(seed));
+    assert_true(shoal_model_fingerprint(a) != shoal_model_fingerprint(shape));
+    assert_true(shoal_model_fingerprint(a) != 0);
     shoal_model_close(a);
     shoal_model_close(same);
     shoal_model_close(seed);

@@ -1,0 +1,39 @@
+/* pages.h - says which pages of a mapped file are wanted in memory and which no longer.
+ *
+ * Only memory changes, never what a read gives: a page that was dropped is read again when touched.
+ * Both calls work on whole windows of 64 KB, because a page fault maps its neighbours within such a
+ * window as well (Linux, fault-around): a drop must take those along.
+ *
+ * Layer: lora/model. Threads: any; dropping pages that another thread reads costs that thread time.
+ */
+#ifndef SHOAL_LORA_MODEL_PAGES_H
+#define SHOAL_LORA_MODEL_PAGES_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SHOAL_PAGES_WINDOW = 64 * 1024 };
+
+/* A file mapped read-only. p NULL: the bytes lie in memory anyway, and the calls do nothing. */
+typedef struct shoal_mapping {
+    const void *p;
+    size_t n;
+} shoal_mapping;
+
+/* Most bytes that are resident once n bytes at p were fetched. */
+size_t shoal_pages_bytes(const void *p, size_t n);
+
+/* Returns when the n bytes at p are in memory and mapped; they are read in one go. */
+void shoal_pages_fetch(shoal_mapping map, const void *p, size_t n);
+
+/* Takes the n bytes at p, and what shares a window with them, out of this process' resident memory.
+ */
+void shoal_pages_drop(shoal_mapping map, const void *p, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
