@@ -20,6 +20,7 @@
 enum {
     SPLIT_KEYS = 4 * KEY_TILE,
     STAT_FLOATS = 2,          /* m and l, kept behind the E values of a partial row */
+    DIRECT_ROWS = 6,          /* more share an expanded tile with profit */
     SERIAL_PRODUCTS = 1 << 16 /* multiply-adds below which waking workers costs more */
 };
 
@@ -33,6 +34,8 @@ typedef struct fwd_job {
     const shoal_exec *ex;
     const shoal_attn *a;
     float *o, *lse;
+    shoal_scores_fn *scores; /* straight from the cache, or NULL */
+    shoal_values_fn *values;
     size_t rows;    /* of a tile */
     size_t splits;  /* by-split runs only */
     float *partial; /* [K, splits, T * G, E + STAT_FLOATS] */
@@ -137,29 +140,59 @@ static void reset_stats(row_stats *st, float *acc, size_t rows, size_t E)
     memset(acc, 0, rows * E * sizeof *acc);
 }
 
-/* One tile of keys for the rows [i0, i1): p->acc and st move on. */
+/* p->s = scores of the packed rows against keys [key0 + skip, key0 + n) of a tile. */
+static void score_keys(const fwd_job *j, const attn_panels *p, size_t kh, size_t rows, size_t key0,
+                       size_t skip, size_t n)
+{
+    const shoal_attn *a = j->a;
+    if (j->scores != NULL && rows <= DIRECT_ROWS) {
+        const void *keys = attn_key(a, a->k, kh, key0 + skip);
+        j->scores(rows, n - skip, a->E, p->q, keys, a->kv_row, p->s + skip, KEY_TILE);
+        return;
+    }
+    size_t ld;
+    const float *k = shoal_attn_keys(j->ex, a, a->k, kh, key0 + skip, n - skip, p->kv, &ld);
+    j->ex->table->dense_nt(rows, n - skip, a->E, p->q, a->E, k, ld, p->s + skip, KEY_TILE);
+}
+
+/* p->acc += weights p->s times the values of the same keys. */
+static void add_values(const fwd_job *j, const attn_panels *p, size_t kh, size_t rows, size_t key0,
+                       size_t skip, size_t n)
+{
+    const shoal_attn *a = j->a;
+    const float *w = p->s + skip;
+    if (j->values != NULL && rows <= DIRECT_ROWS) {
+        const void *values = attn_key(a, a->v, kh, key0 + skip);
+        j->values(rows, n - skip, a->E, w, KEY_TILE, values, a->kv_row, p->acc);
+        return;
+    }
+    size_t ld;
+    const float *v = shoal_attn_keys(j->ex, a, a->v, kh, key0 + skip, n - skip, p->kv, &ld);
+    j->ex->table->dense_nn(rows, a->E, n - skip, 1.0f, w, KEY_TILE, 1, v, ld, p->acc, a->E);
+}
+
+/* The keys [from, key0 + n) of the tile at key0 for the rows [i0, i1): p->acc and st move on. No
+ * row sees keys before `from`, so leaving them out changes no bit. */
 static void attend_tile(const fwd_job *j, const attn_panels *p, size_t kh, size_t i0, size_t i1,
-                        size_t key0, size_t n, row_stats *st)
+                        size_t key0, size_t from, size_t n, row_stats *st)
 {
     const shoal_attn *a = j->a;
     const shoal_table *t = j->ex->table;
-    size_t rows = i1 - i0;
-    size_t ld;
-    const float *k = shoal_attn_keys(j->ex, a, a->k, kh, key0, n, p->kv, &ld);
-    t->dense_nt(rows, n, a->E, p->q, a->E, k, ld, p->s, KEY_TILE);
+    size_t rows = i1 - i0, skip = from > key0 ? from - key0 : 0;
+    score_keys(j, p, kh, rows, key0, skip, n);
     for (size_t r = 0; r < rows; r++) {
+        float *s = p->s + r * KEY_TILE;
         size_t lo, hi;
         attn_visible(a, i0 + r, key0, n, &lo, &hi);
-        if (a->softcap > 0.0f) t->softcap(p->s + r * KEY_TILE, n, a->softcap, p->s + r * KEY_TILE);
-        float shrink = t->softmax_tile(p->s + r * KEY_TILE, lo, hi, n, &st->m[r], &st->l[r]);
+        if (a->softcap > 0.0f) t->softcap(s + skip, n - skip, a->softcap, s + skip);
+        float shrink = t->softmax_tile(s, lo, hi, n, &st->m[r], &st->l[r]);
         if (shrink == 1.0f) continue;
         float *acc = p->acc + r * a->E;
         for (size_t e = 0; e < a->E; e++) {
             acc[e] *= shrink;
         }
     }
-    const float *v = shoal_attn_keys(j->ex, a, a->v, kh, key0, n, p->kv, &ld);
-    t->dense_nn(rows, a->E, n, 1.0f, p->s, KEY_TILE, 1, v, ld, p->acc, a->E);
+    add_values(j, p, kh, rows, key0, skip, n);
 }
 
 /* The keys [first, end) of one split, from scratch. */
@@ -168,7 +201,7 @@ static void attend_split(const fwd_job *j, const attn_panels *p, size_t kh, size
 {
     reset_stats(st, p->acc, i1 - i0, j->a->E);
     for (size_t key = first / KEY_TILE * KEY_TILE; key < end; key += KEY_TILE) {
-        attend_tile(j, p, kh, i0, i1, key, min_size(KEY_TILE, end - key), st);
+        attend_tile(j, p, kh, i0, i1, key, first, min_size(KEY_TILE, end - key), st);
     }
 }
 
@@ -283,12 +316,27 @@ static void merge_splits(const fwd_job *j)
     }
 }
 
+/* How few rows read this cache. */
+static void choose_slots(fwd_job *j)
+{
+    const shoal_table *t = j->ex->table;
+    const shoal_attn *a = j->a;
+    if (a->kv_type == SHOAL_TYPE_F16 && a->E % SHOAL_LANES == 0) {
+        j->scores = t->scores_f16;
+        j->values = t->values_f16;
+    } else if (a->kv_type == SHOAL_TYPE_Q8_0) {
+        j->scores = t->scores_q8;
+        j->values = t->values_q8;
+    }
+}
+
 void shoal_attn_fwd(const shoal_exec *ex, const shoal_attn *attn, float *o, float *lse)
 {
     assert(attn->E <= SHOAL_ATTN_MAX_E && attn->H % attn->K == 0);
     if (attn->T == 0) return;
     const shoal_attn resolved = shoal_attn_resolve(attn), *a = &resolved;
     fwd_job j = {.ex = ex, .a = a, .o = o, .lse = lse, .rows = attn_rows(a->E)};
+    choose_slots(&j);
     size_t rows = a->T * (a->H / a->K);
     size_t row_tiles = (rows + j.rows - 1) / j.rows;
     size_t first, end;

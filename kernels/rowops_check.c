@@ -74,6 +74,59 @@ static bool check_half_rows(const shoal_table *c, const shoal_table *t)
     return memcmp(y[0], y[1], sizeof y[0]) == 0;
 }
 
+/* A cache of WIDTH values a row in both types, and what C's dense products make of it expanded. */
+enum { KEYS = 7, QUERIES = 5, WIDTH = 64 };
+
+static bool check_scores(const shoal_table *c, shoal_type type, shoal_scores_fn *slot)
+{
+    uint16_t cache[KEYS * WIDTH]; /* large enough for either type */
+    float x[KEYS * WIDTH], q[QUERIES * WIDTH], s[2][QUERIES * KEYS];
+    size_t row = shoal_type_row_bytes(shoal_type_get(type), WIDTH);
+    fill(x, KEYS * WIDTH, 1);
+    fill(q, QUERIES * WIDTH, 2);
+    shoal_quantize(type, x, cache, KEYS * WIDTH);
+    shoal_dequantize(type, cache, x, KEYS * WIDTH);
+    c->dense_nt(QUERIES, KEYS, WIDTH, q, WIDTH, x, WIDTH, s[0], KEYS);
+    slot(QUERIES, KEYS, WIDTH, q, cache, row, s[1], KEYS);
+    return same(s[0], s[1], QUERIES * KEYS);
+}
+
+static bool check_values(const shoal_table *c, shoal_type type, shoal_values_fn *slot)
+{
+    uint16_t cache[KEYS * WIDTH];
+    float x[KEYS * WIDTH], w[QUERIES * KEYS], y[2][QUERIES * WIDTH];
+    size_t row = shoal_type_row_bytes(shoal_type_get(type), WIDTH);
+    fill(x, KEYS * WIDTH, 1);
+    fill(w, QUERIES * KEYS, 2);
+    fill(y[0], QUERIES * WIDTH, 3);
+    memcpy(y[1], y[0], sizeof y[0]);
+    shoal_quantize(type, x, cache, KEYS * WIDTH);
+    shoal_dequantize(type, cache, x, KEYS * WIDTH);
+    c->dense_nn(QUERIES, WIDTH, KEYS, 1.0f, w, KEYS, 1, x, WIDTH, y[0], WIDTH);
+    slot(QUERIES, KEYS, WIDTH, w, KEYS, cache, row, y[1]);
+    return same(y[0], y[1], QUERIES * WIDTH);
+}
+
+static bool check_scores_f16(const shoal_table *c, const shoal_table *t)
+{
+    return check_scores(c, SHOAL_TYPE_F16, t->scores_f16);
+}
+
+static bool check_scores_q8(const shoal_table *c, const shoal_table *t)
+{
+    return check_scores(c, SHOAL_TYPE_Q8_0, t->scores_q8);
+}
+
+static bool check_values_f16(const shoal_table *c, const shoal_table *t)
+{
+    return check_values(c, SHOAL_TYPE_F16, t->values_f16);
+}
+
+static bool check_values_q8(const shoal_table *c, const shoal_table *t)
+{
+    return check_values(c, SHOAL_TYPE_Q8_0, t->values_q8);
+}
+
 static bool check_softmax_tile(const shoal_table *c, const shoal_table *t)
 {
     float s[2][64], state[2][3] = {{0.5f, 1.5f}, {0.5f, 1.5f}};
@@ -226,6 +279,10 @@ const shoal_slot_check shoal_rowops_checks[] = {
     {"dense_nn", offsetof(shoal_table, dense_nn), check_nn},
     {"dense_transpose", offsetof(shoal_table, dense_transpose), check_transpose},
     CHECK(half_rows),
+    CHECK(scores_f16),
+    CHECK(scores_q8),
+    CHECK(values_f16),
+    CHECK(values_q8),
     CHECK(softmax_tile),
     CHECK(softmax_grad),
     CHECK(rmsnorm),

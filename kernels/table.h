@@ -71,6 +71,16 @@ typedef void shoal_dense_transpose_fn(size_t rows, size_t cols, const float *in,
 /* out [rows, n] = rows of binary16, `ld` values apart, as f32 (exact). */
 typedef void shoal_half_rows_fn(const uint16_t *in, size_t ld, size_t rows, size_t n, float *out);
 
+/* What attention does with rows of a cache, without expanding them to memory; E a multiple of 8
+ * (f16) or 32 (q8: Q8_0 blocks). The same bits as expanding them and calling the dense slots of the
+ * same level. C has none of these (NULL): it expands.
+ *   scores  s [rows, n] = q [rows, E] K^T, keys key_bytes apart, rows of s lds apart
+ *   values  acc [rows, E] += w [rows, n] V, values value_bytes apart, rows of w ldw apart */
+typedef void shoal_scores_fn(size_t rows, size_t n, size_t E, const float *q, const void *keys,
+                             size_t key_bytes, float *s, size_t lds);
+typedef void shoal_values_fn(size_t rows, size_t n, size_t E, const float *w, size_t ldw,
+                             const void *values, size_t value_bytes, float *acc);
+
 /* One row of scores against a tile of n <= 64 keys, of which [lo, hi) are visible. s becomes
  * exp(s - m') with m' = max(*m, visible scores), zero elsewhere; *m = m', *l = *l * shrink +
  * sum(s); returns shrink = exp(*m - m'), 1 when nothing is visible. s has room for n rounded up
@@ -104,7 +114,7 @@ typedef void shoal_chacha_fn(const uint32_t key[8], uint32_t counter, uint32_t *
                              bool subtract);
 
 typedef struct shoal_table {
-    const char *name; /* "c", "avx2" */
+    const char *name; /* "c", "avx2", "neon", ... */
 
     /* matrix products: matmul.c, matmul_dx.c, act.c, quant.c */
     shoal_act_pack_fn *act_pack;
@@ -118,6 +128,8 @@ typedef struct shoal_table {
     shoal_dense_nn_fn *dense_nn;
     shoal_dense_transpose_fn *dense_transpose;
     shoal_half_rows_fn *half_rows;
+    shoal_scores_fn *scores_f16, *scores_q8; /* may be NULL, like the next two */
+    shoal_values_fn *values_f16, *values_q8;
     shoal_softmax_tile_fn *softmax_tile;
     shoal_softmax_grad_fn *softmax_grad;
     shoal_rmsnorm_fn *rmsnorm;
@@ -142,6 +154,9 @@ void shoal_rowops_init_c(shoal_table *t);
 /* x86 staircase (x86/init.c): `flags` is what the machine has and the mask allows. */
 void shoal_table_init_x86(shoal_table *t, uint32_t flags);
 void shoal_rowops_init_avx2(shoal_table *t);
+
+/* ARM staircase (arm/init.c). */
+void shoal_table_init_arm(shoal_table *t, uint32_t flags);
 
 /* Fills *t for this machine under `mask` and checks it. */
 void shoal_table_select(shoal_table *t, uint32_t mask);
