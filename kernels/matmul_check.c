@@ -205,6 +205,11 @@ static bool check_dequant_F16(const shoal_table *c, const shoal_table *t)
     return check_dequant(c, t, SHOAL_TYPE_F16);
 }
 
+static bool check_dequant_BF16(const shoal_table *c, const shoal_table *t)
+{
+    return check_dequant(c, t, SHOAL_TYPE_BF16);
+}
+
 #define PACKED_CHECK(type)                                                       \
     static bool check_dot_##type(const shoal_table *c, const shoal_table *t)     \
     {                                                                            \
@@ -243,6 +248,7 @@ const shoal_slot_check shoal_matmul_checks[] = {
     TYPE_SLOTS(P4_1),
     TYPE_SLOTS(P8_0),
     {"dequant F16", offsetof(shoal_table, dequant[SHOAL_TYPE_F16]), check_dequant_F16},
+    {"dequant BF16", offsetof(shoal_table, dequant[SHOAL_TYPE_BF16]), check_dequant_BF16},
     {"panel", offsetof(shoal_table, panel), check_panel},
     {"gemm_panel", offsetof(shoal_table, gemm_panel), check_gemm_panel},
     {NULL, 0, NULL},

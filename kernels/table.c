@@ -48,6 +48,8 @@ void shoal_table_select(shoal_table *t, uint32_t mask)
     fill_c(t);
 #ifdef SHOAL_X86
     shoal_table_init_x86(t, shoal_cpu_flags() & mask);
+#elif defined(SHOAL_ARM)
+    shoal_table_init_arm(t, shoal_cpu_flags() & mask);
 #else
     (void)mask;
 #endif

@@ -1,0 +1,48 @@
+/* rowops_neon.h - NEON versions of the row slots (contracts in kernels/table.h).
+ *
+ * Layer: kernels/arm, internal. Threads: pure.
+ */
+#ifndef SHOAL_KERNELS_ARM_ROWOPS_NEON_H
+#define SHOAL_KERNELS_ARM_ROWOPS_NEON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* dense_neon.c */
+void shoal_dense_nt_neon(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                         size_t ldb, float *c, size_t ldc);
+void shoal_dense_nn_neon(size_t m, size_t n, size_t k, float s, const float *a, size_t a_row,
+                         size_t a_col, const float *b, size_t ldb, float *c, size_t ldc);
+void shoal_dense_transpose_neon(size_t rows, size_t cols, const float *in, size_t ld_in, float *out,
+                                size_t ld_out);
+
+/* attention_neon.c */
+void shoal_half_rows_neon(const uint16_t *in, size_t ld, size_t rows, size_t n, float *out);
+float shoal_softmax_tile_neon(float *s, size_t lo, size_t hi, size_t n, float *m, float *l);
+void shoal_softmax_grad_neon(float *s, float *dp, size_t lo, size_t hi, size_t n, float lse,
+                             float delta);
+
+/* pointwise_neon.c */
+float shoal_rmsnorm_neon(const float *x, const float *w, float eps, size_t D, float *y);
+void shoal_rmsnorm_grad_neon(const float *x, const float *w, float rstd, const float *dy, size_t D,
+                             float *dx, bool accumulate);
+void shoal_swiglu_neon(const float *g, const float *u, size_t n, float *y);
+void shoal_swiglu_grad_neon(const float *g, const float *u, const float *dy, size_t n, float *dg,
+                            float *du);
+void shoal_geglu_neon(const float *g, const float *u, size_t n, float *y);
+void shoal_geglu_grad_neon(const float *g, const float *u, const float *dy, size_t n, float *dg,
+                           float *du);
+void shoal_softcap_neon(const float *x, size_t n, float cap, float *y);
+void shoal_softcap_grad_neon(const float *y, size_t n, float cap, float *dy);
+
+/* loss_neon.c */
+float shoal_row_max_neon(const float *x, size_t n);
+double shoal_row_exp_sum_neon(const float *x, size_t n, float shift);
+void shoal_row_softmax_neon(float *x, size_t n, float shift, float factor);
+
+/* chacha_neon.c */
+void shoal_chacha_neon(const uint32_t key[8], uint32_t counter, uint32_t *acc, size_t n,
+                       bool subtract);
+
+#endif

@@ -1,0 +1,20 @@
+/* simd.h - two words the files of x86/ and arm/ share: always inlined helpers and fully unrolled
+ * loops.
+ *
+ * Arrays of vectors stay in registers only when every index is a constant, so loops over them are
+ * unrolled by order, not by the optimiser's taste.
+ *
+ * Layer: kernels/, private. Threads: none.
+ */
+#ifndef SHOAL_KERNELS_SIMD_H
+#define SHOAL_KERNELS_SIMD_H
+
+#define SHOAL_INLINE static inline __attribute__((always_inline))
+
+#if defined(__clang__)
+#define SHOAL_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define SHOAL_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#endif
