@@ -16,7 +16,11 @@
 #include "kernels/gemm.h"
 
 enum {
-    FAST_STRIP = 32, /* rows: 11 KB of Q4_1 at N = 576, about a microsecond when T is 1 */
+    FAST_STRIP = 32, /* rows of a strip that meets many rows of x: 11 KB of Q4_1 at N = 576, so it
+                        stays in L1 */
+    STREAM_T = 8,    /* up to so many rows of x, reading W takes the time: ... */
+    STREAM_BYTES = 64 * 1024, /* ... a strip is a run long enough for the prefetchers to pay */
+    STRIP_ALIGN = 16,
     F32_STRIP = 3 * SHOAL_PANEL,
     EXPAND_AHEAD = 8,  /* rows between the one asked for and the one expanded */
     GRAIN_STRIPS = 256 /* more strips than this are taken several at a time */
@@ -77,14 +81,23 @@ static bool is_fast(const shoal_exec *ex, const shoal_mat *w)
     return !ex->exact && ex->table->dot_q8[w->type] != NULL;
 }
 
-static size_t strip_rows(const shoal_exec *ex, const shoal_mat *w)
+/* Rows of a strip that streams W once: equal shares of the matrix, an even number of them. */
+static size_t stream_rows(const shoal_mat *w)
 {
-    return is_fast(ex, w) ? FAST_STRIP : F32_STRIP;
+    size_t shares = (w->rows * w->row_bytes / STREAM_BYTES + 1) / 2 * 2;
+    size_t rows = shares == 0 ? w->rows : (w->rows + shares - 1) / shares;
+    return (rows + STRIP_ALIGN - 1) / STRIP_ALIGN * STRIP_ALIGN;
 }
 
-static size_t count_strips(const shoal_exec *ex, const shoal_mat *w)
+static size_t strip_rows(const shoal_exec *ex, const shoal_mat *w, size_t T)
 {
-    size_t rows = strip_rows(ex, w);
+    if (!is_fast(ex, w)) return F32_STRIP;
+    return T > STREAM_T ? FAST_STRIP : stream_rows(w);
+}
+
+static size_t count_strips(const shoal_exec *ex, const shoal_mat *w, size_t T)
+{
+    size_t rows = strip_rows(ex, w, T);
     return (w->rows + rows - 1) / rows;
 }
 
@@ -133,7 +146,7 @@ static void run_strip(const matmul_job *job, size_t i, size_t strip, unsigned wo
 {
     const shoal_exec *ex = job->ex;
     const shoal_mat *w = job->w[i];
-    size_t step = strip_rows(ex, w);
+    size_t step = strip_rows(ex, w, job->a->T);
     size_t first = strip * step;
     size_t rows = w->rows - first < step ? w->rows - first : step;
     if (is_fast(ex, w)) {
@@ -149,7 +162,7 @@ static void run_strips(void *ctx, size_t begin, size_t end, unsigned worker)
     const matmul_job *job = ctx;
     size_t before = 0; /* strips of earlier matrices */
     for (size_t i = 0; i < job->n; i++) {
-        size_t count = count_strips(job->ex, job->w[i]);
+        size_t count = count_strips(job->ex, job->w[i], job->a->T);
         for (; begin < end && begin < before + count; begin++) {
             run_strip(job, i, begin - before, worker);
         }
@@ -164,7 +177,7 @@ void shoal_matmul(const shoal_exec *ex, const shoal_act *a, const shoal_mat *con
     size_t strips = 0;
     for (size_t i = 0; i < n; i++) {
         assert(w[i]->cols == a->N);
-        strips += count_strips(ex, w[i]);
+        strips += count_strips(ex, w[i], a->T);
     }
     matmul_job job = {.ex = ex, .a = a, .w = w, .y = y, .n = n};
     shoal_parallel_for(ex->pool, strips, 1 + strips / GRAIN_STRIPS, run_strips, &job);

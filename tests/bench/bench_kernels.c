@@ -145,6 +145,13 @@ static void run_head(bench *b, size_t T)
     shoal_matmul(&b->ex, &a, w, &logits, 1);
 }
 
+/* All that a token reads. */
+static void run_token(bench *b, size_t T)
+{
+    run_layers(b, T);
+    run_head(b, T);
+}
+
 static void run_dx(bench *b, size_t T)
 {
     for (size_t l = 0; l < 4; l++) {
@@ -193,6 +200,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_kernels [threads] [cpu-mask] [layer-type] [head-type]\n");
         return 2;
     }
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
     double layer = weights_per_layer();
     double bits = bits_of(layer_type), head_bits = bits_of(head_type);
     bench_open(&b, pool, mask, false);
@@ -200,6 +208,11 @@ int main(int argc, char **argv)
            shoal_type_get((uint32_t)layer_type)->name, shoal_type_get((uint32_t)head_type)->name);
     for (size_t T = 1; T <= 8; T++) {
         report(&b, "layers", run_layers, T, LAYERS * layer, bits);
+    }
+    double all = LAYERS * layer + (double)V * D;
+    double all_bits = (LAYERS * layer * bits + (double)V * D * head_bits) / all;
+    for (size_t T = 1; T <= 8; T *= 2) {
+        report(&b, "token", run_token, T, all, all_bits);
     }
     for (size_t T = 1; T <= 8; T *= 2) {
         report(&b, "head", run_head, T, (double)V * D, head_bits);
