@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# install-packages.sh [build|test] - installs the Debian packages that Shoal needs, if any is missing.
-# Needs root or sudo, and only when something is missing. Used by run.sh here and by tests/run.sh.
+# install-packages.sh [build|test|bench] - installs the Debian packages that Shoal, its tests or its
+# benchmarks' peers need, if any is missing. Needs root or sudo, and only when something is missing.
+# Used by run.sh here, by tests/run.sh and by tests/bench/run.sh.
 set -euo pipefail
 
 build="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates python3 python3-pip
@@ -8,18 +9,23 @@ build="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates python3 py
  libhttp-parser-dev libjansson-dev libyaml-dev libsqlite3-dev libqrencode-dev"
 test="$build libcmocka-dev clang clang-format curl libclang-rt-14-dev"
 
+bench="$build g++ python3-venv"
+
 case "${1:-build}" in
 build) want=$build ;;
 test) want=$test ;;
-*) echo "usage: $0 [build|test]" >&2; exit 2 ;;
+bench) want=$bench ;;
+*) echo "usage: $0 [build|test|bench]" >&2; exit 2 ;;
 esac
 
 missing=""
 for p in $want; do
   # A program already on the path counts: python3 may come from elsewhere than Debian.
   case $p in
-  gcc | cmake | git | python3 | clang | clang-format | curl) command -v "$p" >/dev/null && continue ;;
+  gcc | g++ | cmake | git | python3 | clang | clang-format | curl)
+    command -v "$p" >/dev/null && continue ;;
   ninja-build) command -v ninja >/dev/null && continue ;;
+  python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null && continue ;;
   python3-pip) python3 -m pip --version >/dev/null 2>&1 && continue ;;
   esac
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "ok installed" || missing="$missing $p"
