@@ -9,6 +9,31 @@ foreach(name attention attention_bwd attention_cache chacha dense exec loss lowr
   shoal_test(test_${name} unit/test_${name}.c LIBS kernel_test)
 endforeach()
 
+# AVX-VNNI and AVX-512 on machines without them: their files and the choice of kernels, built with
+# the instructions emulated (kernels/x86/vec16_emulated.h), stand in for those of the library, and the
+# tests run at these levels too. x86_instructions looks for the real ones in the library.
+if(SHOAL_X86_WIDE_SOURCES)
+  add_library(kernels_emulated OBJECT ${SHOAL_X86_WIDE_SOURCES}
+    ${PROJECT_SOURCE_DIR}/kernels/base/cpu.c ${PROJECT_SOURCE_DIR}/kernels/x86/init.c)
+  target_link_libraries(kernels_emulated PRIVATE shoal_flags)
+  target_compile_options(kernels_emulated PRIVATE -mavx2 -mfma -mf16c -fno-trapping-math)
+  target_compile_definitions(kernels_emulated PRIVATE SHOAL_EMULATE_SIMD=1 SHOAL_X86=1
+                             SHOAL_X86_AVXVNNI=1 SHOAL_X86_AVX512=1)
+  foreach(name exec levels matmul)
+    shoal_test(test_${name}_emulated unit/test_${name}.c $<TARGET_OBJECTS:kernels_emulated>
+               LIBS kernel_test)
+    set_property(TEST test_${name}_emulated APPEND PROPERTY ENVIRONMENT
+                 "SHOAL_TEST_LEVELS=avxvnni avx512")
+  endforeach()
+  shoal_test(test_levels unit/test_levels.c LIBS kernel_test)
+  shoal_test(test_vec16 unit/test_vec16.c LIBS kernel_test)
+  set_source_files_properties(unit/test_vec16.c PROPERTIES
+    COMPILE_OPTIONS "-mavx2;-mfma;-mf16c" COMPILE_DEFINITIONS SHOAL_EMULATE_SIMD=1)
+  add_test(NAME x86_instructions COMMAND bash ${CMAKE_CURRENT_LIST_DIR}/lint/x86_instructions.sh
+           $<TARGET_FILE:shoal_kernels>)
+  set_tests_properties(x86_instructions PROPERTIES LABELS fast SKIP_RETURN_CODE 77 TIMEOUT 60)
+endif()
+
 # Speed of the matrix products; run by hand: build/tests/bench_kernels [threads] [cpu-mask]
 add_executable(bench_kernels bench/bench_kernels.c)
 target_link_libraries(bench_kernels PRIVATE shoal_kernels)

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -12,8 +14,60 @@
 #include "kernels/base/cpu.h"
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
+#include "kernels/table.h"
 
-const uint32_t kt_level[KT_LEVELS] = {0, SHOAL_CPU_ALL};
+enum { MAX_LEVELS = 8 };
+
+static uint32_t g_level[MAX_LEVELS];
+static size_t g_levels;
+
+/* A level is there when its mask selects the table of its name. */
+static bool level_exists(const char *name, uint32_t *mask)
+{
+    shoal_table t;
+    assert_true(shoal_cpu_mask_parse(name, mask));
+    shoal_table_select(&t, *mask);
+    return strcmp(t.name, name) == 0;
+}
+
+/* SHOAL_TEST_LEVELS, when set, names the levels to test; the others are left out. */
+static bool level_wanted(const char *name)
+{
+    const char *only = getenv("SHOAL_TEST_LEVELS");
+    return only == NULL || strstr(only, name) != NULL;
+}
+
+static void find_levels(void)
+{
+    static const char *const names[] = {"c",    "avx2",    "avxvnni", "avx512",
+                                        "neon", "dotprod", "i8mm"};
+    char lacks[128] = "";
+    fprintf(stderr, "kernel levels:");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (!level_wanted(names[i])) continue;
+        bool here = level_exists(names[i], &g_level[g_levels]);
+        g_levels += here;
+        if (here) {
+            fprintf(stderr, " %s", names[i]);
+        } else {
+            size_t used = strlen(lacks);
+            snprintf(lacks + used, sizeof lacks - used, " %s", names[i]);
+        }
+    }
+    fprintf(stderr, "; skipped, not on this machine:%s\n", lacks);
+}
+
+size_t kt_levels(void)
+{
+    if (g_levels == 0) find_levels();
+    return g_levels;
+}
+
+uint32_t kt_level(size_t i)
+{
+    assert_true(i < kt_levels());
+    return g_level[i];
+}
 
 /* A failed self-check is logged and the slot goes back to C, which would hide the fault. */
 static void no_warnings(void *ctx, shoal_log_level level, const char *module, const char *line)

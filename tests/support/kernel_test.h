@@ -11,9 +11,11 @@
 #include "kernels/kernels.h"
 #include "tests/support/guarded.h"
 
-/* Levels to run everything at: portable C and the best this machine has. */
-enum { KT_LEVELS = 2 };
-extern const uint32_t kt_level[KT_LEVELS];
+/* Levels to run everything at: portable C and each one this machine has, lowest first, as masks.
+ * The first call names on stderr those it has and those it lacks. SHOAL_TEST_LEVELS="avxvnni
+ * avx512" in the environment restricts them. */
+size_t kt_levels(void);
+uint32_t kt_level(size_t i);
 
 /* An exec of its own pool; 0 threads means no pool. Fails the test when a slot's self-check fails.
  */

@@ -154,11 +154,11 @@ static void test_against_double(void **state)
                  {2, 700, 4, 1, 24}, {65, 0, 3, 1, 16},  {70, 60, 6, 2, 8}, {130, 0, 9, 3, 64},
                  {40, 3, 2, 2, 256}, {7, 520, 4, 4, 80}, {9, 0, 5, 1, 7},   {300, 0, 2, 1, 32}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        for (size_t level = 0; level < KT_LEVELS; level++) {
+        for (size_t level = 0; level < kt_levels(); level++) {
             for (int half = 0; half < 2; half++) {
                 problem p = problem_open(cases[c].T, cases[c].past, cases[c].H, cases[c].K,
                                          cases[c].E, half != 0, c);
-                check_against_reference(&p, kt_level[level]);
+                check_against_reference(&p, kt_level(level));
                 problem_close(&p);
             }
         }
@@ -169,15 +169,15 @@ static void test_first_limits(void **state)
 {
     (void)state;
     static const size_t runs[] = {1, 3, 17, 64, 100, 129, 400};
-    for (size_t level = 0; level < KT_LEVELS; level++) {
+    for (size_t level = 0; level < kt_levels(); level++) {
         for (size_t r = 0; r < sizeof runs / sizeof *runs; r++) {
             problem packed = problem_open(150, 20, 4, 2, 16, false, 0);
             problem_pack(&packed, runs[r]);
-            check_against_reference(&packed, kt_level[level]);
+            check_against_reference(&packed, kt_level(level));
             problem_close(&packed);
             problem window = problem_open(3, 600, 6, 2, 16, true, 0);
             problem_window(&window, runs[r]);
-            check_against_reference(&window, kt_level[level]);
+            check_against_reference(&window, kt_level(level));
             problem_close(&window);
         }
     }
@@ -187,10 +187,10 @@ static void test_first_limits(void **state)
 static void test_softcap(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
+    for (size_t level = 0; level < kt_levels(); level++) {
         problem p = problem_open(70, 60, 6, 2, 16, false, 0);
         p.a.softcap = 1.5f;
-        check_against_reference(&p, kt_level[level]);
+        check_against_reference(&p, kt_level(level));
         problem_close(&p);
     }
 }
@@ -235,16 +235,16 @@ static void check_split(problem *p, uint32_t level)
 static void test_bits_do_not_depend_on_batch(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
+    for (size_t level = 0; level < kt_levels(); level++) {
         for (int half = 0; half < 2; half++) {
             problem p = problem_open(45, 560, 6, 2, 24, half != 0, 0);
-            check_split(&p, kt_level[level]);
+            check_split(&p, kt_level(level));
             problem_window(&p, 333);
-            check_split(&p, kt_level[level]);
+            check_split(&p, kt_level(level));
             problem_close(&p);
         }
         problem wide = problem_open(20, 250, 2, 1, 256, true, 0);
-        check_split(&wide, kt_level[level]);
+        check_split(&wide, kt_level(level));
         problem_close(&wide);
     }
 }
@@ -253,12 +253,12 @@ static void test_bits_do_not_depend_on_batch(void **state)
 static void test_extreme_scores(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
+    for (size_t level = 0; level < kt_levels(); level++) {
         problem p = problem_open(70, 0, 2, 1, 8, false, 0);
         for (size_t i = 0; i < p.q.n; i++) {
             p.q.p[i] *= 1e4f;
         }
-        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+        shoal_exec ex = kt_exec_open(kt_level(level), 0);
         kt_buf o = kt_buf_open(70 * 2 * 8, 0), lse = kt_buf_open(70 * 2, 0);
         shoal_attn_fwd(&ex, &p.a, o.p, lse.p);
         double want[8], want_lse;
@@ -285,8 +285,8 @@ static void test_half_rows(void **state)
     for (size_t i = 0; i < ROWS * LD; i++) {
         half[i] = (uint16_t)(i * 5); /* 5 is odd: all 65536 values */
     }
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 0);
         kt_buf out = kt_buf_open(ROWS * N, 3);
         ex.table->half_rows(half, LD, ROWS, N, out.p);
         for (size_t i = 0; i < out.n; i++) {
@@ -307,7 +307,7 @@ static void test_no_allocation(void **state)
 {
     (void)state;
     problem p = problem_open(5, 900, 9, 3, 64, true, 0);
-    shoal_exec ex = kt_exec_open(kt_level[1], 2);
+    shoal_exec ex = kt_exec_open(kt_level(1), 2);
     kt_buf o = kt_buf_open(5 * 9 * 64, 0);
     uint64_t before = shoal_mem_count();
     shoal_attn_fwd(&ex, &p.a, o.p, NULL);

@@ -130,8 +130,8 @@ static void test_gradients(void **state)
     } cases[] = {{1, 1, 1, 1, 0, 0},     {5, 3, 1, 4, 0, 0},    {9, 4, 2, 6, 4, 0},
                  {24, 6, 2, 3, 0, 0},    {70, 1, 1, 2, 0, 0},   {70, 2, 1, 2, 9, 0},
                  {24, 6, 2, 3, 0, 0.7f}, {70, 2, 1, 2, 9, 0.7f}};
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             problem p =
                 problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, i);
@@ -173,16 +173,16 @@ static void test_levels_and_threads(void **state)
     } cases[] = {{200, 9, 3, 64, 0}, {130, 9, 3, 64, 50}, {80, 4, 1, 256, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         problem c = problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, 0);
-        shoal_exec plain = kt_exec_open(kt_level[0], 1);
+        shoal_exec plain = kt_exec_open(kt_level(0), 1);
         run(&plain, &c);
         problem one = problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, 1);
-        shoal_exec serial = kt_exec_open(kt_level[1], 1);
+        shoal_exec serial = kt_exec_open(kt_level(1), 1);
         run(&serial, &one);
         check_near(&one.dq, &c.dq);
         check_near(&one.dk, &c.dk);
         check_near(&one.dv, &c.dv);
         for (unsigned threads = 2; threads <= 7; threads += 5) {
-            shoal_exec ex = kt_exec_open(kt_level[1], threads);
+            shoal_exec ex = kt_exec_open(kt_level(1), threads);
             problem many =
                 problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, 2);
             uint64_t before = shoal_mem_count();

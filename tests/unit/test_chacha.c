@@ -50,8 +50,8 @@ static const struct {
 static void test_rfc_8439(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 0);
         for (size_t i = 0; i < sizeof rfc / sizeof *rfc; i++) {
             uint32_t key[8] = {0}, got[16] = {0};
             key[0] = (uint32_t)rfc[i].second_key_byte << 8;
@@ -123,8 +123,8 @@ static void check_stream(const shoal_exec *ex, uint32_t block, size_t n)
 static void test_lengths(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t n = 0; n <= 400; n++) {
             check_stream(&ex, (uint32_t)n, n);
         }
@@ -139,8 +139,8 @@ static void test_counter_limit(void **state)
 {
     (void)state;
     const uint64_t end = (uint64_t)1 << 36;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 0);
         uint32_t acc[160] = {0};
         check_stream(&ex, UINT32_MAX, 16);
         check_stream(&ex, UINT32_MAX - 9, 160);
@@ -162,10 +162,10 @@ static void test_threads_and_allocation(void **state)
     (void)state;
     enum { N = 100000 };
     uint32_t *one = shoal_calloc(N, 4), *many = shoal_calloc(N, 4);
-    shoal_exec serial = kt_exec_open(kt_level[0], 0);
+    shoal_exec serial = kt_exec_open(kt_level(0), 0);
     assert_true(shoal_chacha_add(&serial, KEY, 0, one, N, true));
     for (unsigned threads = 1; threads <= 7; threads += 3) {
-        shoal_exec ex = kt_exec_open(kt_level[1], threads);
+        shoal_exec ex = kt_exec_open(kt_level(1), threads);
         memset(many, 0, N * 4);
         uint64_t before = shoal_mem_count();
         assert_true(shoal_chacha_add(&ex, KEY, 0, many, N, true));

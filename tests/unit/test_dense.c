@@ -88,8 +88,8 @@ enum { WIDTHS = sizeof widths / sizeof *widths };
 static void test_all_shapes(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 0);
         for (size_t m = 0; m <= 13; m++) {
             for (size_t w = 0; w < WIDTHS; w++) {
                 for (size_t k = 0; k <= 20; k += 1 + k / 9) {
@@ -114,8 +114,8 @@ static void test_bits_do_not_depend_on_shape(void **state)
     enum { M = 21, N = 45, K = 77 };
     kt_buf a = kt_buf_random(M * K, 0, 1), b = kt_buf_random(N * K, 1, 2);
     kt_buf bt = kt_buf_open(K * N, 3), c = kt_buf_open(M * N, 0);
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 0);
         const shoal_table *t = ex.table;
         t->dense_transpose(N, K, b.p, K, bt.p, N);
         for (int nt = 0; nt < 2; nt++) {

@@ -62,8 +62,8 @@ static void check_row(const shoal_exec *ex, size_t V, size_t skew)
 static void test_rows(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t V = 1; V <= 130; V++) {
             check_row(&ex, V, V);
         }
@@ -76,8 +76,8 @@ static void test_rows(void **state)
 static void test_extremes(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 0);
         float x[3][12];
         int32_t targets[3] = {1, -1, 3}, argmax[3];
         double nll[3];
@@ -107,14 +107,14 @@ static void test_bits(void **state)
     for (int32_t t = 0; t < T; t++) {
         targets[t] = t * 31;
     }
-    for (size_t level = 0; level < KT_LEVELS; level++) {
+    for (size_t level = 0; level < kt_levels(); level++) {
         kt_buf one = kt_buf_random(T * V, 0, 7);
-        shoal_exec serial = kt_exec_open(kt_level[level], 0);
+        shoal_exec serial = kt_exec_open(kt_level(level), 0);
         for (size_t t = 0; t < T; t++) {
             shoal_cross_entropy(&serial, one.p + t * V, targets + t, 1, V, 0.1f, nll[0] + t, NULL);
         }
         for (unsigned threads = 2; threads <= 7; threads += 5) {
-            shoal_exec ex = kt_exec_open(kt_level[level], threads);
+            shoal_exec ex = kt_exec_open(kt_level(level), threads);
             kt_buf many = kt_buf_random(T * V, 1, 7);
             uint64_t before = shoal_mem_count();
             shoal_cross_entropy(&ex, many.p, targets, T, V, 0.1f, nll[1], NULL);

@@ -117,8 +117,8 @@ static void test_gradients(void **state)
 {
     (void)state;
     static const shape small[] = {{1, 1, 1, 1}, {4, 12, 10, 5}, {9, 17, 20, 3}, {33, 8, 9, 2}};
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
             arrays a = arrays_open(small[i], i);
             run_fwd(&ex, &a);
@@ -158,8 +158,8 @@ static void check_forward(const arrays *a)
 static void test_forward(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t i = 0; i < SHAPES; i++) {
             arrays a = arrays_open(shapes[i], i);
             run_fwd(&ex, &a);
@@ -204,16 +204,16 @@ static void check_bits(uint32_t level, shape s)
 static void test_bits(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        check_bits(kt_level[level], (shape){8, 96, 200, 150});
-        check_bits(kt_level[level], (shape){37, 50, 70, 65});
+    for (size_t level = 0; level < kt_levels(); level++) {
+        check_bits(kt_level(level), (shape){8, 96, 200, 150});
+        check_bits(kt_level(level), (shape){37, 50, 70, 65});
     }
 }
 
 static void test_no_dx_and_no_allocation(void **state)
 {
     (void)state;
-    shoal_exec ex = kt_exec_open(kt_level[1], 2);
+    shoal_exec ex = kt_exec_open(kt_level(1), 2);
     arrays a = arrays_open((shape){8, 64, 64, 100}, 0);
     uint64_t before = shoal_mem_count();
     run_fwd(&ex, &a);

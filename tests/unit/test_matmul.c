@@ -163,9 +163,9 @@ static void dot_equals_the_8_bit_scheme(void **state)
         for (size_t j = 0; j < SLOT_T * SLOT_M; j++) {
             want[j] = quantised_dot(&w, j % SLOT_M, x.p + j / SLOT_M * N);
         }
-        for (size_t level = 0; level < KT_LEVELS; level++) {
+        for (size_t level = 0; level < kt_levels(); level++) {
             shoal_table table;
-            shoal_table_select(&table, kt_level[level]);
+            shoal_table_select(&table, kt_level(level));
             sweep_dot(&table, &w, &x, want);
         }
         free(want);
@@ -198,12 +198,12 @@ static void dot_does_not_saturate(void **state)
 {
     (void)state;
     static const int bytes[] = {0x00, 0x7f, 0x80, 0xff, 0xf0, 0x0f};
-    for (size_t i = 0; i < N_QUANTS * 6 * KT_LEVELS; i++) {
-        shoal_type type = quants[i / 6 / KT_LEVELS];
+    for (size_t i = 0; i < N_QUANTS * 6 * kt_levels(); i++) {
+        shoal_type type = quants[i / 6 / kt_levels()];
         size_t N = block_of(type);
-        weight w = weight_extreme(type, N, bytes[i / KT_LEVELS % 6]);
+        weight w = weight_extreme(type, N, bytes[i / kt_levels() % 6]);
         shoal_table table;
-        shoal_table_select(&table, kt_level[i % KT_LEVELS]);
+        shoal_table_select(&table, kt_level(i % kt_levels()));
         for (size_t signs = 0; signs < 3; signs++) {
             float x[256], y[9];
             unsigned char tile[8 * SHOAL_ACT_BLOCK_BYTES];
@@ -276,9 +276,9 @@ static void check_gemm(const shoal_table *table, size_t T, size_t cols, size_t k
 static void gemm_panel_is_right_for_every_shape(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
+    for (size_t level = 0; level < kt_levels(); level++) {
         shoal_table table;
-        shoal_table_select(&table, kt_level[level]);
+        shoal_table_select(&table, kt_level(level));
         for (size_t T = 0; T <= 20; T++) {
             for (size_t cols = 1; cols <= SHOAL_PANEL; cols++) {
                 check_gemm(&table, T, cols, (T * 16 + cols) % 131, (T + cols) % 2 == 0);
@@ -291,9 +291,9 @@ static void gemm_panel_is_right_for_every_shape(void **state)
 static void panel_is_the_transpose_padded_with_zeros(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
+    for (size_t level = 0; level < kt_levels(); level++) {
         shoal_table table;
-        shoal_table_select(&table, kt_level[level]);
+        shoal_table_select(&table, kt_level(level));
         for (size_t i = 0; i < 131 * 16; i++) {
             size_t k = i % 131;
             size_t n = i / 131 + 1;
@@ -369,8 +369,8 @@ static void groups_of_matrices_are_right_in_both_modes(void **state)
 {
     (void)state;
     static const size_t heights[] = {1, 2, 5, 8, 33, 65, 130};
-    for (size_t i = 0; i < KT_LEVELS * 2; i++) {
-        shoal_exec ex = kt_exec_open(kt_level[i / 2], 2);
+    for (size_t i = 0; i < kt_levels() * 2; i++) {
+        shoal_exec ex = kt_exec_open(kt_level(i / 2), 2);
         ex.exact = i % 2 == 1;
         for (size_t t = 0; t < N_TYPES; t++) {
             size_t block = block_of(types[t]);
@@ -425,8 +425,8 @@ static void check_dx(const shoal_exec *ex, shoal_type type, size_t M, size_t N, 
 static void dx_is_right_for_every_type_and_shape(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t i = 0; i < N_TYPES; i++) {
             size_t block = block_of(types[i]);
             for (size_t M = 1; M <= 40; M += 3) {
@@ -464,11 +464,11 @@ static void rows_do_not_depend_on_the_batch(void **state)
 {
     (void)state;
     enum { M = 57, T = 140 };
-    for (size_t i = 0; i < KT_LEVELS * N_TYPES * 2; i++) {
-        const size_t N = block_of(types[i / (KT_LEVELS * 2)]) > 32 ? 256 : 320;
-        shoal_exec ex = kt_exec_open(kt_level[i % KT_LEVELS], 0);
-        ex.exact = i / KT_LEVELS % 2 == 1;
-        weight w = weight_open(types[i / (KT_LEVELS * 2)], M, N, i);
+    for (size_t i = 0; i < kt_levels() * N_TYPES * 2; i++) {
+        const size_t N = block_of(types[i / (kt_levels() * 2)]) > 32 ? 256 : 320;
+        shoal_exec ex = kt_exec_open(kt_level(i % kt_levels()), 0);
+        ex.exact = i / kt_levels() % 2 == 1;
+        weight w = weight_open(types[i / (kt_levels() * 2)], M, N, i);
         kt_buf x = kt_buf_random(T * N, 0, i + 1);
         kt_buf whole = kt_buf_open(T * M, 0);
         kt_buf part = kt_buf_open(T * M, 1);
@@ -503,11 +503,11 @@ static void results_do_not_depend_on_threads(void **state)
     (void)state;
     enum { M = 300, T = 37 };
     static const unsigned threads[] = {0, 1, 2, 7};
-    for (size_t i = 0; i < KT_LEVELS * N_TYPES * 2; i++) {
-        uint32_t mask = kt_level[i % KT_LEVELS];
-        bool exact = i / KT_LEVELS % 2 == 1;
-        const size_t N = block_of(types[i / (KT_LEVELS * 2)]) > 32 ? 512 : 416;
-        weight w = weight_open(types[i / (KT_LEVELS * 2)], M, N, i);
+    for (size_t i = 0; i < kt_levels() * N_TYPES * 2; i++) {
+        uint32_t mask = kt_level(i % kt_levels());
+        bool exact = i / kt_levels() % 2 == 1;
+        const size_t N = block_of(types[i / (kt_levels() * 2)]) > 32 ? 512 : 416;
+        weight w = weight_open(types[i / (kt_levels() * 2)], M, N, i);
         kt_buf x = kt_buf_random(T * N, 0, i + 1);
         kt_buf y[2] = {kt_buf_open(T * M, 0), kt_buf_open(T * M, 1)};
         kt_buf dx[2] = {kt_buf_open(T * N, 0), kt_buf_open(T * N, 1)};
@@ -576,12 +576,12 @@ static void packed_types_change_no_bit(void **state)
     static const shoal_type plains[] = {SHOAL_TYPE_Q4_0, SHOAL_TYPE_Q4_1, SHOAL_TYPE_Q8_0};
     static const size_t rows[] = {8, 16, 40, 304}, cols[] = {32, 288, 576};
     static const size_t heights[] = {1, 2, 5, 33};
-    for (size_t i = 0; i < KT_LEVELS * 2 * 3 * 12; i++) {
-        shoal_exec ex = kt_exec_open(kt_level[i % KT_LEVELS], 2);
-        ex.exact = i / KT_LEVELS % 2 == 1;
-        size_t shape = i / (KT_LEVELS * 6);
+    for (size_t i = 0; i < kt_levels() * 2 * 3 * 12; i++) {
+        shoal_exec ex = kt_exec_open(kt_level(i % kt_levels()), 2);
+        ex.exact = i / kt_levels() % 2 == 1;
+        size_t shape = i / (kt_levels() * 6);
         size_t M = rows[shape % 4];
-        weight w = weight_open(plains[i / (KT_LEVELS * 2) % 3], M, cols[shape / 4], i);
+        weight w = weight_open(plains[i / (kt_levels() * 2) % 3], M, cols[shape / 4], i);
         fenced bytes;
         shoal_mat packed = pack_weight(&w, &bytes);
         for (size_t h = 0; h < 4; h++) {

@@ -40,8 +40,8 @@ static void test_vector_expf(void **state)
     (void)state;
     enum { N = 100000 };
     kt_buf x = kt_buf_open(N, 1);
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 0);
         for (size_t i = 0; i < N; i++) {
             x.p[i] = SHOAL_EXP_LO + (SHOAL_EXP_HI - SHOAL_EXP_LO) * (float)i / N;
         }
@@ -129,8 +129,8 @@ static void check_norm(const shoal_exec *ex, size_t T, size_t D, size_t skew)
 static void test_rmsnorm(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t D = 1; D <= 130; D++) {
             check_norm(&ex, 1 + D % 3, D, D);
         }
@@ -181,8 +181,8 @@ static void check_rope(const shoal_exec *ex, shoal_rope_style style, size_t T, s
 static void test_rope(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t E = 2; E <= 128; E += 2) {
             check_rope(&ex, SHOAL_ROPE_PAIRS, 3, 2, E, E);
             check_rope(&ex, SHOAL_ROPE_HALVES, 3, 2, E, E);
@@ -292,8 +292,8 @@ static void check_unit(const unit *gu, const shoal_exec *ex, size_t n)
 static void test_units(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t n = 0; n <= 130; n++) {
             for (size_t i = 0; i < N_UNITS; i++) {
                 check_unit(&UNITS[i], &ex, n);
@@ -307,8 +307,8 @@ static void test_units(void **state)
 static void test_units_saturate(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 0);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 0);
         for (size_t i = 0; i < N_UNITS; i++) {
             float g[4] = {1e4f, -1e4f, 100.0f, -100.0f}, u[4] = {1, 1, 1, 1}, d[4] = {1, 1, 1, 1};
             float y[4], dg[4], du[4];
@@ -368,8 +368,8 @@ static void check_softcap(const shoal_exec *ex, size_t n, float cap)
 static void test_softcap(void **state)
 {
     (void)state;
-    for (size_t level = 0; level < KT_LEVELS; level++) {
-        shoal_exec ex = kt_exec_open(kt_level[level], 2);
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t n = 0; n <= 130; n++) {
             check_softcap(&ex, n, 2.5f);
         }
@@ -382,7 +382,7 @@ static void test_add_bias(void **state)
 {
     (void)state;
     enum { T = 50, M = 577 };
-    shoal_exec ex = kt_exec_open(kt_level[0], 2);
+    shoal_exec ex = kt_exec_open(kt_level(0), 2);
     kt_buf b = kt_buf_random(M, 1, 1), y = kt_buf_random(T * M, 2, 2),
            y0 = kt_buf_random(T * M, 0, 2);
     shoal_add_bias(&ex, b.p, T, M, y.p);
@@ -404,10 +404,10 @@ static void test_bits(void **state)
     enum { T = 61, D = 577, N = T * D };
     kt_buf x = kt_buf_random(N, 0, 1), w = kt_buf_random(D, 1, 2), u = kt_buf_random(N, 3, 3);
     kt_buf y[2], z[2];
-    for (size_t level = 0; level < KT_LEVELS; level++) {
+    for (size_t level = 0; level < kt_levels(); level++) {
         for (unsigned threads = 0; threads <= 7; threads = threads * 3 + 1) {
             size_t slot = threads == 0 ? 0 : 1;
-            shoal_exec ex = kt_exec_open(kt_level[level], threads);
+            shoal_exec ex = kt_exec_open(kt_level(level), threads);
             y[slot] = kt_buf_open(N, slot);
             z[slot] = kt_buf_random(N, slot, 5);
             uint64_t before = shoal_mem_count();

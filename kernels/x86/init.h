@@ -1,0 +1,14 @@
+/* init.h - fillers of the x86 levels above AVX2, one a family.
+ *
+ * A level's files exist only where the compiler knows its instructions (kernels/CMakeLists.txt).
+ * Layer: kernels/x86, internal.
+ */
+#ifndef SHOAL_KERNELS_X86_INIT_H
+#define SHOAL_KERNELS_X86_INIT_H
+
+#include "kernels/table.h"
+
+void shoal_dot_init_avxvnni(shoal_table *t);
+void shoal_dot_init_avx512(shoal_table *t);
+
+#endif
