@@ -22,6 +22,7 @@ if(TARGET shoal_client_lib)
   endforeach()
   shoal_cli_test(parity "model;e2e" 600)
   shoal_cli_test(perplexity "model;slow;e2e" 900)
+  shoal_cli_test(perplexity_gemma "model;slow;e2e" 900)
 endif()
 
 # federation: store, network, enrolment, rounds
