@@ -8,6 +8,7 @@
 #include "client/engine.h"
 #include "client/interrupt.h"
 #include "client/json.h"
+#include "client/memory_cap.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "kernels/base/term.h"
@@ -54,7 +55,8 @@ static const char decode_prompt[] =
 static bool asked(const bench_options *o, const char *part)
 {
     size_t n = strlen(part);
-    if (o->only == NULL) return true;
+    /* Training has a bound of its own: `shoal train --max-ram`. */
+    if (o->only == NULL) return o->engine.max_ram == 0 || strcmp(part, "train") != 0;
     for (const char *p = o->only; *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
         if (strcspn(p, ",") == n && memcmp(p, part, n) == 0) return true;
     }
@@ -145,7 +147,7 @@ static shoal_status bench_read(const shoal_engine *e, const bench_options *o, do
     const shoal_session_opts so = {.n_ctx = n, .adapter = e->adapter};
     shoal_status st = SHOAL_OK;
     if (r.ids == NULL) st = shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
-    if (st == SHOAL_OK) st = shoal_session_open(&r.s, e->model, &e->exec, &so, err);
+    if (st == SHOAL_OK) st = shoal_engine_open_session(e, &so, &r.s, err);
     if (st == SHOAL_OK) {
         random_ids(r.ids, n, e->model->cfg.n_vocab);
         st = repeat(e, o, read_once, &r, "prefill", result, err);
@@ -203,7 +205,7 @@ static shoal_status bench_write(const shoal_engine *e, const bench_options *o, b
     if (st == SHOAL_OK) {
         const shoal_session_opts so = {.n_ctx = w.prompt.n + (size_t)o->generate + 16,
                                        .adapter = e->adapter};
-        st = shoal_session_open(&w.s, e->model, &e->exec, &so, err);
+        st = shoal_engine_open_session(e, &so, &w.s, err);
     }
     if (st == SHOAL_OK) {
         st =
@@ -263,7 +265,7 @@ static shoal_status bench_rows(const shoal_engine *e, const bench_options *o, do
     double *times = shoal_calloc(ROWS_MAX * rounds, sizeof *times);
     shoal_status st = SHOAL_OK;
     if (times == NULL) st = shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
-    if (st == SHOAL_OK) st = shoal_session_open(&s, e->model, &e->exec, &so, err);
+    if (st == SHOAL_OK) st = shoal_engine_open_session(e, &so, &s, err);
     if (st == SHOAL_OK) {
         random_ids(ids, ROWS_PAST, e->model->cfg.n_vocab);
         st = rows_rounds(s, ids, times, rounds, err);
@@ -376,6 +378,9 @@ static shoal_status run(const bench_options *o, shoal_error *err)
 {
     shoal_engine e = {0};
     SHOAL_TRY(check_only(o->only, err));
+    if (o->only != NULL && o->engine.max_ram != 0 && asked(o, "train")) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "--max-ram here bounds inference, not training");
+    }
     shoal_interrupt_install();
     SHOAL_TRY(shoal_engine_open_required(&e, &o->engine, err));
     shoal_status st = measure(&e, o, err);
@@ -398,6 +403,7 @@ int shoal_cmd_bench(int argc, char **argv)
                     65536),
         SHOAL_COUNT("repeat", 'r', &o.repeat, "N", "runs of each part (3)", 1, REPEAT_MAX),
         SHOAL_STRING("only", 0, &o.only, "LIST", "of pp,tg,spec,rows,train"),
+        shoal_engine_max_ram_option(&o.engine),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object")};
     shoal_engine_option_table(&o.engine, common);
     shoal_engine_input_table(&o.engine, inputs);

@@ -7,6 +7,7 @@
 #include "client/engine.h"
 #include "client/interrupt.h"
 #include "client/json.h"
+#include "client/memory_cap.h"
 #include "kernels/base/term.h"
 
 static const shoal_usage usage = {
@@ -55,7 +56,7 @@ static shoal_status generate(const generate_options *o, const shoal_engine *e, s
     shoal_decode_result r = {.n_tokens = 0};
     const shoal_session_opts so = {.n_ctx = (size_t)o->ctx, .adapter = e->adapter};
     shoal_status st = encode_prompt(e->model, o->prompt, &prompt, err);
-    if (st == SHOAL_OK) st = shoal_session_open(&s, e->model, &e->exec, &so, err);
+    if (st == SHOAL_OK) st = shoal_engine_open_session(e, &so, &s, err);
     if (st == SHOAL_OK) {
         const shoal_decode_job job = {.prompt = prompt.ids,
                                       .n_prompt = prompt.n,
@@ -106,6 +107,7 @@ int shoal_cmd_generate(int argc, char **argv)
         SHOAL_STRING("prompt", 'p', &o.prompt, "PROMPT", "the text to continue"),
         SHOAL_COUNT("ctx", 'c', &o.ctx, "N", "tokens of context (the model's, at most 4096)", 1,
                     1 << 20),
+        shoal_engine_max_ram_option(&o.engine),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object at the end")};
     o.how.max_tokens = 128;
     shoal_engine_option_table(&o.engine, common);

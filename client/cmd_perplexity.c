@@ -6,6 +6,7 @@
 #include "client/engine.h"
 #include "client/interrupt.h"
 #include "client/json.h"
+#include "client/memory_cap.h"
 #include "kernels/base/term.h"
 #include "kernels/base/file.h"
 #include "kernels/base/mem.h"
@@ -118,7 +119,7 @@ static shoal_status measure(const shoal_engine *e, const perplexity_options *o, 
                        ids.n, (size_t)o->ctx);
         shoal_hint(err, "give a longer text or a smaller -c");
     }
-    if (st == SHOAL_OK) st = shoal_session_open(&s, e->model, &e->exec, &so, err);
+    if (st == SHOAL_OK) st = shoal_engine_open_session(e, &so, &s, err);
     if (st == SHOAL_OK) st = score_chunks(s, &ids, o, &sum, err);
     if (st == SHOAL_OK) st = print_result(&sum, o->json, err);
     shoal_session_close(s);
@@ -146,6 +147,7 @@ int shoal_cmd_perplexity(int argc, char **argv)
     const shoal_option options[] = {
         SHOAL_STRING("file", 'f', &o.text, "TEXT", "a text file"),
         SHOAL_COUNT("ctx", 'c', &o.ctx, "CTX", "tokens of a chunk (512)", 4, 1 << 20),
+        shoal_engine_max_ram_option(&o.engine),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object")};
     shoal_engine_option_table(&o.engine, common);
     shoal_engine_input_table(&o.engine, inputs);

@@ -53,6 +53,14 @@ void shoal_engine_input_table(shoal_engine_options *o, shoal_option table[SHOAL_
                               .help = "adapter on top: a GGUF file or a PEFT directory"};
 }
 
+shoal_option shoal_engine_max_ram_option(shoal_engine_options *o)
+{
+    return (shoal_option)SHOAL_SIZE(
+        "max-ram", 0, &o->max_ram, "SIZE",
+        "most memory of the program, e.g. 64M; weights beyond it are read as they are needed",
+        NULL);
+}
+
 static shoal_status open_exec(shoal_engine *e, const shoal_engine_options *o, shoal_error *err)
 {
     uint32_t mask = SHOAL_CPU_ALL;
@@ -89,6 +97,7 @@ shoal_status shoal_engine_load_adapter(const shoal_engine *e, const char *path, 
 shoal_status shoal_engine_open(shoal_engine *e, const shoal_engine_options *o, shoal_error *err)
 {
     *e = (shoal_engine){0};
+    e->max_ram = o->max_ram;
     if (o->verbose) shoal_log_set(SHOAL_LOG_DEBUG, NULL, NULL);
     shoal_status st = open_exec(e, o, err);
     if (st == SHOAL_OK && o->model != NULL) st = open_model(e, o->model, err);

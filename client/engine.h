@@ -24,18 +24,22 @@ typedef struct shoal_engine_options {
     bool verbose;
     const char *model;   /* a path, or a name under $SHOAL_HOME/models */
     const char *adapter; /* GGUF file or PEFT directory; NULL for none */
+    uint64_t max_ram;    /* bytes; 0: no bound (memory_cap.h) */
 } shoal_engine_options;
 
 /* The common flags --threads, --cpu-mask, --exact, -v as a table over `o`; and -m, -a. */
 enum { SHOAL_ENGINE_N_OPTIONS = 4, SHOAL_ENGINE_N_INPUTS = 2 };
 void shoal_engine_option_table(shoal_engine_options *o, shoal_option table[SHOAL_ENGINE_N_OPTIONS]);
 void shoal_engine_input_table(shoal_engine_options *o, shoal_option table[SHOAL_ENGINE_N_INPUTS]);
+/* --max-ram, for commands that open their session by memory_cap.h. */
+shoal_option shoal_engine_max_ram_option(shoal_engine_options *o);
 
 typedef struct shoal_engine {
     shoal_pool *pool;
     shoal_exec exec;
     shoal_model *model;
     shoal_adapter *adapter; /* NULL when none was asked for */
+    uint64_t max_ram;       /* of the whole process; 0: no bound */
 } shoal_engine;
 
 /* Opens the pool and kernels, the model when o->model is set and the adapter when o->adapter is.

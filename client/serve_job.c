@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "client/memory_cap.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
@@ -15,12 +16,16 @@
 /* ---- the session (worker thread)
  * ----------------------------------------------------------------- */
 
+static shoal_status use_model(shoal_serve_session *s, size_t model, shoal_error *err);
+
 shoal_status shoal_serve_session_init(shoal_serve_session *s, const shoal_serve_options *o,
                                       shoal_error *err)
 {
     *s = (shoal_serve_session){.o = o};
     const shoal_model *m = o->engine->model;
-    return shoal_chat_template_init(&s->ct, m->gguf, m->tok, err);
+    SHOAL_TRY(shoal_chat_template_init(&s->ct, m->gguf, m->tok, err));
+    /* A bound that does not hold is found out now, not by the first request. */
+    return o->engine->max_ram == 0 ? SHOAL_OK : use_model(s, o->default_model, err);
 }
 
 void shoal_serve_session_clear(shoal_serve_session *s)
@@ -35,7 +40,7 @@ static shoal_status use_model(shoal_serve_session *s, size_t model, shoal_error 
     if (s->session != NULL && s->model == model) return SHOAL_OK;
     shoal_serve_session_clear(s);
     const shoal_session_opts so = {.n_ctx = s->o->n_ctx, .adapter = s->o->models[model].adapter};
-    SHOAL_TRY(shoal_session_open(&s->session, s->o->engine->model, &s->o->engine->exec, &so, err));
+    SHOAL_TRY(shoal_engine_open_session(s->o->engine, &so, &s->session, err));
     s->model = model;
     return SHOAL_OK;
 }

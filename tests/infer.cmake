@@ -4,6 +4,7 @@ target_link_libraries(tiny_session PUBLIC tiny_model shoal_infer ${CMOCKA_LIBRAR
 
 shoal_test(test_families unit/test_families.c LIBS tiny_session ${JANSSON_LIBRARY})
 shoal_test(test_kv unit/test_kv.c LIBS tiny_session)
+shoal_test(test_residency unit/test_residency.c LIBS tiny_session)
 shoal_test(test_session unit/test_session.c LIBS tiny_session)
 shoal_test(test_prompt_cache unit/test_prompt_cache.c support/temp_dir.c LIBS tiny_session)
 shoal_test(test_sampler unit/test_sampler.c LIBS shoal_infer)

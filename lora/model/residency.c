@@ -436,8 +436,11 @@ shoal_status shoal_residency_open(shoal_model *m, size_t budget, shoal_error *er
 
 void shoal_residency_close(shoal_model *m)
 {
-    if (m->residency != NULL) close_residency(m->residency);
+    if (m->residency == NULL) return;
+    shoal_mapping map = m->residency->map;
+    close_residency(m->residency);
     m->residency = NULL;
+    shoal_pages_drop(map, map.p, map.n);
 }
 
 /* ---- queries ----------------------------------------------------------------------------------
