@@ -45,10 +45,24 @@ void shoal_unpack_p8_0(const uint8_t *p, size_t lane, shoal_wblock *w)
     shoal_unpack_q8_0(plain, 0, w);
 }
 
+void shoal_unpack_p4_a(const uint8_t *p, size_t lane, shoal_wblock *w)
+{
+    uint8_t plain[SHOAL_Q4_A_BYTES];
+    plain_block(SHOAL_TYPE_P4_A, sizeof plain, p, lane, plain);
+    shoal_unpack_q4_a(plain, 0, w);
+}
+
+void shoal_unpack_p6_a(const uint8_t *p, size_t lane, shoal_wblock *w)
+{
+    uint8_t plain[SHOAL_Q6_A_BYTES];
+    plain_block(SHOAL_TYPE_P6_A, sizeof plain, p, lane, plain);
+    shoal_unpack_q6_a(plain, 0, w);
+}
+
 static const shoal_type pairs[][2] = {
-    {SHOAL_TYPE_Q4_0, SHOAL_TYPE_P4_0},
-    {SHOAL_TYPE_Q4_1, SHOAL_TYPE_P4_1},
-    {SHOAL_TYPE_Q8_0, SHOAL_TYPE_P8_0},
+    {SHOAL_TYPE_Q4_0, SHOAL_TYPE_P4_0}, {SHOAL_TYPE_Q4_1, SHOAL_TYPE_P4_1},
+    {SHOAL_TYPE_Q8_0, SHOAL_TYPE_P8_0}, {SHOAL_TYPE_Q4_A, SHOAL_TYPE_P4_A},
+    {SHOAL_TYPE_Q6_A, SHOAL_TYPE_P6_A},
 };
 enum { N_PAIRS = sizeof pairs / sizeof pairs[0] };
 

@@ -111,12 +111,16 @@ static void dot_packed(shoal_unpack_fn *unpack, size_t block_bytes, const void *
 DOT_PACKED(p4_0, Q4_0)
 DOT_PACKED(p4_1, Q4_1)
 DOT_PACKED(p8_0, Q8_0)
+DOT_PACKED(p4_a, Q4_A)
+DOT_PACKED(p6_a, Q6_A)
 DOT(q4_0, Q4_0, 1)
 DOT(q4_1, Q4_1, 1)
 DOT(q5_0, Q5_0, 1)
 DOT(q5_1, Q5_1, 1)
 DOT(q8_0, Q8_0, 1)
 DOT(iq4_nl, IQ4_NL, 1)
+DOT(q4_a, Q4_A, 1)
+DOT(q6_a, Q6_A, 1)
 DOT(q2_k, Q2_K, 8)
 DOT(q3_k, Q3_K, 8)
 DOT(q4_k, Q4_K, 8)
@@ -139,4 +143,8 @@ void shoal_dot_init_c(shoal_table *t)
     t->dot_q8[SHOAL_TYPE_P4_0] = dot_p4_0;
     t->dot_q8[SHOAL_TYPE_P4_1] = dot_p4_1;
     t->dot_q8[SHOAL_TYPE_P8_0] = dot_p8_0;
+    t->dot_q8[SHOAL_TYPE_Q4_A] = dot_q4_a;
+    t->dot_q8[SHOAL_TYPE_Q6_A] = dot_q6_a;
+    t->dot_q8[SHOAL_TYPE_P4_A] = dot_p4_a;
+    t->dot_q8[SHOAL_TYPE_P6_A] = dot_p6_a;
 }

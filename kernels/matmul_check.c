@@ -194,6 +194,8 @@ TYPE_CHECKS(Q5_0)
 TYPE_CHECKS(Q5_1)
 TYPE_CHECKS(Q8_0)
 TYPE_CHECKS(IQ4_NL)
+TYPE_CHECKS(Q4_A)
+TYPE_CHECKS(Q6_A)
 TYPE_CHECKS(Q2_K)
 TYPE_CHECKS(Q3_K)
 TYPE_CHECKS(Q4_K)
@@ -223,6 +225,8 @@ static bool check_dequant_BF16(const shoal_table *c, const shoal_table *t)
 PACKED_CHECK(P4_0)
 PACKED_CHECK(P4_1)
 PACKED_CHECK(P8_0)
+PACKED_CHECK(P4_A)
+PACKED_CHECK(P6_A)
 
 /* The two slots a type has. */
 #define TYPE_SLOTS(type)                                                                          \
@@ -239,6 +243,8 @@ const shoal_slot_check shoal_matmul_checks[] = {
     TYPE_SLOTS(Q5_1),
     TYPE_SLOTS(Q8_0),
     TYPE_SLOTS(IQ4_NL),
+    TYPE_SLOTS(Q4_A),
+    TYPE_SLOTS(Q6_A),
     TYPE_SLOTS(Q2_K),
     TYPE_SLOTS(Q3_K),
     TYPE_SLOTS(Q4_K),
@@ -247,6 +253,8 @@ const shoal_slot_check shoal_matmul_checks[] = {
     TYPE_SLOTS(P4_0),
     TYPE_SLOTS(P4_1),
     TYPE_SLOTS(P8_0),
+    TYPE_SLOTS(P4_A),
+    TYPE_SLOTS(P6_A),
     {"dequant F16", offsetof(shoal_table, dequant[SHOAL_TYPE_F16]), check_dequant_F16},
     {"dequant BF16", offsetof(shoal_table, dequant[SHOAL_TYPE_BF16]), check_dequant_BF16},
     {"panel", offsetof(shoal_table, panel), check_panel},

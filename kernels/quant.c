@@ -24,9 +24,13 @@ static const shoal_type_info type_list[] = {
     {SHOAL_TYPE_Q6_K, "Q6_K", SHOAL_KBLOCK, SHOAL_Q6_K_BYTES, 1},
     {SHOAL_TYPE_IQ4_NL, "IQ4_NL", SHOAL_QBLOCK, SHOAL_IQ4_NL_BYTES, 1},
     {SHOAL_TYPE_BF16, "BF16", 1, 2, 1},
+    {SHOAL_TYPE_Q4_A, "Q4_A", SHOAL_QBLOCK, SHOAL_Q4_A_BYTES, 1},
+    {SHOAL_TYPE_Q6_A, "Q6_A", SHOAL_QBLOCK, SHOAL_Q6_A_BYTES, 1},
     {SHOAL_TYPE_P4_0, "P4_0", SHOAL_QBLOCK, SHOAL_Q4_0_BYTES, SHOAL_LANES},
     {SHOAL_TYPE_P4_1, "P4_1", SHOAL_QBLOCK, SHOAL_Q4_1_BYTES, SHOAL_LANES},
     {SHOAL_TYPE_P8_0, "P8_0", SHOAL_QBLOCK, SHOAL_Q8_0_BYTES, SHOAL_LANES},
+    {SHOAL_TYPE_P4_A, "P4_A", SHOAL_QBLOCK, SHOAL_Q4_A_BYTES, SHOAL_LANES},
+    {SHOAL_TYPE_P6_A, "P6_A", SHOAL_QBLOCK, SHOAL_Q6_A_BYTES, SHOAL_LANES},
 };
 
 const shoal_type_info *shoal_type_get(uint32_t gguf_type)
@@ -179,6 +183,8 @@ DEQUANT(q5_0, Q5_0, 1)
 DEQUANT(q5_1, Q5_1, 1)
 DEQUANT(q8_0, Q8_0, 1)
 DEQUANT(iq4_nl, IQ4_NL, 1)
+DEQUANT(q4_a, Q4_A, 1)
+DEQUANT(q6_a, Q6_A, 1)
 DEQUANT(q2_k, Q2_K, 8)
 DEQUANT(q3_k, Q3_K, 8)
 DEQUANT(q4_k, Q4_K, 8)
@@ -204,6 +210,8 @@ static void dequant_packed(shoal_unpack_fn *unpack, size_t block_bytes, const ui
 DEQUANT_PACKED(p4_0, Q4_0)
 DEQUANT_PACKED(p4_1, Q4_1)
 DEQUANT_PACKED(p8_0, Q8_0)
+DEQUANT_PACKED(p4_a, Q4_A)
+DEQUANT_PACKED(p6_a, Q6_A)
 
 static shoal_dequant_fn *const dequant_c[SHOAL_TYPE_SLOTS] = {
     [SHOAL_TYPE_F32] = dequant_f32,   [SHOAL_TYPE_F16] = dequant_f16,
@@ -214,7 +222,9 @@ static shoal_dequant_fn *const dequant_c[SHOAL_TYPE_SLOTS] = {
     [SHOAL_TYPE_Q4_K] = dequant_q4_k, [SHOAL_TYPE_Q5_K] = dequant_q5_k,
     [SHOAL_TYPE_Q6_K] = dequant_q6_k, [SHOAL_TYPE_IQ4_NL] = dequant_iq4_nl,
     [SHOAL_TYPE_P4_0] = dequant_p4_0, [SHOAL_TYPE_P4_1] = dequant_p4_1,
-    [SHOAL_TYPE_P8_0] = dequant_p8_0,
+    [SHOAL_TYPE_P8_0] = dequant_p8_0, [SHOAL_TYPE_Q4_A] = dequant_q4_a,
+    [SHOAL_TYPE_Q6_A] = dequant_q6_a, [SHOAL_TYPE_P4_A] = dequant_p4_a,
+    [SHOAL_TYPE_P6_A] = dequant_p6_a,
 };
 
 void shoal_quant_init_c(shoal_table *t)

@@ -21,12 +21,19 @@
  *   Q6_K  low nibbles [128], high bit pairs [64], int8 s [16], d   q in -32..31, s per 16, no u
  * The order of codes inside is in blocks_k.c. Source: ggml-common.h, ggml-quants.c (the formats).
  *
- * Packed types are Shoal's own: Q4_0, Q4_1 and Q8_0 with eight rows interleaved as the products
+ * Affine types are Shoal's own, with all scaling in one 16-bit word: half a bit a weight where Q4_1
+ * spends a whole one. The word is s << 7 | u, d = 2^(s / 32 - 13) * (1 + s % 32 / 32) for s in
+ * 0..511, and the zero point z is u / 8 (Q4_A) or u / 2 (Q6_A).
+ *   Q4_A    word, nibbles [16]                w = d * (q - z)
+ *   Q6_A    word, nibbles [16], pairs [8]     bits 2 h, 2 h + 1 of pair k: bits 4, 5 of weight 8 h
+ * + k
+ *
+ * Packed types too are Shoal's own: a plain type with eight rows interleaved as the products
  * read them, so that nothing is shuffled or copied at run time. Their numbers are far above those
  * GGUF has given out; readers that do not know them refuse the file. Rows are a multiple of 8. A
- * group of 8 rows is its blocks in order; a block of the group is 8 d, then (P4_1) 8 m, then the
- * code bytes in fours: bytes 4 j .. 4 j + 3 of row 0, of row 1, ... of row 7, for j = 0, 1, ... The
- * bytes are those of the plain type, so packing loses nothing and changes no result.
+ * group of 8 rows is its blocks in order; a block of the group is 8 d or words, (P4_1) 8 m, then
+ * the code bytes in fours: bytes 4 j .. 4 j + 3 of row 0, of row 1, ... of row 7, for j = 0, 1, ...
+ * The bytes are those of the plain type, so packing loses nothing and changes no result.
  *
  * Layer: kernels/. Threads: pure functions.
  */
@@ -56,9 +63,13 @@ typedef enum shoal_type {
     SHOAL_TYPE_Q6_K = 14,
     SHOAL_TYPE_IQ4_NL = 20,
     SHOAL_TYPE_BF16 = 30,
-    SHOAL_TYPE_P4_0 = 250, /* Shoal's own, see below */
+    SHOAL_TYPE_Q4_A = 248, /* from here on Shoal's own */
+    SHOAL_TYPE_Q6_A = 249,
+    SHOAL_TYPE_P4_0 = 250,
     SHOAL_TYPE_P4_1 = 251,
-    SHOAL_TYPE_P8_0 = 252
+    SHOAL_TYPE_P8_0 = 252,
+    SHOAL_TYPE_P4_A = 253,
+    SHOAL_TYPE_P6_A = 254
 } shoal_type;
 
 typedef struct shoal_type_info {
@@ -93,9 +104,13 @@ void shoal_pack_group(shoal_type packed, const void *rows, size_t row_bytes, siz
  * Packed types have no rows of their own: see shoal_mat_row. */
 void shoal_dequantize(shoal_type type, const void *row, float *out, size_t n);
 
-/* Whether shoal_quantize writes this type: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K
- * and Q6_K. */
+/* Whether shoal_quantize writes this type: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K,
+ * Q5_K, Q6_K, Q4_A and Q6_A. */
 bool shoal_type_writable(shoal_type type);
+
+/* Most that the weights of a block may span, 0 included, without being clipped: 118 for Q4_A, 496
+ * for Q6_A and their packed forms, infinity for the others (F16's own range aside). */
+float shoal_type_span(shoal_type type);
 
 /* Quantises n weights (a multiple of the block) into a row of a writable type. Scales and minimums
  * are searched for the least weighted error (fit.h); Q8_0 takes d = absmax / 127. */

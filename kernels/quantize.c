@@ -118,6 +118,7 @@ static shoal_quantize_block_fn *const block_fns[SHOAL_TYPE_SLOTS] = {
     [SHOAL_TYPE_Q5_0] = quantize_block_q5_0,       [SHOAL_TYPE_Q5_1] = quantize_block_q5_1,
     [SHOAL_TYPE_Q8_0] = quantize_block_q8_0,       [SHOAL_TYPE_Q4_K] = shoal_quantize_block_q4_k,
     [SHOAL_TYPE_Q5_K] = shoal_quantize_block_q5_k, [SHOAL_TYPE_Q6_K] = shoal_quantize_block_q6_k,
+    [SHOAL_TYPE_Q4_A] = shoal_quantize_block_q4_a, [SHOAL_TYPE_Q6_A] = shoal_quantize_block_q6_a,
 };
 
 bool shoal_type_writable(shoal_type type)

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Slots that exist once a weight type are arrays indexed by shoal_type. */
-enum { SHOAL_TYPE_SLOTS = SHOAL_TYPE_P8_0 + 1 };
+enum { SHOAL_TYPE_SLOTS = SHOAL_TYPE_P6_A + 1 };
 
 /* ---- 8-bit activations (act.c) ----------------------------------------------------------------
  *

@@ -10,6 +10,7 @@
  *   add_q4     codes 0..15: 2 * 15 * 127 = 3810 a 16-bit lane and step; 8 steps are
  *              30480 <= 32767, so one widening add a block suffices
  *   add_q5     codes 0..31: 7874 a step, widened after 4 steps (31496)
+ *   add_q6     codes 0..63: 16002 a step, widened after 2 steps (32004)
  *   add_q8     codes -128..127: |code| unsigned, the sign moved to x; 32512, widened each step
  *   add_half   codes -32..32 with an integer scale for each 16: 8128 a step, 4 steps (32512)
  *              meet their scale in the widening multiply
@@ -163,6 +164,20 @@ SHOAL_INLINE __m256 add_q5(const group_block *g, const int8_t *q, const int8_t *
     const __m256i one = _mm256_set1_epi16(1);
     __m256i sum = _mm256_madd_epi16(half_sum(g->code, q), one);
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(half_sum(g->code + 4, q + 16), one));
+    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(g->d, scalar(ds)), acc);
+    return _mm256_fmadd_ps(g->m, scalar(ds + 4), acc);
+}
+
+SHOAL_INLINE __m256 add_q6(const group_block *g, const int8_t *q, const int8_t *ds, __m256 acc)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256();
+    SHOAL_UNROLL
+    for (int j = 0; j < 8; j += 2) {
+        __m256i pair = _mm256_maddubs_epi16(g->code[j], four(q + 4 * j));
+        pair = _mm256_add_epi16(pair, _mm256_maddubs_epi16(g->code[j + 1], four(q + 4 * j + 4)));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pair, one));
+    }
     acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(g->d, scalar(ds)), acc);
     return _mm256_fmadd_ps(g->m, scalar(ds + 4), acc);
 }

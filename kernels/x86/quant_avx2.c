@@ -149,6 +149,81 @@ static void dequant_p8_0(const void *row, size_t lane, float *out, size_t n)
     }
 }
 
+/* d and m = -d z of the affine word at p; z = u * unit. */
+SHOAL_INLINE void affine_scales(const uint8_t *p, float unit, __m256 *d, __m256 *m)
+{
+    unsigned word = (unsigned)p[0] | (unsigned)p[1] << 8;
+    float scale = shoal_affine_scale(word >> SHOAL_AFFINE_ZERO_BITS);
+    float z = (float)(word & ((1u << SHOAL_AFFINE_ZERO_BITS) - 1)) * unit;
+    *d = _mm256_set1_ps(scale);
+    *m = _mm256_set1_ps(-scale * z);
+}
+
+static void dequant_q4_a(const void *row, size_t part, float *out, size_t n)
+{
+    (void)part;
+    const __m128i low = _mm_set1_epi8(15);
+    const uint8_t *p = row;
+    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q4_A_BYTES) {
+        __m256 d, m;
+        affine_scales(p, 1.0f / 8, &d, &m);
+        __m128i q = load16(p + 2);
+        scale16(_mm_and_si128(q, low), d, m, out + i);
+        scale16(_mm_and_si128(_mm_srli_epi16(q, 4), low), d, m, out + i + 16);
+    }
+}
+
+static void dequant_p4_a(const void *row, size_t lane, float *out, size_t n)
+{
+    const __m128i low = _mm_set1_epi8(15);
+    const uint8_t *p = row;
+    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_LANES * SHOAL_Q4_A_BYTES) {
+        __m256 d, m;
+        affine_scales(p + 2 * lane, 1.0f / 8, &d, &m);
+        __m128i q = lane16(p + 16 + 4 * lane);
+        scale16(_mm_and_si128(q, low), d, m, out + i);
+        scale16(_mm_and_si128(_mm_srli_epi16(q, 4), low), d, m, out + i + 16);
+    }
+}
+
+/* Codes of 6 bits: q holds the low nibbles, `pairs` the rest of weights 0..7 in each of its halves
+ * at bits 0, of 8..15 at bits 2 and so on. */
+SHOAL_INLINE void expand_six(__m128i q, __m128i pairs, __m256 d, __m256 m, float *out)
+{
+    const __m128i low = _mm_set1_epi8(15), top = _mm_set1_epi8(0x30);
+    __m128i first = _mm_unpacklo_epi64(_mm_slli_epi16(pairs, 4), _mm_slli_epi16(pairs, 2));
+    __m128i second = _mm_unpacklo_epi64(pairs, _mm_srli_epi16(pairs, 2));
+    __m128i lo = _mm_or_si128(_mm_and_si128(q, low), _mm_and_si128(first, top));
+    __m128i hi = _mm_and_si128(_mm_srli_epi16(q, 4), low);
+    scale16(lo, d, m, out);
+    scale16(_mm_or_si128(hi, _mm_and_si128(second, top)), d, m, out + 16);
+}
+
+static void dequant_q6_a(const void *row, size_t part, float *out, size_t n)
+{
+    (void)part;
+    const uint8_t *p = row;
+    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q6_A_BYTES) {
+        __m256 d, m;
+        affine_scales(p, 1.0f / 2, &d, &m);
+        __m128i pairs = _mm_loadl_epi64((const __m128i *)(const void *)(p + 18));
+        expand_six(load16(p + 2), pairs, d, m, out + i);
+    }
+}
+
+static void dequant_p6_a(const void *row, size_t lane, float *out, size_t n)
+{
+    const uint8_t *p = row;
+    for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_LANES * SHOAL_Q6_A_BYTES) {
+        __m256 d, m;
+        int64_t pairs;
+        affine_scales(p + 2 * lane, 1.0f / 2, &d, &m);
+        memcpy(&pairs, p + 144 + 4 * lane, 4);
+        memcpy((char *)&pairs + 4, p + 176 + 4 * lane, 4);
+        expand_six(lane16(p + 16 + 4 * lane), _mm_cvtsi64_si128(pairs), d, m, out + i);
+    }
+}
+
 /* ---- activations ------------------------------------------------------------------------------
  */
 
@@ -221,5 +296,9 @@ void shoal_quant_init_avx2(shoal_table *t)
     t->dequant[SHOAL_TYPE_P4_0] = dequant_p4_0;
     t->dequant[SHOAL_TYPE_P4_1] = dequant_p4_1;
     t->dequant[SHOAL_TYPE_P8_0] = dequant_p8_0;
+    t->dequant[SHOAL_TYPE_Q4_A] = dequant_q4_a;
+    t->dequant[SHOAL_TYPE_Q6_A] = dequant_q6_a;
+    t->dequant[SHOAL_TYPE_P4_A] = dequant_p4_a;
+    t->dequant[SHOAL_TYPE_P6_A] = dequant_p6_a;
     t->act_pack = act_pack;
 }

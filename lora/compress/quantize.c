@@ -1,6 +1,7 @@
 /* quantize.c - see quantize.h. */
 #include "lora/compress/quantize.h"
 
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -10,6 +11,7 @@
 #include "lora/model/gguf_write.h"
 
 enum {
+    SPAN_BLOCK = 32,                 /* of the types that have a span */
     GROUP = 8,                       /* rows quantised together: a packed group */
     PIECE_BYTES = 4 * 1024 * 1024,   /* output collected before it is written */
     MAX_COLS = 4 * 1024 * 1024,      /* longest row taken apart; others are copied */
@@ -32,13 +34,15 @@ static shoal_status unknown_type(const char *name, shoal_error *err)
                      readable ? "%.40s can be read but not written" : "there is no type '%.40s'",
                      name);
     shoal_hint(err, "types: packed, F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, "
-                    "Q6_K, P4_0, P4_1, P8_0");
+                    "Q6_K, Q4_A, Q6_A, P4_0, P4_1, P8_0, P4_A, P6_A");
     return SHOAL_ERR_UNSUPPORTED;
 }
 
 static shoal_type default_head(shoal_type type)
 {
     const shoal_type_info *info = shoal_type_get((uint32_t)type);
+    if (type == SHOAL_TYPE_P4_A || type == SHOAL_TYPE_P6_A) return SHOAL_TYPE_P6_A;
+    if (type == SHOAL_TYPE_Q4_A || type == SHOAL_TYPE_Q6_A) return SHOAL_TYPE_Q6_A;
     if (info->group > 1) return SHOAL_TYPE_P8_0;
     return info->block > 1 ? SHOAL_TYPE_Q8_0 : type;
 }
@@ -130,16 +134,32 @@ typedef struct piece {
     uint8_t *out;
     float *floats;  /* [workers][cols] */
     uint8_t *plain; /* [workers][GROUP * row_bytes] */
+    float span;     /* most that a block's weights may span */
+    atomic_bool clipped;
 } piece;
 
-static void convert_row(const piece *p, size_t row, float *floats, uint8_t *out)
+static bool fits_span(const float *x, size_t n, float span)
+{
+    for (size_t i = 0; i < n; i += SPAN_BLOCK) {
+        float lo = 0.0f, hi = 0.0f;
+        for (size_t j = i; j < n && j < i + SPAN_BLOCK; j++) {
+            lo = x[j] < lo ? x[j] : lo;
+            hi = x[j] > hi ? x[j] : hi;
+        }
+        if (hi - lo > span) return false;
+    }
+    return true;
+}
+
+static void convert_row(piece *p, size_t row, float *floats, uint8_t *out)
 {
     shoal_mat_row(&p->c->from, row, floats);
+    if (!fits_span(floats, p->c->from.cols, p->span)) atomic_store(&p->clipped, true);
     shoal_quantize(shoal_type_plain(p->c->to), floats, out, p->c->from.cols);
 }
 
 /* Eight rows to a packed group; rows that already have the plain type keep their bytes. */
-static void pack_rows(const piece *p, size_t row, unsigned worker, uint8_t *out)
+static void pack_rows(piece *p, size_t row, unsigned worker, uint8_t *out)
 {
     const shoal_mat *from = &p->c->from;
     const void *rows = (const uint8_t *)from->data + row * from->row_bytes;
@@ -155,7 +175,7 @@ static void pack_rows(const piece *p, size_t row, unsigned worker, uint8_t *out)
 
 static void convert_groups(void *ctx, size_t begin, size_t end, unsigned worker)
 {
-    const piece *p = ctx;
+    piece *p = ctx;
     bool packed = shoal_type_get((uint32_t)p->c->to)->group > 1;
     for (size_t g = begin; g < end; g++) {
         size_t at = g * GROUP;
@@ -199,12 +219,23 @@ static shoal_status copy_tensor(quantizing *q, const shoal_gguf_tensor *t, shoal
     return SHOAL_OK;
 }
 
+static shoal_status refuse_span(const piece *p, shoal_error *err)
+{
+    const shoal_str *name = &p->c->tensor->name;
+    (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED,
+                     "weights of %.*s span more than %.0f, too much for %s", (int)name->n,
+                     name->p, (double)p->span, shoal_type_get((uint32_t)p->c->to)->name);
+    shoal_hint(err, "choose a type with a binary16 scale, such as Q4_1 or P4_1");
+    return SHOAL_ERR_UNSUPPORTED;
+}
+
 static shoal_status write_pieces(quantizing *q, piece *p, size_t step, shoal_error *err)
 {
     const shoal_mat *from = &p->c->from;
     for (p->first = 0; p->first < from->rows; p->first += step) {
         p->n = from->rows - p->first < step ? from->rows - p->first : step;
         shoal_parallel_for(q->pool, (p->n + GROUP - 1) / GROUP, 1, convert_groups, p);
+        if (atomic_load(&p->clipped)) return refuse_span(p, err);
         SHOAL_TRY(shoal_file_writer_put(&q->out, p->out, p->n * p->row_bytes, err));
         advance(q, p->n * from->row_bytes);
     }
@@ -217,7 +248,7 @@ static shoal_status convert_tensor(quantizing *q, const conversion *c, shoal_err
     size_t row_bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)c->to), cols);
     size_t step = PIECE_BYTES / row_bytes / GROUP * GROUP;
     step = step < GROUP ? GROUP : step;
-    piece p = {.c = c, .row_bytes = row_bytes};
+    piece p = {.c = c, .row_bytes = row_bytes, .span = shoal_type_span(c->to)};
     p.out = shoal_alloc(step * row_bytes);
     p.floats = shoal_alloc(workers * cols * sizeof *p.floats);
     p.plain = shoal_alloc(workers * GROUP * row_bytes);

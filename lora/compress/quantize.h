@@ -25,7 +25,8 @@ typedef struct shoal_quantize_target {
     bool packed;     /* the packed form of the type a matrix has, without loss; `type` is unused */
     shoal_type type; /* writable, or the packed form of a writable type */
     bool has_head;   /* embedding and output take `head` instead; without it they take Q8_0 where */
-    shoal_type head; /* `type` is a block type, P8_0 where it is a packed one, else `type` */
+    shoal_type head; /* `type` is a block type, P8_0 where it is a packed one, 6 bits beside
+                      * an affine one, else `type` */
 } shoal_quantize_target;
 
 /* A type by name, or "packed", into *t; UNSUPPORTED with the list of names otherwise. Only a type's

@@ -20,9 +20,10 @@
 #include "tests/support/guarded.h"
 
 static const shoal_type types[] = {
-    SHOAL_TYPE_F32,  SHOAL_TYPE_F16,  SHOAL_TYPE_BF16, SHOAL_TYPE_Q4_0,  SHOAL_TYPE_Q4_1,
-    SHOAL_TYPE_Q5_0, SHOAL_TYPE_Q5_1, SHOAL_TYPE_Q8_0, SHOAL_TYPE_Q2_K,  SHOAL_TYPE_Q3_K,
-    SHOAL_TYPE_Q4_K, SHOAL_TYPE_Q5_K, SHOAL_TYPE_Q6_K, SHOAL_TYPE_IQ4_NL};
+    SHOAL_TYPE_F32,  SHOAL_TYPE_F16,    SHOAL_TYPE_BF16, SHOAL_TYPE_Q4_0,
+    SHOAL_TYPE_Q4_1, SHOAL_TYPE_Q5_0,   SHOAL_TYPE_Q5_1, SHOAL_TYPE_Q8_0,
+    SHOAL_TYPE_Q2_K, SHOAL_TYPE_Q3_K,   SHOAL_TYPE_Q4_K, SHOAL_TYPE_Q5_K,
+    SHOAL_TYPE_Q6_K, SHOAL_TYPE_IQ4_NL, SHOAL_TYPE_Q4_A, SHOAL_TYPE_Q6_A};
 enum { N_TYPES = sizeof types / sizeof types[0] };
 
 static const uint32_t levels[] = {0, SHOAL_CPU_ALL};
@@ -166,7 +167,8 @@ static void published_blocks_expand_bit_for_bit(void **state)
     for (size_t i = 0; i < N_TYPES; i++) {
         json_t *blocks = json_object_get(
             json_object_get(all, shoal_type_get((uint32_t)types[i])->name), "blocks");
-        assert_true(types[i] == SHOAL_TYPE_F32 || json_array_size(blocks) >= 8);
+        bool own = types[i] == SHOAL_TYPE_Q4_A || types[i] == SHOAL_TYPE_Q6_A;
+        assert_true(own || types[i] == SHOAL_TYPE_F32 || json_array_size(blocks) >= 8);
         for (size_t b = 0; b < json_array_size(blocks); b++) {
             check_vector(types[i], json_array_get(blocks, b));
         }
@@ -243,6 +245,32 @@ static void packed_groups_lie_as_documented(void **state)
     assert_false(shoal_type_writable(SHOAL_TYPE_P4_0));
 }
 
+/* Affine blocks by hand: s = 13 * 32 + 16 is d = 1.5. */
+static void affine_blocks_mean_what_is_documented(void **state)
+{
+    (void)state;
+    uint8_t block[26] = {0};
+    float out[32];
+    unsigned word = (13 * 32 + 16) << 7 | 5;
+    block[0] = (uint8_t)(word & 0xff);
+    block[1] = (uint8_t)(word >> 8);
+    block[2 + 3] = 0xa7;  /* weight 3: 7, weight 19: 10 */
+    block[18 + 3] = 0x86; /* weight 3: 2 << 4, 11: 1 << 4, 19: 0, 27: 2 << 4 */
+    shoal_dequantize(SHOAL_TYPE_Q4_A, block, out, 32);
+    assert_true(out[0] == (float)(1.5 * (0 - 5.0 / 8)));
+    assert_true(out[3] == (float)(1.5 * (7 - 5.0 / 8)));
+    assert_true(out[19] == (float)(1.5 * (10 - 5.0 / 8)));
+    shoal_dequantize(SHOAL_TYPE_Q6_A, block, out, 32);
+    assert_true(out[3] == (float)(1.5 * (39 - 5.0 / 2)));
+    assert_true(out[11] == (float)(1.5 * (16 - 5.0 / 2)));
+    assert_true(out[19] == (float)(1.5 * (10 - 5.0 / 2)));
+    assert_true(out[27] == (float)(1.5 * (32 - 5.0 / 2)));
+    block[0] = block[1] = 0xff;
+    shoal_dequantize(SHOAL_TYPE_Q4_A, block, out, 32);
+    assert_true(out[0] == (float)(-7.875 * 127 / 8));
+    assert_true(shoal_type_span(SHOAL_TYPE_P4_A) == 7.875f * 15);
+}
+
 /* ---- quantisation ------------------------------------------------------------------------------
  */
 
@@ -257,7 +285,8 @@ static const quality qualities[] = {
     {SHOAL_TYPE_F32, 0},       {SHOAL_TYPE_F16, 0x1p-11}, {SHOAL_TYPE_BF16, 0x1p-8},
     {SHOAL_TYPE_Q4_0, 0.085},  {SHOAL_TYPE_Q4_1, 0.074},  {SHOAL_TYPE_Q5_0, 0.0425},
     {SHOAL_TYPE_Q5_1, 0.0365}, {SHOAL_TYPE_Q8_0, 0.0067}, {SHOAL_TYPE_Q4_K, 0.076},
-    {SHOAL_TYPE_Q5_K, 0.039},  {SHOAL_TYPE_Q6_K, 0.0185},
+    {SHOAL_TYPE_Q5_K, 0.039},  {SHOAL_TYPE_Q6_K, 0.0185}, {SHOAL_TYPE_Q4_A, 0.0745},
+    {SHOAL_TYPE_Q6_A, 0.0185},
 };
 enum { N_QUALITIES = sizeof qualities / sizeof qualities[0], QUALITY_N = 256 };
 
@@ -271,6 +300,7 @@ static void quantisers_are_as_good_as_the_search_makes_them(void **state)
             float x[QUALITY_N], back[QUALITY_N];
             uint8_t row[QUALITY_N * 4];
             double sigma = pow(10, round % 5 - 2);
+            sigma = fmin(sigma, 0.1 * (double)shoal_type_span(qualities[i].type));
             fill_normal(&rng, x, QUALITY_N, sigma);
             shoal_quantize(qualities[i].type, x, row, QUALITY_N);
             shoal_dequantize(qualities[i].type, row, back, QUALITY_N);
@@ -360,6 +390,7 @@ int main(void)
         cmocka_unit_test(every_half_survives_a_round_trip),
         cmocka_unit_test(floats_round_to_nearest_even_half),
         cmocka_unit_test(levels_expand_alike),
+        cmocka_unit_test(affine_blocks_mean_what_is_documented),
         cmocka_unit_test(packed_groups_lie_as_documented),
         cmocka_unit_test(rows_expand_from_any_sub_block),
         cmocka_unit_test(quantisers_are_as_good_as_the_search_makes_them),
