@@ -144,7 +144,7 @@ static shoal_status bench_read(const shoal_engine *e, const bench_options *o, do
 {
     size_t n = (size_t)o->prompt;
     read_state r = {NULL, shoal_calloc(n, sizeof *r.ids)};
-    const shoal_session_opts so = {.n_ctx = n, .adapter = e->adapter};
+    const shoal_session_opts so = {.n_ctx = n, .adapter = e->adapter, .kv = e->kv};
     shoal_status st = SHOAL_OK;
     if (r.ids == NULL) st = shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
     if (st == SHOAL_OK) st = shoal_engine_open_session(e, &so, &r.s, err);
@@ -203,8 +203,8 @@ static shoal_status bench_write(const shoal_engine *e, const bench_options *o, b
     shoal_status st =
         shoal_tokenize(e->model->tok, decode_prompt, strlen(decode_prompt), false, &w.prompt, err);
     if (st == SHOAL_OK) {
-        const shoal_session_opts so = {.n_ctx = w.prompt.n + (size_t)o->generate + 16,
-                                       .adapter = e->adapter};
+        const shoal_session_opts so = {
+            .n_ctx = w.prompt.n + (size_t)o->generate + 16, .adapter = e->adapter, .kv = e->kv};
         st = shoal_engine_open_session(e, &so, &w.s, err);
     }
     if (st == SHOAL_OK) {
@@ -258,7 +258,7 @@ static shoal_status bench_rows(const shoal_engine *e, const bench_options *o, do
                                shoal_error *err)
 {
     const shoal_session_opts so = {
-        .n_ctx = ROWS_PAST + ROWS_MAX, .logit_rows = ROWS_MAX, .adapter = e->adapter};
+        .n_ctx = ROWS_PAST + ROWS_MAX, .logit_rows = ROWS_MAX, .adapter = e->adapter, .kv = e->kv};
     size_t rounds = ROWS_ROUNDS * (size_t)o->repeat;
     int32_t ids[ROWS_PAST];
     shoal_session *s = NULL;
@@ -402,6 +402,7 @@ int shoal_cmd_bench(int argc, char **argv)
         SHOAL_COUNT("train", 0, &o.train, "N", "tokens of a training step; 0: none (256)", 0,
                     65536),
         SHOAL_COUNT("repeat", 'r', &o.repeat, "N", "runs of each part (3)", 1, REPEAT_MAX),
+        shoal_engine_kv_option(&o.engine),
         SHOAL_STRING("only", 0, &o.only, "LIST", "of pp,tg,spec,rows,train"),
         shoal_engine_max_ram_option(&o.engine),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object")};

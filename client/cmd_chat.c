@@ -195,7 +195,7 @@ static shoal_status chat(const chat_options *o, const shoal_engine *e, shoal_err
     conversation *c = shoal_calloc(1, sizeof *c);
     if (c == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
     c->o = o;
-    const shoal_session_opts so = {.n_ctx = (size_t)o->ctx, .adapter = e->adapter};
+    const shoal_session_opts so = {.n_ctx = (size_t)o->ctx, .adapter = e->adapter, .kv = e->kv};
     shoal_status st = shoal_chat_template_init(&c->ct, e->model->gguf, e->model->tok, err);
     if (st == SHOAL_OK) st = shoal_engine_open_session(e, &so, &c->session, err);
     if (st == SHOAL_OK) st = reset(c, err);
@@ -231,6 +231,7 @@ int shoal_cmd_chat(int argc, char **argv)
         SHOAL_STRING("system", 0, &o.system, "TEXT", "system message (default: the model's own)"),
         SHOAL_COUNT("ctx", 'c', &o.ctx, "N", "tokens of context (the model's, at most 4096)", 1,
                     1 << 20),
+        shoal_engine_kv_option(&o.engine),
         shoal_engine_max_ram_option(&o.engine),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object an answer, as generate --json")};
     shoal_engine_option_table(&o.engine, common);

@@ -54,7 +54,7 @@ static shoal_status generate(const generate_options *o, const shoal_engine *e, s
     shoal_tokens tokens = {0};
     shoal_buf text = shoal_buf_init((size_t)64 << 20);
     shoal_decode_result r = {.n_tokens = 0};
-    const shoal_session_opts so = {.n_ctx = (size_t)o->ctx, .adapter = e->adapter};
+    const shoal_session_opts so = {.n_ctx = (size_t)o->ctx, .adapter = e->adapter, .kv = e->kv};
     shoal_status st = encode_prompt(e->model, o->prompt, &prompt, err);
     if (st == SHOAL_OK) st = shoal_engine_open_session(e, &so, &s, err);
     if (st == SHOAL_OK) {
@@ -107,7 +107,7 @@ int shoal_cmd_generate(int argc, char **argv)
         SHOAL_STRING("prompt", 'p', &o.prompt, "PROMPT", "the text to continue"),
         SHOAL_COUNT("ctx", 'c', &o.ctx, "N", "tokens of context (the model's, at most 4096)", 1,
                     1 << 20),
-        shoal_engine_max_ram_option(&o.engine),
+        shoal_engine_kv_option(&o.engine), shoal_engine_max_ram_option(&o.engine),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object at the end")};
     o.how.max_tokens = 128;
     shoal_engine_option_table(&o.engine, common);

@@ -111,7 +111,7 @@ static shoal_status measure(const shoal_engine *e, const perplexity_options *o, 
     shoal_tokens ids = {0};
     shoal_session *s = NULL;
     score_sum sum = {0.0, 0};
-    const shoal_session_opts so = {.n_ctx = (size_t)o->ctx, .adapter = e->adapter};
+    const shoal_session_opts so = {.n_ctx = (size_t)o->ctx, .adapter = e->adapter, .kv = e->kv};
     shoal_status st = load_tokens(e->model, o->text, &ids, err);
     if (st == SHOAL_OK && ids.n < o->ctx) {
         st =
@@ -147,7 +147,7 @@ int shoal_cmd_perplexity(int argc, char **argv)
     const shoal_option options[] = {
         SHOAL_STRING("file", 'f', &o.text, "TEXT", "a text file"),
         SHOAL_COUNT("ctx", 'c', &o.ctx, "CTX", "tokens of a chunk (512)", 4, 1 << 20),
-        shoal_engine_max_ram_option(&o.engine),
+        shoal_engine_kv_option(&o.engine), shoal_engine_max_ram_option(&o.engine),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object")};
     shoal_engine_option_table(&o.engine, common);
     shoal_engine_input_table(&o.engine, inputs);

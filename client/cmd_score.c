@@ -50,7 +50,7 @@ static shoal_status make_room(scoring *s, size_t n, shoal_error *err)
     shoal_session_close(s->session);
     s->session = NULL;
     s->capacity = 0;
-    const shoal_session_opts so = {.n_ctx = capacity, .adapter = s->e->adapter};
+    const shoal_session_opts so = {.n_ctx = capacity, .adapter = s->e->adapter, .kv = s->e->kv};
     SHOAL_TRY(shoal_engine_open_session(s->e, &so, &s->session, err));
     s->capacity = capacity;
     return SHOAL_OK;
@@ -149,7 +149,7 @@ int shoal_cmd_score(int argc, char **argv)
     shoal_option inputs[SHOAL_ENGINE_N_INPUTS];
     const shoal_option options[] = {
         SHOAL_STRING("file", 'f', &path, "IN.jsonl", "lines to score, - for standard input"),
-        shoal_engine_max_ram_option(&eo),
+        shoal_engine_max_ram_option(&eo), shoal_engine_kv_option(&eo),
         SHOAL_FLAG("json", 0, &json, "one JSON object a line (always so)")};
     shoal_engine_option_table(&eo, common);
     shoal_engine_input_table(&eo, inputs);

@@ -141,6 +141,7 @@ int shoal_cmd_serve(int argc, char **argv)
         SHOAL_STRING("host", 0, &c.host, "ADDRESS", "address to listen on (127.0.0.1)"),
         SHOAL_COUNT("ctx", 'c', &c.ctx, "N", "tokens of context (the model's, at most 4096)", 1,
                     1 << 20),
+        shoal_engine_kv_option(&c.engine),
         shoal_engine_max_ram_option(&c.engine),
         SHOAL_COUNT("queue", 0, &c.queue, "N", "requests that may wait (16)", 1, 1024),
         SHOAL_FLAG("json", 0, &c.json, "print {\"port\"} once it listens")};

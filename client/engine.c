@@ -61,6 +61,21 @@ shoal_option shoal_engine_max_ram_option(shoal_engine_options *o)
         NULL);
 }
 
+shoal_option shoal_engine_kv_option(shoal_engine_options *o)
+{
+    return (shoal_option)SHOAL_STRING("kv", 0, &o->kv, "KIND",
+                                      "keys and values in f16, q8 (half of it) or f32 (f16; "
+                                      "f32 with --exact)");
+}
+
+static shoal_status choose_kv(shoal_engine *e, const shoal_engine_options *o, shoal_error *err)
+{
+    if (o->kv == NULL || shoal_kv_kind_parse(o->kv, &e->kv)) return SHOAL_OK;
+    (void)shoal_fail(err, SHOAL_ERR_ARG, "--kv does not know \"%.40s\"", o->kv);
+    shoal_hint(err, "use f16, q8 or f32");
+    return SHOAL_ERR_ARG;
+}
+
 static shoal_status open_exec(shoal_engine *e, const shoal_engine_options *o, shoal_error *err)
 {
     uint32_t mask = SHOAL_CPU_ALL;
@@ -99,7 +114,8 @@ shoal_status shoal_engine_open(shoal_engine *e, const shoal_engine_options *o, s
     *e = (shoal_engine){0};
     e->max_ram = o->max_ram;
     if (o->verbose) shoal_log_set(SHOAL_LOG_DEBUG, NULL, NULL);
-    shoal_status st = open_exec(e, o, err);
+    shoal_status st = choose_kv(e, o, err);
+    if (st == SHOAL_OK) st = open_exec(e, o, err);
     if (st == SHOAL_OK && o->model != NULL) st = open_model(e, o->model, err);
     if (st == SHOAL_OK && o->adapter != NULL) {
         st = shoal_engine_load_adapter(e, o->adapter, &e->adapter, err);

@@ -10,6 +10,7 @@
 
 #include "kernels/base/options.h"
 #include "kernels/kernels.h"
+#include "lora/infer/kv.h"
 #include "lora/model/model.h"
 #include "lora/train/adapter.h"
 
@@ -20,6 +21,7 @@ extern "C" {
 typedef struct shoal_engine_options {
     uint64_t threads; /* 0: one per processor */
     const char *cpu_mask;
+    const char *kv; /* kind of KV cache: f16 (NULL), q8, f32 */
     bool exact;
     bool verbose;
     const char *model;   /* a path, or a name under $SHOAL_HOME/models */
@@ -34,12 +36,16 @@ void shoal_engine_input_table(shoal_engine_options *o, shoal_option table[SHOAL_
 /* --max-ram, for commands that open their session by memory_cap.h. */
 shoal_option shoal_engine_max_ram_option(shoal_engine_options *o);
 
+/* --kv, for commands that open sessions (with shoal_engine.kv). */
+shoal_option shoal_engine_kv_option(shoal_engine_options *o);
+
 typedef struct shoal_engine {
     shoal_pool *pool;
     shoal_exec exec;
     shoal_model *model;
     shoal_adapter *adapter; /* NULL when none was asked for */
-    uint64_t max_ram;       /* of the whole process; 0: no bound */
+    shoal_kv_kind kv;
+    uint64_t max_ram; /* of the whole process; 0: no bound */
 } shoal_engine;
 
 /* Opens the pool and kernels, the model when o->model is set and the adapter when o->adapter is.

@@ -39,7 +39,8 @@ static shoal_status use_model(shoal_serve_session *s, size_t model, shoal_error 
 {
     if (s->session != NULL && s->model == model) return SHOAL_OK;
     shoal_serve_session_clear(s);
-    const shoal_session_opts so = {.n_ctx = s->o->n_ctx, .adapter = s->o->models[model].adapter};
+    const shoal_session_opts so = {
+        .n_ctx = s->o->n_ctx, .adapter = s->o->models[model].adapter, .kv = s->o->engine->kv};
     SHOAL_TRY(shoal_engine_open_session(s->o->engine, &so, &s->session, err));
     s->model = model;
     return SHOAL_OK;

@@ -58,6 +58,15 @@ json 'lines[0]["argmax"][-1] == lines[0]["top_ids"][0] and lines[0]["top_logits"
 cp "$work/out" "$work/score"
 expect_from "$work/in" 0 "$shoal" score -m "$model" -f - --json
 cmp -s "$work/out" "$work/score" || fail "score from standard input differs"
+# The kind of cache: f32 is another number, exact mode always has it, and 8 bit needs heads of 32.
+expect 0 "$shoal" score -m "$model" -f "$work/in" --json --kv f32
+cmp -s "$work/out" "$work/score" && fail "--kv f32 changes nothing"
+expect 0 "$shoal" score -m "$model" -f "$work/in" --json --exact
+cp "$work/out" "$work/exact"
+expect 0 "$shoal" score -m "$model" -f "$work/in" --json --exact --kv f32
+cmp -s "$work/out" "$work/exact" || fail "exact mode without f32 keys"
+expect 1 "$shoal" score -m "$model" -f "$work/in" --json --kv q8
+said 'hint: its blocks are 32 values'
 printf '{"ids":[5]}\n{"ids":[5,99999999]}\n' >"$work/in"
 expect 1 "$shoal" score -m "$model" -f "$work/in" --json
 said ':2: ids[1] is not a token id below'

@@ -35,6 +35,8 @@ expect 2 "$shoal" generate -m "$model"
 expect 2 "$shoal" generate -m "$model" -p x --temp hot
 expect 2 "$shoal" generate -m "$model" -p x -n -1
 expect 2 "$shoal" generate -m "$model" -p x --cpu-mask turbo
+expect 2 "$shoal" generate -m "$model" -p x --kv q4
+said 'hint: use f16, q8 or f32'
 expect 2 "$shoal" generate -m "$model" -p x --spec draft
 said 'not available in this build'
 said 'hint: use --spec ngram'
