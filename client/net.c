@@ -1,6 +1,9 @@
-/* net.c - HTTP over TLS through libcurl. */
+/* net.c - HTTP over TLS through libcurl, which is loaded when it is first used: it brings 26
+ * further libraries along, which would be two thirds of the time and of the memory that starting
+ * the program takes, also where nothing is ever sent. */
 #include "client/net.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,11 +32,60 @@ bool shoal_net_is_away(shoal_status st)
     return st == SHOAL_ERR_IO || st == SHOAL_ERR_TIMEOUT;
 }
 
-/* libcurl's global set-up, once a process. The programs call it from the main thread only. */
-static shoal_status global_init(shoal_error *err)
+/* libcurl's functions, under their names without "curl_". */
+static struct {
+    CURLcode (*global_init)(long flags);
+    CURL *(*easy_init)(void);
+    CURLcode (*easy_setopt)(CURL *c, CURLoption option, ...);
+    CURLcode (*easy_perform)(CURL *c);
+    CURLcode (*easy_getinfo)(CURL *c, CURLINFO info, ...);
+    void (*easy_cleanup)(CURL *c);
+    const char *(*easy_strerror)(CURLcode code);
+    struct curl_slist *(*slist_append)(struct curl_slist *list, const char *text);
+    void (*slist_free_all)(struct curl_slist *list);
+} curl;
+
+/* dlsym gives functions as object pointers, which C does not convert and POSIX says to copy. */
+static bool find_function(void *library, const char *name, void *function)
+{
+    void *found = dlsym(library, name);
+    memcpy(function, &found, sizeof found);
+    return found != NULL;
+}
+
+static bool find_functions(void *library)
+{
+    const struct {
+        const char *name;
+        void *function;
+    } all[] = {
+        {"curl_global_init", &curl.global_init},      {"curl_easy_init", &curl.easy_init},
+        {"curl_easy_setopt", &curl.easy_setopt},      {"curl_easy_perform", &curl.easy_perform},
+        {"curl_easy_getinfo", &curl.easy_getinfo},    {"curl_easy_cleanup", &curl.easy_cleanup},
+        {"curl_easy_strerror", &curl.easy_strerror},  {"curl_slist_append", &curl.slist_append},
+        {"curl_slist_free_all", &curl.slist_free_all}};
+    bool ok = true;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        ok = ok && find_function(library, all[i].name, all[i].function);
+    }
+    return ok;
+}
+
+/* Loads libcurl and sets it up, once a process. The programs call it from the main thread only. */
+static shoal_status load_curl(shoal_error *err)
 {
     static bool done;
-    if (!done && curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
+    if (done) return SHOAL_OK;
+    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) library = dlopen("libcurl.so", RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL || !find_functions(library)) {
+        const char *why = dlerror();
+        (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "libcurl cannot be loaded: %.100s",
+                         why == NULL ? "it lacks a function" : why);
+        shoal_hint(err, "install it (Debian: libcurl4); everything without a network works as is");
+        return SHOAL_ERR_UNSUPPORTED;
+    }
+    if (curl.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
         return shoal_fail(err, SHOAL_ERR_INTERNAL, "libcurl cannot start");
     }
     done = true;
@@ -60,7 +112,7 @@ static void base64_of_32(const uint8_t in[32], char out[45])
 static shoal_status fail_curl(shoal_error *err, CURLcode code, const char *where,
                               const char *detail)
 {
-    const char *why = detail[0] != '\0' ? detail : curl_easy_strerror(code);
+    const char *why = detail[0] != '\0' ? detail : curl.easy_strerror(code);
     shoal_status st = SHOAL_ERR_IO;
     switch (code) {
     case CURLE_ABORTED_BY_CALLBACK: return shoal_fail(err, SHOAL_ERR_CANCELLED, "stopped");
@@ -109,16 +161,16 @@ static bool set_up_tls(shoal_net *net, const shoal_net_config *cfg)
     base64_of_32(cfg->pin, b64);
     (void)snprintf(pin, sizeof pin, "sha256//%s", b64);
     CURL *c = net->curl;
-    bool ok = curl_easy_setopt(c, CURLOPT_PINNEDPUBLICKEY, pin) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK;
+    bool ok = curl.easy_setopt(c, CURLOPT_PINNEDPUBLICKEY, pin) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK;
     if (cfg->cert_path != NULL) {
-        ok = ok && curl_easy_setopt(c, CURLOPT_SSLCERT, cfg->cert_path) == CURLE_OK;
-        ok = ok && curl_easy_setopt(c, CURLOPT_SSLKEY, cfg->key_path) == CURLE_OK;
-        ok = ok && curl_easy_setopt(c, CURLOPT_SSLCERTTYPE, "DER") == CURLE_OK;
-        ok = ok && curl_easy_setopt(c, CURLOPT_SSLKEYTYPE, "DER") == CURLE_OK;
+        ok = ok && curl.easy_setopt(c, CURLOPT_SSLCERT, cfg->cert_path) == CURLE_OK;
+        ok = ok && curl.easy_setopt(c, CURLOPT_SSLKEY, cfg->key_path) == CURLE_OK;
+        ok = ok && curl.easy_setopt(c, CURLOPT_SSLCERTTYPE, "DER") == CURLE_OK;
+        ok = ok && curl.easy_setopt(c, CURLOPT_SSLKEYTYPE, "DER") == CURLE_OK;
     }
     return ok;
 }
@@ -134,25 +186,25 @@ static bool is_loopback(const char *url)
 static bool set_up_transfer(shoal_net *net)
 {
     CURL *c = net->curl;
-    bool ok = curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_ERRORBUFFER, net->detail) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    bool ok = curl.easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_ERRORBUFFER, net->detail) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
     if (is_loopback(net->base_url))
-        ok = ok && curl_easy_setopt(c, CURLOPT_NOPROXY, "*") == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_transfer) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_XFERINFODATA, net) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_reply) == CURLE_OK;
+        ok = ok && curl.easy_setopt(c, CURLOPT_NOPROXY, "*") == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_transfer) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_XFERINFODATA, net) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_WRITEFUNCTION, on_reply) == CURLE_OK;
     return ok;
 }
 
 shoal_status shoal_net_open(shoal_net **out, const shoal_net_config *cfg, shoal_error *err)
 {
     *out = NULL;
-    SHOAL_TRY(global_init(err));
+    SHOAL_TRY(load_curl(err));
     if (strncmp(cfg->base_url, "https://", 8) != 0 || strlen(cfg->base_url) > URL_MAX_BYTES / 2) {
         return shoal_fail(err, SHOAL_ERR_ARG, "the server's address must be https://HOST:PORT");
     }
@@ -160,7 +212,7 @@ shoal_status shoal_net_open(shoal_net **out, const shoal_net_config *cfg, shoal_
     if (net == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "memory is out");
     memcpy(net->base_url, cfg->base_url, strlen(cfg->base_url) + 1);
     net->stop = cfg->stop;
-    net->curl = curl_easy_init();
+    net->curl = curl.easy_init();
     if (net->curl == NULL || !set_up_transfer(net) || !set_up_tls(net, cfg)) {
         shoal_net_close(net);
         return shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "this libcurl cannot do pinned TLS");
@@ -172,7 +224,7 @@ shoal_status shoal_net_open(shoal_net **out, const shoal_net_config *cfg, shoal_
 void shoal_net_close(shoal_net *net)
 {
     if (net == NULL) return;
-    curl_easy_cleanup(net->curl);
+    curl.easy_cleanup(net->curl);
     shoal_free(net);
 }
 
@@ -184,16 +236,16 @@ static bool set_up_request(CURL *c, const shoal_net_request *rq, struct curl_sli
     (void)snprintf(type, sizeof type, "Content-Type: %s",
                    rq->content_type != NULL ? rq->content_type : "application/octet-stream");
     /* "Expect:" off: the server answers at once, a second round trip would be waste. */
-    *headers = curl_slist_append(NULL, "Expect:");
+    *headers = curl.slist_append(NULL, "Expect:");
     if (*headers == NULL) return false;
-    if (!get && curl_slist_append(*headers, type) == NULL) return false;
-    bool ok = curl_easy_setopt(c, CURLOPT_HTTPHEADER, *headers) == CURLE_OK;
-    if (get) return ok && curl_easy_setopt(c, CURLOPT_HTTPGET, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_POST, 1L) == CURLE_OK;
+    if (!get && curl.slist_append(*headers, type) == NULL) return false;
+    bool ok = curl.easy_setopt(c, CURLOPT_HTTPHEADER, *headers) == CURLE_OK;
+    if (get) return ok && curl.easy_setopt(c, CURLOPT_HTTPGET, 1L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_POST, 1L) == CURLE_OK;
     ok =
-        ok && curl_easy_setopt(c, CURLOPT_POSTFIELDS, rq->body_len > 0 ? rq->body : "") == CURLE_OK;
+        ok && curl.easy_setopt(c, CURLOPT_POSTFIELDS, rq->body_len > 0 ? rq->body : "") == CURLE_OK;
     return ok &&
-           curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body_len) == CURLE_OK;
+           curl.easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body_len) == CURLE_OK;
 }
 
 shoal_status shoal_net_exchange(shoal_net *net, const shoal_net_request *rq, shoal_buf *reply,
@@ -210,20 +262,20 @@ shoal_status shoal_net_exchange(shoal_net *net, const shoal_net_request *rq, sho
     net->detail[0] = '\0';
     const char *verb = strcmp(rq->method, "PUT") == 0 ? "PUT" : NULL; /* NULL: as set up */
     bool ok = set_up_request(c, rq, &headers) &&
-              curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, verb) == CURLE_OK &&
-              curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
-              curl_easy_setopt(c, CURLOPT_WRITEDATA, reply) == CURLE_OK &&
-              curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)rq->timeout_s) == CURLE_OK;
-    CURLcode code = ok ? curl_easy_perform(c) : CURLE_OUT_OF_MEMORY;
-    (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, NULL);
-    curl_slist_free_all(headers);
+              curl.easy_setopt(c, CURLOPT_CUSTOMREQUEST, verb) == CURLE_OK &&
+              curl.easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
+              curl.easy_setopt(c, CURLOPT_WRITEDATA, reply) == CURLE_OK &&
+              curl.easy_setopt(c, CURLOPT_TIMEOUT, (long)rq->timeout_s) == CURLE_OK;
+    CURLcode code = ok ? curl.easy_perform(c) : CURLE_OUT_OF_MEMORY;
+    (void)curl.easy_setopt(c, CURLOPT_HTTPHEADER, NULL);
+    curl.slist_free_all(headers);
     if (code == CURLE_WRITE_ERROR && reply->failed) {
         return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the server's answer is over %zu bytes",
                           reply->max);
     }
     if (code != CURLE_OK) return fail_curl(err, code, net->base_url, net->detail);
     long status = 0;
-    (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl.easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
     *http_status = (int)status;
     return SHOAL_OK;
 }
@@ -274,25 +326,25 @@ static int on_download(void *ctx, curl_off_t dl_total, curl_off_t dl_now, curl_o
 
 static bool set_up_download(CURL *c, download *dl, char *detail)
 {
-    bool ok = curl_easy_setopt(c, CURLOPT_URL, dl->d->url) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_ERRORBUFFER, detail) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)DOWNLOAD_STALL_S) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)dl->had) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_file_bytes) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_WRITEDATA, dl) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_download) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_XFERINFODATA, dl) == CURLE_OK;
+    bool ok = curl.easy_setopt(c, CURLOPT_URL, dl->d->url) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_ERRORBUFFER, detail) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_FAILONERROR, 1L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)DOWNLOAD_STALL_S) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)dl->had) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_WRITEFUNCTION, on_file_bytes) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_WRITEDATA, dl) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_download) == CURLE_OK;
+    ok = ok && curl.easy_setopt(c, CURLOPT_XFERINFODATA, dl) == CURLE_OK;
     return ok;
 }
 
@@ -301,15 +353,15 @@ static bool set_up_download(CURL *c, download *dl, char *detail)
 static shoal_status download_from(download *dl, bool *restart, shoal_error *err)
 {
     char detail[CURL_ERROR_SIZE] = "";
-    CURL *c = curl_easy_init();
+    CURL *c = curl.easy_init();
     if (c == NULL || !set_up_download(c, dl, detail)) {
-        curl_easy_cleanup(c);
+        curl.easy_cleanup(c);
         return shoal_fail(err, SHOAL_ERR_NOMEM, "libcurl cannot prepare the download");
     }
-    CURLcode code = curl_easy_perform(c);
+    CURLcode code = curl.easy_perform(c);
     long status = 0;
-    (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_cleanup(c);
+    (void)curl.easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+    curl.easy_cleanup(c);
     if (fflush(dl->file) != 0 && dl->why == 0) dl->why = errno;
     if (dl->why != 0) return shoal_fail_errno(err, dl->why, "cannot write %s", dl->d->path);
     if (dl->too_large) {
@@ -326,7 +378,7 @@ static shoal_status download_from(download *dl, bool *restart, shoal_error *err)
 
 shoal_status shoal_net_fetch_file(const shoal_net_download *d, shoal_error *err)
 {
-    SHOAL_TRY(global_init(err));
+    SHOAL_TRY(load_curl(err));
     struct stat sb;
     download dl = {.d = d};
     if (stat(d->path, &sb) == 0 && sb.st_size > 0) dl.had = (uint64_t)sb.st_size;

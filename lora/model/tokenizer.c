@@ -191,12 +191,17 @@ static bool is_special(const shoal_tokenizer *t, size_t id)
 /* The bytes of a SentencePiece token: spaces for U+2581. */
 static size_t unmap_spaces(shoal_str written, char *out)
 {
+    const size_t len = strlen(SPM_SPACE);
     size_t n = 0;
     for (size_t at = 0; at < written.n;) {
-        size_t len = strlen(SPM_SPACE);
-        bool space = written.n - at >= len && memcmp(written.p + at, SPM_SPACE, len) == 0;
-        out[n++] = space ? ' ' : written.p[at];
-        at += space ? len : 1;
+        char c = written.p[at];
+        if (c == SPM_SPACE[0] && written.n - at >= len &&
+            memcmp(written.p + at, SPM_SPACE, len) == 0) {
+            c = ' ';
+            at += len - 1;
+        }
+        out[n++] = c;
+        at++;
     }
     return n;
 }
