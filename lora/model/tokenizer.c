@@ -240,8 +240,9 @@ static size_t unmap_piece(const shoal_tokenizer *t, size_t i, shoal_str written,
 }
 
 /* Whether text can become this token by merging. */
-static bool is_findable(const shoal_tokenizer *t, size_t i)
+static bool is_findable(const void *ctx, size_t i)
 {
+    const shoal_tokenizer *t = ctx;
     return !is_special(t, i) && !(t->kind == KIND_SPM && t->types[i] == TYPE_BYTE);
 }
 
@@ -258,10 +259,9 @@ static shoal_status load_pieces(shoal_tokenizer *t, const shoal_gguf *g, const s
                               shoal_gguf_name(g), i, written.n);
         }
         size_t n = unmap_piece(t, i, written, shoal_vocabulary_next(&t->vocab));
-        SHOAL_TRY(shoal_vocabulary_add(&t->vocab, n, is_findable(t, i), err));
+        shoal_vocabulary_add(&t->vocab, n);
     }
-    shoal_vocabulary_trim(&t->vocab);
-    return SHOAL_OK;
+    return shoal_vocabulary_index(&t->vocab, is_findable, t, err);
 }
 
 static shoal_status load_vocabulary(shoal_tokenizer *t, const shoal_gguf *g, shoal_error *err)

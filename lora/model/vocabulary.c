@@ -97,27 +97,48 @@ char *shoal_vocabulary_next(shoal_vocabulary *v)
     return v->text + v->begin[v->n];
 }
 
-shoal_status shoal_vocabulary_add(shoal_vocabulary *v, size_t n, bool findable, shoal_error *err)
+void shoal_vocabulary_add(shoal_vocabulary *v, size_t n)
 {
-    size_t id = v->n++;
-    v->begin[id + 1] = v->begin[id] + (uint32_t)n;
-    if (!findable || n == 0) return SHOAL_OK;
-    shoal_str bytes = shoal_vocabulary_piece(v, id);
-    uint64_t hash = hash_bytes(bytes);
-    uint32_t *slot = find_slot(v, bytes, hash);
-    if (slot == NULL) {
-        return shoal_fail(err, SHOAL_ERR_FORMAT, "the vocabulary's tokens collide");
-    }
+    v->begin[v->n + 1] = v->begin[v->n] + (uint32_t)n;
+    v->n++;
+}
+
+/* False when there is no place near. */
+static bool insert(shoal_vocabulary *v, size_t id, uint64_t hash)
+{
+    uint32_t *slot = find_slot(v, shoal_vocabulary_piece(v, id), hash);
+    if (slot == NULL) return false;
     if (*slot == 0) {
         *slot = shoal_slot_make(hash, id);
     }
-    return SHOAL_OK;
+    return true;
 }
 
-void shoal_vocabulary_trim(shoal_vocabulary *v)
+static void trim(shoal_vocabulary *v)
 {
     char *text = shoal_realloc(v->text, v->begin[v->n]);
     if (text != NULL) { /* when not, the larger block does as well */
         v->text = text;
     }
+}
+
+/* Hashing runs ahead of inserting: the slots are all over a table larger than the caches, and are
+ * on their way while further pieces are hashed. */
+shoal_status shoal_vocabulary_index(shoal_vocabulary *v, shoal_vocabulary_findable *findable,
+                                    const void *ctx, shoal_error *err)
+{
+    enum { AHEAD = 16 };
+    uint64_t hashes[AHEAD] = {0};
+    trim(v);
+    for (size_t i = 0; i < v->n + AHEAD; i++) {
+        size_t id = i - AHEAD;
+        bool wanted = i >= AHEAD && v->begin[id + 1] > v->begin[id] && findable(ctx, id);
+        if (wanted && !insert(v, id, hashes[id % AHEAD])) {
+            return shoal_fail(err, SHOAL_ERR_FORMAT, "the vocabulary's tokens collide");
+        }
+        if (i >= v->n) continue;
+        hashes[i % AHEAD] = hash_bytes(shoal_vocabulary_piece(v, i));
+        __builtin_prefetch(&v->slots[(size_t)hashes[i % AHEAD] & (v->n_slots - 1)], 1);
+    }
+    return SHOAL_OK;
 }

@@ -37,14 +37,19 @@ void shoal_vocabulary_clear(shoal_vocabulary *v);
 /* Where the bytes of the next piece go; at most what text_max leaves. */
 char *shoal_vocabulary_next(shoal_vocabulary *v);
 
-/* The next piece is the n bytes written there. A findable one is what its bytes are found as,
- * unless an earlier piece has the same. FORMAT when the table degenerates (pieces made to collide).
- */
-SHOAL_MUST_USE shoal_status shoal_vocabulary_add(shoal_vocabulary *v, size_t n, bool findable,
-                                                 shoal_error *err);
+/* The next piece is the n bytes written there. */
+void shoal_vocabulary_add(shoal_vocabulary *v, size_t n);
 
-/* Gives back what room for text was not used. Views taken before are invalid. */
-void shoal_vocabulary_trim(shoal_vocabulary *v);
+/* Whether piece `id` may be found by its bytes. */
+typedef bool shoal_vocabulary_findable(const void *ctx, size_t id);
+
+/* Once all pieces are there: bytes are found as the first findable piece that has them, and room
+ * for text that was not used is given back. FORMAT when the table degenerates (pieces made to
+ * collide).
+ */
+SHOAL_MUST_USE shoal_status shoal_vocabulary_index(shoal_vocabulary *v,
+                                                   shoal_vocabulary_findable *findable,
+                                                   const void *ctx, shoal_error *err);
 
 static inline shoal_str shoal_vocabulary_piece(const shoal_vocabulary *v, size_t id)
 {
