@@ -4,6 +4,7 @@
 
 #include "client/command.h"
 #include "client/engine.h"
+#include "client/prompt_store.h"
 #include "client/serve.h"
 #include "client/store.h"
 #include "kernels/base/term.h"
@@ -26,8 +27,9 @@ typedef struct serve_command {
     shoal_decoding how;
     shoal_arguments adapters;
     const char *host;
-    uint64_t port, ctx, queue;
-    bool json;
+    uint64_t port, ctx, queue, cache_ram;
+    shoal_prompt_options cache;
+    bool context_shift, json;
 } serve_command;
 
 typedef struct serving {
@@ -35,6 +37,7 @@ typedef struct serving {
     shoal_engine e;
     shoal_serve_model models[SHOAL_SERVE_MAX_MODELS];
     size_t n;
+    shoal_prompt_store store;
 } serving;
 
 /* "dir/notes.gguf" -> "notes". */
@@ -107,6 +110,9 @@ static shoal_status run(const serve_command *c, shoal_error *err)
     SHOAL_TRY(shoal_engine_open_required(&s.e, &c->engine, err));
     shoal_status st = load_models(&s, err);
     if (st == SHOAL_OK) {
+        st = shoal_prompt_store_open(&s.store, &c->cache, &c->engine, (size_t)c->cache_ram, err);
+    }
+    if (st == SHOAL_OK) {
         const shoal_serve_options o = {.host = c->host,
                                        .port = (uint16_t)c->port,
                                        .engine = &s.e,
@@ -116,9 +122,12 @@ static shoal_status run(const serve_command *c, shoal_error *err)
                                        .decoding = c->how,
                                        .n_ctx = (size_t)c->ctx,
                                        .queue = (size_t)c->queue,
+                                       .store = &s.store,
+                                       .context_shift = c->context_shift,
                                        .loopback = loopback};
         st = shoal_serve(&o, on_ready, &s, err);
     }
+    shoal_prompt_store_close(&s.store);
     for (size_t i = 1; i < s.n; i++) {
         shoal_adapter_close(s.models[i].adapter);
     }
@@ -129,11 +138,16 @@ static shoal_status run(const serve_command *c, shoal_error *err)
 int shoal_cmd_serve(int argc, char **argv)
 {
     shoal_error err = {0};
-    serve_command c = {
-        .how = shoal_decoding_default(), .host = "127.0.0.1", .port = 8080, .queue = 16};
+    serve_command c = {.how = shoal_decoding_default(),
+                       .cache = shoal_prompt_options_default("on"),
+                       .cache_ram = (uint64_t)64 << 20,
+                       .host = "127.0.0.1",
+                       .port = 8080,
+                       .queue = 16};
     shoal_option common[SHOAL_ENGINE_N_OPTIONS];
     shoal_option inputs[SHOAL_ENGINE_N_INPUTS];
     shoal_option decoding[SHOAL_DECODING_N_OPTIONS];
+    shoal_option cache[SHOAL_PROMPT_N_OPTIONS];
     const shoal_option options[] = {
         SHOAL_LIST("adapter", 'a', &c.adapters, "ADAPTER", "adapter to serve; may be repeated"),
         SHOAL_COUNT("port", 0, &c.port, "PORT", "port to listen on, 0: any free one (8080)", 0,
@@ -144,16 +158,22 @@ int shoal_cmd_serve(int argc, char **argv)
         shoal_engine_kv_option(&c.engine),
         shoal_engine_max_ram_option(&c.engine),
         SHOAL_COUNT("queue", 0, &c.queue, "N", "requests that may wait (16)", 1, 1024),
+        SHOAL_SIZE("cache-ram", 0, &c.cache_ram, "SIZE",
+                   "most of the prompt cache in memory; none with --max-ram (64M)", NULL),
+        SHOAL_FLAG("context-shift", 0, &c.context_shift,
+                   "drop a conversation's oldest turns when it outgrows the context"),
         SHOAL_FLAG("json", 0, &c.json, "print {\"port\"} once it listens")};
     shoal_engine_option_table(&c.engine, common);
     shoal_engine_input_table(&c.engine, inputs);
     shoal_decoding_option_table(&c.how, decoding);
+    shoal_prompt_option_table(&c.cache, cache);
     const shoal_option_group groups[] = {
         {"input", inputs, 1},
         {"options", options, SHOAL_OPTION_COUNT_OF(options)},
         {"when a request leaves it open", decoding, SHOAL_DECODING_N_OPTIONS},
+        {"prompt cache (on)", cache, SHOAL_PROMPT_N_OPTIONS},
         {"common", common, SHOAL_ENGINE_N_OPTIONS}};
     int code = 0;
-    if (!shoal_command_begin(&usage, groups, 4, argc, argv, NULL, &code)) return code;
+    if (!shoal_command_begin(&usage, groups, 5, argc, argv, NULL, &code)) return code;
     return shoal_command_end(run(&c, &err), &err);
 }

@@ -15,6 +15,7 @@ extern "C" {
 shoal_command_fn shoal_cmd_adapter;
 shoal_command_fn shoal_cmd_agent;
 shoal_command_fn shoal_cmd_bench;
+shoal_command_fn shoal_cmd_cache;
 shoal_command_fn shoal_cmd_chat;
 shoal_command_fn shoal_cmd_demo;
 shoal_command_fn shoal_cmd_doctor;

@@ -62,7 +62,10 @@ typedef struct answer {
     shoal_buf whole; /* whole characters not yet looked at for stop texts */
     shoal_buf show;  /* what may be shown now */
     double begun_s, first_s, last_s;
-    bool ended; /* by the model or by a stop text */
+    bool ended;             /* by the model or by a stop text */
+    shoal_tokens generated; /* only when room may have to be made */
+    shoal_tokens sequence;  /* what an answer goes on from after room was made */
+    shoal_session *s;
     shoal_status st;
     shoal_error *err;
 } answer;
@@ -97,6 +100,10 @@ static bool on_token(void *ctx, int32_t id)
         a->st = shoal_tokens_push(a->job->tokens, id, a->err);
         if (a->st != SHOAL_OK) return false;
     }
+    if (a->job->make_room != NULL) {
+        a->st = shoal_tokens_push(&a->generated, id, a->err);
+        if (a->st != SHOAL_OK) return false;
+    }
     if (shoal_tokenizer_is_stop(a->tok, id)) {
         a->ended = true;
         return false;
@@ -115,40 +122,70 @@ static void flush(answer *a)
     (void)hand_out(a);
 }
 
-static size_t common_prefix(const shoal_session *s, const int32_t *prompt, size_t n)
+/* Local layers forget, so blocks are kept while a long prompt is read. */
+static void on_chunk(void *ctx, size_t done, size_t total)
 {
-    size_t past = shoal_session_past(s);
-    size_t most = past < n ? past : n;
-    size_t i = 0;
-    while (i < most && shoal_session_tokens(s)[i] == prompt[i]) {
-        i++;
-    }
-    return i;
+    answer *a = ctx;
+    shoal_prompt_store_keep(a->job->store, a->job->adapter, a->s, false);
+    if (a->job->on_read != NULL) a->job->on_read(a->job->read_ctx, done, total);
 }
 
-static shoal_status run(shoal_session *s, answer *a, shoal_sampler *sampler, shoal_error *err)
+/* Generates until the answer ends or the context is full. */
+static shoal_status generate(answer *a, const int32_t *prompt, size_t n, shoal_gen_opts *opts,
+                             shoal_error *err)
+{
+    shoal_gen_result r = {.n_tokens = 0};
+    size_t most = (size_t)a->job->how->max_tokens;
+    opts->max_tokens = most == 0 ? 0 : most - a->result->n_tokens;
+    shoal_session_set_on_chunk(a->s, on_chunk, a);
+    shoal_status st = shoal_generate(a->s, prompt, n, opts, &r, err);
+    shoal_session_set_on_chunk(a->s, NULL, NULL);
+    if (st == SHOAL_OK) st = a->st;
+    a->result->reason = a->ended ? SHOAL_STOP_END : r.reason;
+    a->result->drafted += r.drafted;
+    a->result->accepted += r.accepted;
+    return st;
+}
+
+/* While the context fills up and room can be made: what stays is read anew, so the tokens are those
+ * a fresh session would give. */
+static shoal_status generate_on(answer *a, shoal_gen_opts *opts, shoal_error *err)
+{
+    const shoal_decode_job *job = a->job;
+    while (job->make_room != NULL && a->result->reason == SHOAL_STOP_CONTEXT) {
+        a->sequence.n = 0;
+        shoal_status st =
+            job->make_room(job->room_ctx, a->generated.ids, a->generated.n, &a->sequence, err);
+        if (st == SHOAL_ERR_TOO_LARGE) break;
+        if (st != SHOAL_OK) return st;
+        if (a->sequence.n >= shoal_session_capacity(a->s)) break;
+        a->result->n_shifts++;
+        SHOAL_TRY(generate(a, a->sequence.ids, a->sequence.n, opts, err));
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status run(answer *a, shoal_sampler *sampler, shoal_error *err)
 {
     const shoal_decode_job *job = a->job;
     shoal_ngram_source ngram = shoal_ngram_source_init();
     const shoal_draft_source source = {shoal_ngram_draft, &ngram};
-    shoal_gen_result r = {.n_tokens = 0};
     /* End tokens are looked for in on_token, so that they are among the tokens reported. */
-    const shoal_gen_opts opts = {.max_tokens = (size_t)job->how->max_tokens,
-                                 .ignore_stop = true,
-                                 .sampler = sampler,
-                                 .draft = strcmp(job->how->spec, "none") == 0 ? NULL : &source,
-                                 .on_token = on_token,
-                                 .ctx = a,
-                                 .cancel = job->cancel};
+    shoal_gen_opts opts = {.ignore_stop = true,
+                           .sampler = sampler,
+                           .draft = strcmp(job->how->spec, "none") == 0 ? NULL : &source,
+                           .on_token = on_token,
+                           .ctx = a,
+                           .cancel = job->cancel};
     a->begun_s = shoal_clock_s();
-    a->result->n_cached = common_prefix(s, job->prompt, job->n_prompt);
-    shoal_status st = shoal_generate(s, job->prompt, job->n_prompt, &opts, &r, err);
-    if (st == SHOAL_OK) st = a->st;
+    a->result->n_prompt = job->n_prompt;
+    a->result->n_cached =
+        shoal_prompt_store_restore(job->store, job->adapter, a->s, job->prompt, job->n_prompt);
+    shoal_status st = generate(a, job->prompt, job->n_prompt, &opts, err);
+    if (st == SHOAL_OK) st = generate_on(a, &opts, err);
     if (st != SHOAL_OK) return st;
     flush(a);
-    a->result->reason = a->ended ? SHOAL_STOP_END : r.reason;
-    a->result->drafted = r.drafted;
-    a->result->accepted = r.accepted;
+    shoal_prompt_store_keep(job->store, job->adapter, a->s, true);
     a->result->prompt_s = a->result->n_tokens > 0 ? a->first_s - a->begun_s : 0.0;
     a->result->generate_s = a->last_s - a->first_s;
     return SHOAL_OK;
@@ -173,8 +210,11 @@ shoal_status shoal_decode(shoal_session *s, const shoal_decode_job *job,
                 .stop = shoal_stop_text_init(job->stops, job->n_stops),
                 .whole = shoal_buf_init(PIECE_MAX),
                 .show = shoal_buf_init(PIECE_MAX),
+                .s = s,
                 .err = err};
-    shoal_status st = run(s, &a, sampler, err);
+    shoal_status st = run(&a, sampler, err);
+    shoal_tokens_clear(&a.generated);
+    shoal_tokens_clear(&a.sequence);
     shoal_stop_text_clear(&a.stop);
     shoal_buf_clear(&a.whole);
     shoal_buf_clear(&a.show);
@@ -186,10 +226,12 @@ shoal_status shoal_decode_print_json(const shoal_decode_result *r, const shoal_t
                                      const shoal_buf *text, shoal_error *err)
 {
     return shoal_json_print(stdout,
-                            json_pack("{s:o, s:o, s:f, s:I, s:I}", "tokens",
+                            json_pack("{s:o, s:o, s:f, s:I, s:I, s:I, s:I}", "tokens",
                                       shoal_json_from_ids(tokens->ids, tokens->n), "text",
                                       shoal_json_from_text(shoal_buf_str(text), text->len),
                                       "tg_tps", shoal_decode_tps(r), "accepted",
-                                      (json_int_t)r->accepted, "drafted", (json_int_t)r->drafted),
+                                      (json_int_t)r->accepted, "drafted", (json_int_t)r->drafted,
+                                      "prompt_tokens", (json_int_t)r->n_prompt, "cached_tokens",
+                                      (json_int_t)r->n_cached),
                             err);
 }

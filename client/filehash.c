@@ -105,3 +105,17 @@ shoal_status shoal_store_model_hash(const shoal_store *s, const char *path, uint
     if (same) remember(&memory, memory_path, key, state, out);
     return SHOAL_OK;
 }
+
+bool shoal_store_model_hash_recall(const shoal_store *s, const char *path, uint8_t out[32])
+{
+    struct stat now;
+    char key[SHOAL_RECORD_KEY];
+    char state[SHOAL_RECORD_VALUE];
+    char memory_path[SHOAL_PATH_MAX];
+    shoal_record memory;
+    if (stat(path, &now) != 0) return false;
+    if (shoal_store_path(s, memory_path, NULL, "models/.hashes") != SHOAL_OK) return false;
+    if (shoal_record_load(&memory, memory_path, NULL) != SHOAL_OK) return false;
+    identity_of(&now, key, state);
+    return recall(&memory, key, state, out);
+}

@@ -27,6 +27,9 @@ SHOAL_MUST_USE shoal_status shoal_file_sha256(const char *path, bool (*stop)(voi
 SHOAL_MUST_USE shoal_status shoal_store_model_hash(const shoal_store *s, const char *path,
                                                    uint8_t out[32], shoal_error *err);
 
+/* The memory alone: false when it does not know the file as it is now. Reads no model. */
+bool shoal_store_model_hash_recall(const shoal_store *s, const char *path, uint8_t out[32]);
+
 #ifdef __cplusplus
 }
 #endif

@@ -29,6 +29,7 @@ static const shoal_command commands[] = {
     {"train", shoal_cmd_train, "train an adapter on your own text"},
     {"eval", shoal_cmd_eval, "measure loss and answers on a data set"},
     {"adapter", shoal_cmd_adapter, "look at adapters; convert from and to PEFT"},
+    {"cache", shoal_cmd_cache, "look at, or clear, the prompt cache"},
     {"model", shoal_cmd_model, "fetch and look at base models"},
     {"quantize", shoal_cmd_quantize, "write a model with other, or packed, weights"},
     {"join", shoal_cmd_join, "become a member of a deployment"},

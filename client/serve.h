@@ -1,9 +1,9 @@
 /* serve.h - the OpenAI-compatible server: routes, a bounded queue, one generation at a time.
  *
  * The loop's thread owns sockets, requests and the queue; one job at a time runs on a worker thread
- * and reaches the loop only by posts. A client that goes away cancels its job. The KV cache is kept
- * between requests, so a conversation that grows is read only from where it differs; it is thrown
- * away when the adapter changes.
+ * and reaches the loop only by posts. A client that goes away cancels its job. What was read is
+ * kept between requests, of several conversations and adapters in turn (prompt_store.h), so only
+ * what is new is read.
  *
  * Layer: client. Threads: as said; shoal_serve itself runs on the calling thread.
  */
@@ -16,6 +16,7 @@
 
 #include "client/decode.h"
 #include "client/engine.h"
+#include "client/prompt_store.h"
 
 /* No C++ here: decode.h is C. */
 
@@ -37,10 +38,12 @@ typedef struct shoal_serve_options {
     const shoal_engine *engine;
     const shoal_serve_model *models; /* [n_models]; [0] is the base */
     size_t n_models;
-    size_t default_model;    /* answers requests that name none */
-    shoal_decoding decoding; /* what requests leave open */
-    size_t n_ctx;            /* 0: the model's, at most 4096 */
-    size_t queue;            /* 0: SHOAL_SERVE_QUEUE */
+    size_t default_model;      /* answers requests that name none */
+    shoal_decoding decoding;   /* what requests leave open */
+    size_t n_ctx;              /* 0: the model's, at most 4096 */
+    size_t queue;              /* 0: SHOAL_SERVE_QUEUE */
+    shoal_prompt_store *store; /* what was read before; used by the worker. NULL: nothing */
+    bool context_shift;        /* drop a conversation's oldest turns instead of refusing it */
     bool loopback; /* bound to loopback only: requests from web pages of other sites are refused */
 } shoal_serve_options;
 

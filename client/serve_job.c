@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "client/memory_cap.h"
+#include "client/context.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
@@ -34,7 +35,8 @@ void shoal_serve_session_clear(shoal_serve_session *s)
     s->session = NULL;
 }
 
-/* Keys and values depend on the adapter: another one means an empty cache. */
+/* Keys and values depend on the adapter: another one means an empty session, which the prompt store
+ * fills with what it has. */
 static shoal_status use_model(shoal_serve_session *s, size_t model, shoal_error *err)
 {
     if (s->session != NULL && s->model == model) return SHOAL_OK;
@@ -300,13 +302,41 @@ static bool on_text(void *ctx, const char *text, size_t n)
     return false;
 }
 
+static shoal_context_room room_of(const shoal_job *job)
+{
+    const shoal_serve_session *s = job->session;
+    return shoal_context_room_of(shoal_session_capacity(s->session), s->o->engine->model->cfg.n_ctx,
+                                 job->how.max_tokens, s->o->context_shift);
+}
+
+/* The answer outgrew the context: it goes on behind fewer of the turns before it. */
+static shoal_status make_room(void *ctx, const int32_t *generated, size_t n, shoal_tokens *ids,
+                              shoal_error *err)
+{
+    const shoal_job *job = ctx;
+    shoal_context_room room = room_of(job);
+    size_t dropped = 0;
+    room.reserve += n;
+    SHOAL_TRY(shoal_context_encode(&job->session->ct, job->request.messages,
+                                   job->request.n_messages, &room, ids, &dropped, err));
+    if (ids->n + n >= room.capacity) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "nothing is left to forget");
+    }
+    for (size_t i = 0; i < n; i++) {
+        SHOAL_TRY(shoal_tokens_push(ids, generated[i], err));
+    }
+    return SHOAL_OK;
+}
+
 static shoal_status generate(shoal_job *job, shoal_error *err)
 {
     shoal_serve_session *s = job->session;
     shoal_tokens prompt = {0};
+    size_t dropped = 0;
     SHOAL_TRY(use_model(s, job->model, err));
-    shoal_status st = shoal_chat_encode(&s->ct, job->request.messages, job->request.n_messages,
-                                        true, &prompt, NULL, err);
+    const shoal_context_room room = room_of(job);
+    shoal_status st = shoal_context_encode(&s->ct, job->request.messages, job->request.n_messages,
+                                           &room, &prompt, &dropped, err);
     job->n_prompt = prompt.n;
     if (st == SHOAL_OK) {
         const shoal_decode_job d = {.prompt = prompt.ids,
@@ -316,7 +346,11 @@ static shoal_status generate(shoal_job *job, shoal_error *err)
                                     .n_stops = job->request.n_stops,
                                     .on_text = on_text,
                                     .ctx = job,
-                                    .cancel = &job->cancel};
+                                    .cancel = &job->cancel,
+                                    .store = s->o->store,
+                                    .adapter = s->o->models[job->model].adapter,
+                                    .make_room = s->o->context_shift ? make_room : NULL,
+                                    .room_ctx = job};
         st = shoal_decode(s->session, &d, &job->result, err);
     }
     shoal_tokens_clear(&prompt);

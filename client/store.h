@@ -7,6 +7,7 @@
  *     tasks/TASK/state            last round answered; written before the first message of a round
  *     tasks/TASK/update (0600)    a finished update, kept until its round is over
  *     tasks/TASK/checkpoint       unfinished local training (0600)
+ *     cache/ (0700)               what models have read, for a week at most (prompt_store.h)
  *     lock                        held while an agent runs
  *
  * $SHOAL_HOME defaults to $XDG_DATA_HOME/shoal, then ~/.local/share/shoal. The root is made with

@@ -8,6 +8,7 @@ if(TARGET shoal_client_lib)
   shoal_test(test_safetensors unit/test_safetensors.c LIBS ${CMD_LIBS})
   shoal_test(test_peft unit/test_peft.c support/temp_dir.c LIBS ${CMD_LIBS})
   shoal_test(test_openai unit/test_openai.c LIBS ${CMD_LIBS})
+  shoal_test(test_context unit/test_context.c LIBS ${CMD_LIBS})
   shoal_test(test_command_parts unit/test_command_parts.c LIBS ${CMD_LIBS})
 
   # The program itself: cli_NAME.sh starts it on a tiny model, or on the real one.
@@ -17,7 +18,7 @@ if(TARGET shoal_client_lib)
     set_tests_properties(cli_${name} PROPERTIES LABELS "${labels}" SKIP_RETURN_CODE 77
       TIMEOUT ${timeout} ENVIRONMENT "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin")
   endfunction()
-  foreach(name usage decode train hostile serve quantize bench memory)
+  foreach(name usage decode train hostile serve quantize bench memory cache)
     shoal_cli_test(${name} "fast;e2e" 300)
   endforeach()
   shoal_cli_test(memory_real "model;e2e" 600)

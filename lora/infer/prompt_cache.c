@@ -242,7 +242,13 @@ static void import_chain(shoal_prompt_cache *c, shoal_session *s, const chain *c
                          size_t n, const partial *tail)
 {
     for (size_t i = first; i < n; i++) {
-        if (!import_block(c, s, ch, &ch->refs[i], SHOAL_PROMPT_BLOCK)) return;
+        if (import_block(c, s, ch, &ch->refs[i], SHOAL_PROMPT_BLOCK)) continue;
+        /* What damaged one block may have damaged those behind it, and they are no use without it:
+         * all of them will be written anew. */
+        for (size_t k = i; k < n; k++) {
+            throw_away(c, ch->refs[k]);
+        }
+        return;
     }
     bool whole = tail->common == tail->ref.n;
     if (tail->common == 0 || (!whole && !can_be_cut(s, &tail->ref)) ||
@@ -252,8 +258,8 @@ static void import_chain(shoal_prompt_cache *c, shoal_session *s, const chain *c
     if (!import_block(c, s, ch, &tail->ref, tail->common) || whole) return;
     size_t wanted = tail->ref.from + tail->common;
     if (shoal_session_truncate(s, wanted) == wanted) return;
-    import_chain(c, s, ch, 0, n,
-                 &(partial){.common = 0}); /* all forgotten: without the part then */
+    const partial none = {.common = 0};
+    import_chain(c, s, ch, 0, n, &none); /* all was forgotten: without the part then */
 }
 
 static size_t common_with_session(const shoal_session *s, const int32_t *ids, size_t n)

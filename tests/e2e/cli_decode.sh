@@ -15,7 +15,7 @@ expect_from "$work/in" 1 "$shoal" tokenize -m "$model" --json
 said 'standard input:2: no "text" string'
 
 expect 0 "$shoal" generate -m "$model" -p "Once upon" -n 24 --json
-json 'set(o) == {"tokens", "text", "tg_tps", "accepted", "drafted"}'
+json 'set(o) == {"tokens", "text", "tg_tps", "accepted", "drafted", "prompt_tokens", "cached_tokens"}'
 json '0 < len(o["tokens"]) <= 24 and isinstance(o["text"], str)'
 cp "$work/out" "$work/plain"
 for spec in none ngram auto; do
@@ -41,7 +41,7 @@ sys.exit(shown != json.load(open(sys.argv[1] + "/plain"))["text"] + "\n")
 PY
 
 expect 0 "$shoal" chat -m "$model" -p "Hi there" -n 12 --json
-json 'set(o) == {"tokens", "text", "tg_tps", "accepted", "drafted"}'
+json 'set(o) == {"tokens", "text", "tg_tps", "accepted", "drafted", "prompt_tokens", "cached_tokens"}'
 cp "$work/out" "$work/chat1"
 # Turn by turn: the first answer is that of -p; /reset brings it back; /quit ends.
 printf 'Hi there\nand now?\n/reset\nHi there\n/quit\nnot read\n' >"$work/in"

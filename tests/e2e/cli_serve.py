@@ -125,6 +125,31 @@ def check_refusals():
     s.close()
 
 
+def check_conversations():
+    """Two conversations and two models take turns; what was read is not read again, and answers are
+    those of a server that keeps nothing."""
+    talks, read = {}, {}
+    for name in ["base", "a"]:
+        for who in ["Ann", "Bob"]:
+            talks[name, who] = [{"role": "user", "content": f"{who} says that the fish swims. " * 3}]
+    for turn in range(3):
+        for (name, who), messages in talks.items():
+            _, o = post({"model": name, "messages": messages, "max_tokens": 6})
+            u = o["usage"]
+            cached = u["prompt_tokens_details"]["cached_tokens"]
+            if turn > 0:  # all but the last answer's end and the new message
+                assert cached >= read[name, who], (turn, name, who, cached)
+            plain = subprocess.run([shoal, "chat", "-m", model, *(["-a", adapter] if name == "a" else []),
+                                    "-p", messages[0]["content"], "-n", "6", "--prompt-cache", "off"],
+                                   capture_output=True, check=True).stdout.decode() if turn == 0 else None
+            text = o["choices"][0]["message"]["content"]
+            assert plain is None or text + "\n" == plain, (text, plain)
+            read[name, who] = u["prompt_tokens"]
+            messages += [{"role": "assistant", "content": text}, {"role": "user", "content": "Go on"}]
+    blocks = json.loads(subprocess.run([shoal, "cache", "info", "--json"], capture_output=True, check=True).stdout)
+    assert blocks["blocks"] >= 4, blocks
+
+
 def check_queue():
     """One runs, two wait, the next is sent away; a client that leaves gives its place back."""
     slow = {**hi, "max_tokens": 400, "temperature": 1.9, "stream": True}
@@ -170,6 +195,7 @@ try:
     check_stream()
     check_sampling()
     check_refusals()
+    check_conversations()
     check_queue()
     began = time.time()
     server.send_signal(signal.SIGTERM)

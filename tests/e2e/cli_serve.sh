@@ -23,5 +23,27 @@ kill -INT "${children[0]}"
 wait "${children[0]}" || fail "exit $? after SIGINT"
 children=()
 
+# Conversations that outgrow the context: the oldest turns go when asked for.
+"$shoal" serve -m "$model" --port 0 --json -c 200 --context-shift --prompt-cache memory >"$work/port" 2>"$work/err" </dev/null &
+children+=($!)
+for _ in $(seq 1 200); do [ -s "$work/port" ] && break; sleep 0.05; done
+port=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["port"])' "$work/port") || fail "no port"
+python3 - >"$work/long" <<'PY'
+import json
+turn = [{"role": "user", "content": "the fish swims"}, {"role": "assistant", "content": "it does"}]
+print(json.dumps({"messages": turn * 12 + turn[:1], "max_tokens": 4}))
+PY
+for cached in 0 1; do
+  curl -sSf "http://127.0.0.1:$port/v1/chat/completions" -d @"$work/long" >"$work/out" || fail "curl, long"
+  json '64 < o["usage"]["prompt_tokens"] <= 200'
+  json "(o['usage']['prompt_tokens_details']['cached_tokens'] > 64) == bool($cached)"
+done
+curl -sS "http://127.0.0.1:$port/v1/chat/completions" \
+  -d "{\"messages\":[{\"role\":\"user\",\"content\":\"$(printf 'fish %.0s' $(seq 1 300))\"}]}" >"$work/out"
+json 'o["error"]["code"] == "context_length_exceeded" and "200" in o["error"]["message"]'
+kill -INT "${children[0]}"
+wait "${children[0]}" || fail "exit $? after SIGINT"
+children=()
+
 python3 "$here/cli_serve.py" "$shoal" "$model" "$work/a.gguf" 2>"$work/err" || fail "cli_serve.py"
 exit 0
