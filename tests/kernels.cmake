@@ -19,11 +19,15 @@ if(SHOAL_X86_WIDE_SOURCES)
   target_compile_options(kernels_emulated PRIVATE -mavx2 -mfma -mf16c -fno-trapping-math)
   target_compile_definitions(kernels_emulated PRIVATE SHOAL_EMULATE_SIMD=1 SHOAL_X86=1
                              SHOAL_X86_AVXVNNI=1 SHOAL_X86_AVX512=1)
-  foreach(name exec levels matmul)
+  foreach(name attention chacha dense exec levels loss lowrank matmul pointwise)
     shoal_test(test_${name}_emulated unit/test_${name}.c $<TARGET_OBJECTS:kernels_emulated>
                LIBS kernel_test)
+    set(levels "avx512")
+    if(name MATCHES "^(exec|levels|matmul)$") # AVX-VNNI replaces the 8-bit products alone
+      set(levels "avxvnni avx512")
+    endif()
     set_property(TEST test_${name}_emulated APPEND PROPERTY ENVIRONMENT
-                 "SHOAL_TEST_LEVELS=avxvnni avx512")
+                 "SHOAL_TEST_LEVELS=${levels}")
   endforeach()
   shoal_test(test_levels unit/test_levels.c LIBS kernel_test)
   shoal_test(test_vec16 unit/test_vec16.c LIBS kernel_test)

@@ -297,6 +297,10 @@ DOT_VNNI(iq4_nl, IQ4_NL, unpack_iq4_nl, FORM_SIGNED, 1, false)
 DOT_VNNI(p4_0, Q4_0, unpack_p4_0, FORM_MIN, 1, true)
 DOT_VNNI(p4_1, Q4_1, unpack_p4_1, FORM_MIN, 1, true)
 DOT_VNNI(p8_0, Q8_0, unpack_p8_0, FORM_SIGNED, 1, true)
+DOT_VNNI(q4_a, Q4_A, unpack_q4_a, FORM_MIN, 1, false)
+DOT_VNNI(q6_a, Q6_A, unpack_q6_a, FORM_MIN, 1, false)
+DOT_VNNI(p4_a, Q4_A, unpack_p4_a, FORM_MIN, 1, true)
+DOT_VNNI(p6_a, Q6_A, unpack_p6_a, FORM_MIN, 1, true)
 DOT_VNNI(q2_k, Q2_K, shoal_unpack8_q2_k, FORM_HALF_MIN, 8, false)
 DOT_VNNI(q3_k, Q3_K, shoal_unpack8_q3_k, FORM_HALF, 8, false)
 DOT_VNNI(q4_k, Q4_K, shoal_unpack8_q4_k, FORM_MIN, 8, false)
@@ -314,6 +318,10 @@ static void init_dots(shoal_table *t)
     t->dot_q8[SHOAL_TYPE_P4_0] = dot_p4_0;
     t->dot_q8[SHOAL_TYPE_P4_1] = dot_p4_1;
     t->dot_q8[SHOAL_TYPE_P8_0] = dot_p8_0;
+    t->dot_q8[SHOAL_TYPE_Q4_A] = dot_q4_a;
+    t->dot_q8[SHOAL_TYPE_Q6_A] = dot_q6_a;
+    t->dot_q8[SHOAL_TYPE_P4_A] = dot_p4_a;
+    t->dot_q8[SHOAL_TYPE_P6_A] = dot_p6_a;
     t->dot_q8[SHOAL_TYPE_Q2_K] = dot_q2_k;
     t->dot_q8[SHOAL_TYPE_Q3_K] = dot_q3_k;
     t->dot_q8[SHOAL_TYPE_Q4_K] = dot_q4_k;

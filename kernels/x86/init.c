@@ -31,6 +31,10 @@ void shoal_table_init_x86(shoal_table *t, uint32_t flags)
     if ((flags & SHOAL_CPU_AVX512) != 0) {
         t->name = "avx512";
         shoal_dot_init_avx512(t);
+        shoal_gemm_init_avx512(t);
+        shoal_dense_init_avx512(t);
+        shoal_pointwise_init_avx512(t);
+        shoal_chacha_init_avx512(t);
     }
 #endif
 }

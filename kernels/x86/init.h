@@ -10,5 +10,9 @@
 
 void shoal_dot_init_avxvnni(shoal_table *t);
 void shoal_dot_init_avx512(shoal_table *t);
+void shoal_gemm_init_avx512(shoal_table *t);
+void shoal_dense_init_avx512(shoal_table *t);
+void shoal_pointwise_init_avx512(shoal_table *t);
+void shoal_chacha_init_avx512(shoal_table *t);
 
 #endif

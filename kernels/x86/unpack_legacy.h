@@ -90,6 +90,48 @@ SHOAL_INLINE void unpack_iq4_nl(const uint8_t *p, size_t stride, group_block *g)
     }
 }
 
+/* Scales and minimums of affine words, one in the low half of each lane; z = u * unit. */
+SHOAL_INLINE void affine_words(__m256i words, float unit, group_block *g)
+{
+    __m256i scale = _mm256_srli_epi32(words, SHOAL_AFFINE_ZERO_BITS);
+    scale = _mm256_slli_epi32(scale, 23 - SHOAL_AFFINE_FRACTION_BITS);
+    scale = _mm256_add_epi32(scale, _mm256_set1_epi32(SHOAL_AFFINE_BIAS << 23));
+    g->d = _mm256_castsi256_ps(scale);
+    __m256i zero = _mm256_and_si256(words, _mm256_set1_epi32((1 << SHOAL_AFFINE_ZERO_BITS) - 1));
+    __m256 z = _mm256_mul_ps(_mm256_cvtepi32_ps(zero), _mm256_set1_ps(-unit));
+    g->m = _mm256_mul_ps(g->d, z);
+}
+
+/* code |= bits 4 and 5, of which pairs[0] and pairs[1] hold those of weights 8 h .. 8 h + 3 and
+ * 8 h + 4 .. 8 h + 7 at bits 2 h. */
+SHOAL_INLINE void add_pairs(const __m256i pairs[2], __m256i code[8])
+{
+    const __m256i mask = _mm256_set1_epi8(0x30);
+    SHOAL_UNROLL
+    for (int j = 0; j < 8; j++) {
+        __m256i p = pairs[j % 2];
+        p = j < 2   ? _mm256_slli_epi16(p, 4)
+            : j < 4 ? _mm256_slli_epi16(p, 2)
+            : j < 6 ? p
+                    : _mm256_srli_epi16(p, 2);
+        code[j] = _mm256_or_si256(code[j], _mm256_and_si256(p, mask));
+    }
+}
+
+SHOAL_INLINE void unpack_q4_a(const uint8_t *p, size_t stride, group_block *g)
+{
+    affine_words(_mm256_and_si256(heads(p, stride), _mm256_set1_epi32(0xffff)), 1.0f / 8, g);
+    unpack_nibbles(p + 2, stride, g->code);
+}
+
+SHOAL_INLINE void unpack_q6_a(const uint8_t *p, size_t stride, group_block *g)
+{
+    const __m256i pairs[2] = {heads(p + 18, stride), heads(p + 22, stride)};
+    affine_words(_mm256_and_si256(heads(p, stride), _mm256_set1_epi32(0xffff)), 1.0f / 2, g);
+    unpack_nibbles(p + 2, stride, g->code);
+    add_pairs(pairs, g->code);
+}
+
 SHOAL_INLINE __m256i load32(const uint8_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
@@ -137,6 +179,28 @@ SHOAL_INLINE void unpack_p8_0(const uint8_t *p, size_t stride, group_block *g)
     for (int j = 0; j < 8; j++) {
         g->code[j] = load32(p + 16 + 32 * j);
     }
+}
+
+/* Eight words that lie together, each in its lane. */
+SHOAL_INLINE __m256i eight_words(const uint8_t *p)
+{
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+SHOAL_INLINE void unpack_p4_a(const uint8_t *p, size_t stride, group_block *g)
+{
+    (void)stride;
+    affine_words(eight_words(p), 1.0f / 8, g);
+    packed_nibbles(p + 16, g->code);
+}
+
+SHOAL_INLINE void unpack_p6_a(const uint8_t *p, size_t stride, group_block *g)
+{
+    (void)stride;
+    const __m256i pairs[2] = {load32(p + 144), load32(p + 176)};
+    affine_words(eight_words(p), 1.0f / 2, g);
+    packed_nibbles(p + 16, g->code);
+    add_pairs(pairs, g->code);
 }
 
 #endif

@@ -24,7 +24,7 @@ refuse() { ! grep -E "$2" "$scratch/$1" | head -3 | grep . || fail "$1 has instr
 
 members=$(ar t "$library")
 checked=""
-for object in dot_q8_avx2 dot_avxvnni dot_avx512; do
+for object in dot_q8_avx2 dot_avxvnni {dot,gemm,dense,pointwise,chacha}_avx512; do
     grep -qx "$object.c.o" <<<"$members" || continue
     disassemble "$object"
     checked+=" $object"
@@ -34,6 +34,10 @@ case $checked in *avx512*) ;; *) echo "skipped: this compiler knows no AVX-512 V
 refuse dot_q8_avx2 'vpdpbusd|%zmm|%k[0-7]'
 expect dot_avx512 'vpdpbusd +.*%zmm'
 refuse dot_avx512 'vpmaddubsw'
+for object in gemm dense pointwise; do
+    expect "${object}_avx512" 'vfn?madd(132|213|231)ps +.*%zmm'
+done
+expect chacha_avx512 'vprol(v)?d +.*%zmm'
 case $checked in
 *avxvnni*)
     expect dot_avxvnni '\{vex\} vpdpbusd +.*%ymm'

@@ -176,13 +176,13 @@ static void test_levels_and_threads(void **state)
         shoal_exec plain = kt_exec_open(kt_level(0), 1);
         run(&plain, &c);
         problem one = problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, 1);
-        shoal_exec serial = kt_exec_open(kt_level(1), 1);
+        shoal_exec serial = kt_exec_open(kt_level(kt_levels() - 1), 1);
         run(&serial, &one);
         check_near(&one.dq, &c.dq);
         check_near(&one.dk, &c.dk);
         check_near(&one.dv, &c.dv);
         for (unsigned threads = 2; threads <= 7; threads += 5) {
-            shoal_exec ex = kt_exec_open(kt_level(1), threads);
+            shoal_exec ex = kt_exec_open(kt_level(kt_levels() - 1), threads);
             problem many =
                 problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, 2);
             uint64_t before = shoal_mem_count();

@@ -165,7 +165,7 @@ static void test_threads_and_allocation(void **state)
     shoal_exec serial = kt_exec_open(kt_level(0), 0);
     assert_true(shoal_chacha_add(&serial, KEY, 0, one, N, true));
     for (unsigned threads = 1; threads <= 7; threads += 3) {
-        shoal_exec ex = kt_exec_open(kt_level(1), threads);
+        shoal_exec ex = kt_exec_open(kt_level(kt_levels() - 1), threads);
         memset(many, 0, N * 4);
         uint64_t before = shoal_mem_count();
         assert_true(shoal_chacha_add(&ex, KEY, 0, many, N, true));

@@ -213,7 +213,7 @@ static void test_bits(void **state)
 static void test_no_dx_and_no_allocation(void **state)
 {
     (void)state;
-    shoal_exec ex = kt_exec_open(kt_level(1), 2);
+    shoal_exec ex = kt_exec_open(kt_level(kt_levels() - 1), 2);
     arrays a = arrays_open((shape){8, 64, 64, 100}, 0);
     uint64_t before = shoal_mem_count();
     run_fwd(&ex, &a);

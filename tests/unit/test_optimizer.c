@@ -62,7 +62,7 @@ static void check_adamw(const shoal_exec *ex, size_t n)
 static void test_adamw(void **state)
 {
     (void)state;
-    shoal_exec ex = kt_exec_open(kt_level(1), 2);
+    shoal_exec ex = kt_exec_open(kt_level(kt_levels() - 1), 2);
     for (size_t n = 0; n <= 130; n += 1 + n / 20) {
         check_adamw(&ex, n);
     }
@@ -102,7 +102,7 @@ static void test_adamw_bits(void **state)
     enum { N = 50001 };
     kt_buf one = kt_buf_random(N, 0, 1), g = kt_buf_random(N, 0, 2);
     for (unsigned threads = 0; threads <= 7; threads = threads * 3 + 1) {
-        shoal_exec ex = kt_exec_open(kt_level(1), threads);
+        shoal_exec ex = kt_exec_open(kt_level(kt_levels() - 1), threads);
         kt_buf p = kt_buf_random(N, threads, 1), m = kt_buf_random(N, 1, 3);
         kt_buf v = kt_buf_random(N, 2, 4);
         for (size_t i = 0; i < N; i++) {
