@@ -20,8 +20,8 @@
 enum {
     SPLIT_KEYS = 4 * KEY_TILE,
     STAT_FLOATS = 2,          /* m and l, kept behind the E values of a partial row */
-    DIRECT_ROWS = 6,          /* more share an expanded tile with profit */
-    SERIAL_PRODUCTS = 1 << 16 /* multiply-adds below which waking workers costs more */
+    DIRECT_ROWS = 4,          /* more share an expanded tile with profit */
+    SERIAL_PRODUCTS = 1 << 17 /* multiply-adds below which waking workers costs more */
 };
 
 /* Softmax state of the rows of a tile: weights are relative to exp(m). */
@@ -209,6 +209,12 @@ static void attend_split(const fwd_job *j, const attn_panels *p, size_t kh, size
 static void merge_row(float *M, float *L, float *out, float m, float l, const float *acc, size_t E)
 {
     if (m == -INFINITY) return;
+    if (*M == -INFINITY) { /* the first that is seen; `out` is not filled yet */
+        memcpy(out, acc, E * sizeof *out);
+        *M = m;
+        *L = l;
+        return;
+    }
     float top = m > *M ? m : *M;
     float keep = shoal_expf(*M - top);
     float add = shoal_expf(m - top);
@@ -222,9 +228,13 @@ static void merge_row(float *M, float *L, float *out, float m, float l, const fl
 /* o = out / L and lse, in place; a row without keys gives zeros. */
 static void finish_row(const fwd_job *j, size_t at, float M, float L)
 {
-    float inv = L == 0.0f ? 0.0f : 1.0f / L;
-    for (size_t e = 0; e < j->a->E; e++) {
-        j->o[at + e] *= inv;
+    if (L == 0.0f) {
+        memset(j->o + at, 0, j->a->E * sizeof *j->o);
+    } else {
+        float inv = 1.0f / L;
+        for (size_t e = 0; e < j->a->E; e++) {
+            j->o[at + e] *= inv;
+        }
     }
     if (j->lse != NULL) {
         j->lse[at / j->a->E] = M + logf(L);
@@ -238,10 +248,9 @@ static void attend_rows(const fwd_job *j, size_t kh, size_t i0, unsigned worker)
     size_t i1 = min_size(i0 + j->rows, a->T * (a->H / a->K));
     attn_panels p = attn_panels_of(j->ex, worker);
     row_stats all, st;
-    for (size_t i = i0; i < i1; i++) {
-        memset(j->o + attn_row(a, kh, i), 0, a->E * sizeof *j->o);
-        all.m[i - i0] = -INFINITY;
-        all.l[i - i0] = 0;
+    for (size_t r = 0; r < i1 - i0; r++) {
+        all.m[r] = -INFINITY;
+        all.l[r] = 0;
     }
     shoal_attn_pack(a, a->q, kh, i0, i1, a->scale, p.q);
     size_t first, end;
@@ -306,7 +315,6 @@ static void merge_splits(const fwd_job *j)
         for (size_t i = 0; i < rows; i++) {
             size_t at = attn_row(a, kh, i);
             float M = -INFINITY, L = 0;
-            memset(j->o + at, 0, a->E * sizeof *j->o);
             for (size_t split = 0; split < j->splits; split++) {
                 const float *in = partial_row(j, kh, split, i);
                 merge_row(&M, &L, j->o + at, in[a->E], in[a->E + 1], in, a->E);

@@ -16,7 +16,7 @@
 enum {
     KEY_TILE = SHOAL_ATTN_TILE,
     ROW_TILE_MAX = 64,  /* query rows of a tile, fewer for wide heads: see attn_rows */
-    PANEL_FLOATS = 4096 /* floats of one panel of rows, for E <= 256 */
+    PANEL_FLOATS = 8192 /* floats of one panel of rows: 32 of the widest */
 };
 
 /* Pieces of a worker's scratch. */

@@ -178,7 +178,7 @@ extern const shoal_slot_check shoal_rowops_checks[];
 
 /* Scratch of one worker of ex for the length of one parallel section: SHOAL_SCRATCH_FLOATS floats,
  * 64-byte aligned, contents undefined. */
-enum { SHOAL_SCRATCH_FLOATS = 32 * 1024 };
+enum { SHOAL_SCRATCH_FLOATS = 40 * 1024 };
 float *shoal_exec_scratch(const shoal_exec *ex, unsigned worker);
 
 /* One more area that belongs to no worker: partial results that outlive a section (attention). */
