@@ -12,6 +12,7 @@ static void init_avx2(shoal_table *t)
 {
     t->name = "avx2";
     shoal_quant_init_avx2(t);
+    shoal_expand_init_avx2(t);
     shoal_dot_init_avx2(t);
     shoal_gemm_init_avx2(t);
     shoal_rowops_init_avx2(t);

@@ -1,12 +1,14 @@
-/* init.h - fillers of the x86 levels above AVX2, one a family.
+/* init.h - fillers of the x86 levels, one a family; more of AVX2 are in matmul.h, gemm.h, table.h.
  *
- * A level's files exist only where the compiler knows its instructions (kernels/CMakeLists.txt).
- * Layer: kernels/x86, internal.
+ * The files of levels above AVX2 exist only where the compiler knows its instructions
+ * (kernels/CMakeLists.txt). Layer: kernels/x86, internal.
  */
 #ifndef SHOAL_KERNELS_X86_INIT_H
 #define SHOAL_KERNELS_X86_INIT_H
 
 #include "kernels/table.h"
+
+void shoal_expand_init_avx2(shoal_table *t);
 
 void shoal_dot_init_avxvnni(shoal_table *t);
 void shoal_dot_init_avx512(shoal_table *t);
