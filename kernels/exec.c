@@ -5,6 +5,10 @@
  */
 #include "kernels/kernels.h"
 
+#include <stddef.h>
+#include <string.h>
+
+#include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
 #include "kernels/table.h"
 
@@ -38,6 +42,22 @@ void shoal_exec_close(shoal_exec *ex)
 const char *shoal_exec_name(const shoal_exec *ex)
 {
     return ex->table->name;
+}
+
+uint64_t shoal_exec_fingerprint(const shoal_exec *ex)
+{
+    enum { FIRST = offsetof(shoal_table, act_pack), SLOT = sizeof(shoal_act_pack_fn *) };
+    const char *table = (const char *)ex->table;
+    uint64_t h = SHOAL_FNV64_INIT;
+    uintptr_t origin = 0; /* programs are loaded at random places: distances are the same */
+    for (size_t at = FIRST; at < sizeof(shoal_table); at += SLOT) {
+        uintptr_t slot = 0;
+        memcpy(&slot, table + at, sizeof slot);
+        if (origin == 0) origin = slot;
+        uint64_t distance = slot == 0 ? UINT64_MAX : (uint64_t)(slot - origin);
+        h = shoal_fnv64(h, &distance, sizeof distance);
+    }
+    return h;
 }
 
 float *shoal_exec_shared(const shoal_exec *ex)

@@ -65,6 +65,10 @@ void shoal_exec_close(shoal_exec *ex);
 /* "c", "avx2", ...: what --json prints as "kernels". */
 const char *shoal_exec_name(const shoal_exec *ex);
 
+/* Tells apart what may differ in the last bits: which functions compute, at which distances from each
+ * other. Equal in every run of a program that chooses alike; other builds are other numbers. */
+uint64_t shoal_exec_fingerprint(const shoal_exec *ex);
+
 /* ---- matrix products with frozen, quantised weights ------------------------------------------ */
 
 /* Rows of activations prepared once and shared by all matrices that read them (q, k, v; gate, up).

@@ -13,6 +13,8 @@ add_library(forward_parity STATIC support/forward_parity.c)
 target_link_libraries(forward_parity PUBLIC shoal_infer test_vectors)
 shoal_test(test_forward unit/test_forward.c LIBS forward_parity LABELS model TIMEOUT 900)
 shoal_test(test_gemma_forward unit/test_gemma_forward.c LIBS forward_parity LABELS model TIMEOUT 900)
+shoal_test(test_real_prompt_cache unit/test_real_prompt_cache.c support/temp_dir.c
+  LIBS shoal_infer test_vectors LABELS model TIMEOUT 900)
 shoal_test(test_real_decode unit/test_real_decode.c LIBS shoal_infer test_vectors LABELS model TIMEOUT 900)
 
 # A written block as the seed of the prompt cache's reader.

@@ -11,7 +11,7 @@ static const char MAGIC[8] = {'S', 'H', 'O', 'A', 'L', 'K', 'V', 'B'};
 enum {
     VERSION = 1,
     ARITHMETIC = 1, /* raise it when the same tokens give other bits than before */
-    KERNELS_BYTES = 16,
+    KERNELS_BYTES = 8,
     HEAD_BYTES = 8 + 4 + SHOAL_PROMPT_ID_BYTES + 4 + 4,
     LENGTH_BYTES = 8,
     SUM_BYTES = 8
@@ -46,6 +46,7 @@ shoal_prompt_id shoal_prompt_id_of(const shoal_session *s, const shoal_prompt_ke
     p = put_u64(p, ARITHMETIC, 4);
     p = put_u64(p, ex->exact ? 1 : 0, 4);
     p = put_u64(p, (uint64_t)shoal_session_kv_kind(s), 4);
+    p = put_u64(p, shoal_exec_fingerprint(ex), 8);
     (void)put_bytes(p, kernels, n < KERNELS_BYTES ? n : KERNELS_BYTES);
     return id;
 }

@@ -38,8 +38,9 @@ typedef struct shoal_prompt_key {
 } shoal_prompt_key;
 
 /* Everything that decides the bits of a session's state, in canonical form: the key, the model's
- * fingerprint, exact or fast, the type of keys and values, the kernels in use, and the revision of
- * the arithmetic, which is raised when a change of the code changes results. */
+ * fingerprint, exact or fast, the type of keys and values, the kernels in use in this build of the
+ * program, and the revision of the arithmetic, which is raised when a change of the code changes
+ * results. */
 typedef struct shoal_prompt_id {
     uint8_t bytes[SHOAL_PROMPT_ID_BYTES];
 } shoal_prompt_id;

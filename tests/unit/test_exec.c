@@ -29,6 +29,25 @@ static void mask_chooses_the_level(void **state)
     kt_exec_close(&low);
 }
 
+/* Equal for equal choices, wherever their tables lie; one slot put back is another number. */
+static void fingerprint_follows_the_slots(void **state)
+{
+    (void)state;
+    shoal_exec c = kt_exec_open(0, 1);
+    shoal_exec best = kt_exec_open(SHOAL_CPU_ALL, 1);
+    shoal_exec again = kt_exec_open(SHOAL_CPU_ALL, 2);
+    uint64_t was = shoal_exec_fingerprint(&best);
+    assert_true(shoal_exec_fingerprint(&again) == was);
+    assert_int_equal(shoal_exec_fingerprint(&c) == was, shoal_cpu_flags() == 0);
+    shoal_table *t = again.scratch;
+    t->row_max = c.table->row_max;
+    t->rmsnorm = NULL;
+    assert_true(shoal_exec_fingerprint(&again) != was);
+    kt_exec_close(&c);
+    kt_exec_close(&best);
+    kt_exec_close(&again);
+}
+
 /* On other processors the masks of ARM's levels leave portable C. */
 static void arm_levels_are_a_staircase(void **state)
 {
@@ -172,6 +191,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mask_chooses_the_level),
+        cmocka_unit_test(fingerprint_follows_the_slots),
         cmocka_unit_test(arm_levels_are_a_staircase),
         cmocka_unit_test(shipped_kernels_pass_their_self_check),
         cmocka_unit_test(broken_slot_goes_back_to_c_with_one_warning),
