@@ -31,8 +31,13 @@ if(SHOAL_X86_WIDE_SOURCES)
   endforeach()
   shoal_test(test_levels unit/test_levels.c LIBS kernel_test)
   shoal_test(test_vec16 unit/test_vec16.c LIBS kernel_test)
-  set_source_files_properties(unit/test_vec16.c PROPERTIES
-    COMPILE_OPTIONS "-mavx2;-mfma;-mf16c" COMPILE_DEFINITIONS SHOAL_EMULATE_SIMD=1)
+  target_compile_options(test_vec16 PRIVATE -mavx2 -mfma -mf16c)
+  target_compile_definitions(test_vec16 PRIVATE SHOAL_EMULATE_SIMD=1)
+  if(SHOAL_HAVE_AVX512VNNI) # the instructions themselves, where the processor has them
+    shoal_test(test_vec16_native unit/test_vec16.c LIBS kernel_test)
+    target_compile_options(test_vec16_native PRIVATE -mavx2 -mfma -mf16c -mavx512f -mavx512dq
+                           -mavx512bw -mavx512vl -mavx512vnni)
+  endif()
   add_test(NAME x86_instructions COMMAND bash ${CMAKE_CURRENT_LIST_DIR}/lint/x86_instructions.sh
            $<TARGET_FILE:shoal_kernels>)
   set_tests_properties(x86_instructions PROPERTIES LABELS fast SKIP_RETURN_CODE 77 TIMEOUT 60)

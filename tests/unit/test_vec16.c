@@ -1,4 +1,5 @@
-/* test_vec16.c - the emulated operations of vec16.h and vec8.h against scalar definitions.
+/* test_vec16.c - the operations of vec16.h against scalar definitions, emulated and, in a second
+ * program for processors that have them, the instructions themselves.
  *
  * What each instruction does is taken from Intel's "64 and IA-32 Architectures Software Developer's
  * Manual", volume 2 (VPDPBUSD, VPERM..., VSHUFI32x4, VPUNPCK..., VPROLV, VCVTPH2PS, VMAXPS), and
@@ -14,6 +15,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/cpu.h"
 #include "kernels/base/rng.h"
 #include "kernels/quant.h"
 #include "kernels/x86/vec16.h"
@@ -258,9 +260,10 @@ static void constants_fill_all_lanes(void **state)
     expect_vi(vi_zero(), &r);
 }
 
+/* Nothing before the question may use vectors, hence the static array. */
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    static const struct CMUnitTest tests[] = {
         cmocka_unit_test(dot_is_vpdpbusd),
         cmocka_unit_test(dot_does_not_saturate),
         cmocka_unit_test(integers_work_lane_by_lane),
@@ -270,8 +273,14 @@ int main(void)
         cmocka_unit_test(halves_convert_exactly),
         cmocka_unit_test(constants_fill_all_lanes),
     };
-    if (!__builtin_cpu_supports("avx2")) {
-        print_message("skipped: the emulation needs AVX2\n");
+#ifdef SHOAL_EMULATE_SIMD
+    const uint32_t needed = SHOAL_CPU_AVX2;
+#else
+    const uint32_t needed = SHOAL_CPU_AVX512;
+#endif
+    if ((shoal_cpu_flags() & needed) == 0) {
+        print_message("skipped: this processor has no %s\n",
+                      needed == SHOAL_CPU_AVX2 ? "AVX2" : "AVX-512 with VNNI");
         return 77;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
