@@ -7,7 +7,7 @@
 
 #include "kernels/table.h"
 
-/* The 8-bit products of each level by type; NULL where a type has none. */
+/* The 8-bit products of each level by type; NULL where C is kept. */
 extern shoal_dot_q8_fn *const shoal_dot_neon[SHOAL_TYPE_SLOTS];
 extern shoal_dot_q8_fn *const shoal_dot_dotprod[SHOAL_TYPE_SLOTS];
 extern shoal_dot_q8_fn *const shoal_dot_i8mm[SHOAL_TYPE_SLOTS]; /* for n = 1 it calls dotprod's */

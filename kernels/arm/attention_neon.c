@@ -5,24 +5,17 @@
 
 #include "kernels/arm/neon_math.h"
 
-/* Eight binary16 as f32, exact. */
-static inline f8 widen(const uint16_t *p)
-{
-    float16x8_t half = vreinterpretq_f16_u16(vld1q_u16(p));
-    return (f8){vcvt_f32_f16(vget_low_f16(half)), vcvt_high_f32_f16(half)};
-}
-
 void shoal_half_rows_neon(const uint16_t *in, size_t ld, size_t rows, size_t n, float *out)
 {
     size_t full = n / VEC * VEC;
     for (size_t r = 0; r < rows; r++) {
         for (size_t i = 0; i < full; i += VEC) {
-            f8_store(out + i, widen(in + i));
+            f8_store(out + i, f8_halves(in + i));
         }
         if (full < n) {
             uint16_t part[VEC] = {0};
             memcpy(part, in + full, (n - full) * sizeof *part);
-            f8_store_some(out + full, n - full, widen(part));
+            f8_store_some(out + full, n - full, f8_halves(part));
         }
         in += ld;
         out += n;

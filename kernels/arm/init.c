@@ -6,7 +6,7 @@ static void set_dot(shoal_table *t, const char *name, shoal_dot_q8_fn *const slo
 {
     t->name = name;
     for (size_t i = 0; i < SHOAL_TYPE_SLOTS; i++) {
-        t->dot_q8[i] = slots[i];
+        if (slots[i] != NULL) t->dot_q8[i] = slots[i];
     }
 }
 

@@ -62,6 +62,29 @@ SHOAL_INLINE void f8_store_some(float *p, size_t n, f8 v)
     memcpy(p, part, n * sizeof *p);
 }
 
+/* Eight binary16, any alignment; exact. */
+SHOAL_INLINE f8 f8_halves(const void *p)
+{
+    float16x8_t half = vreinterpretq_f16_u8(vld1q_u8(p));
+    return (f8){vcvt_f32_f16(vget_low_f16(half)), vcvt_high_f32_f16(half)};
+}
+
+/* The binary16 at p in all lanes. */
+SHOAL_INLINE f8 f8_all_half(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    float32x4_t v = vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h)));
+    return (f8){v, v};
+}
+
+/* Eight signed bytes. */
+SHOAL_INLINE f8 f8_codes(int8x8_t q)
+{
+    int16x8_t v = vmovl_s8(q);
+    return (f8){vcvtq_f32_s32(vmovl_s16(vget_low_s16(v))), vcvtq_f32_s32(vmovl_high_s16(v))};
+}
+
 SHOAL_INLINE f8 f8_add(f8 a, f8 b)
 {
     return (f8){vaddq_f32(a.lo, b.lo), vaddq_f32(a.hi, b.hi)};

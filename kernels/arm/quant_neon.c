@@ -9,23 +9,13 @@
 #include "kernels/blocks.h"
 #include "kernels/matmul.h"
 
-/* The binary16 at p in all lanes, as f32. */
-SHOAL_INLINE f8 broadcast_f16(const uint8_t *p)
-{
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    float32x4_t v = vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h)));
-    return (f8){v, v};
-}
-
 static void dequant_f16(const void *row, size_t part, float *out, size_t n)
 {
     (void)part;
     const uint8_t *p = row;
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        float16x8_t half = vreinterpretq_f16_u8(vld1q_u8(p + 2 * i));
-        f8_store(out + i, (f8){vcvt_f32_f16(vget_low_f16(half)), vcvt_high_f32_f16(half)});
+        f8_store(out + i, f8_halves(p + 2 * i));
     }
     for (; i < n; i++) {
         out[i] = shoal_load_f16(p + 2 * i);
@@ -46,25 +36,18 @@ static void dequant_bf16(const void *row, size_t part, float *out, size_t n)
     }
 }
 
-/* Eight signed bytes as floats. */
-SHOAL_INLINE f8 widen8(int8x8_t q)
-{
-    int16x8_t v = vmovl_s8(q);
-    return (f8){vcvtq_f32_s32(vmovl_s16(vget_low_s16(v))), vcvtq_f32_s32(vmovl_high_s16(v))};
-}
-
 /* out [16] = q * d + m */
 SHOAL_INLINE void scale16(int8x16_t q, f8 d, f8 m, float *out)
 {
-    f8_store(out, f8_add(f8_mul(widen8(vget_low_s8(q)), d), m));
-    f8_store(out + 8, f8_add(f8_mul(widen8(vget_high_s8(q)), d), m));
+    f8_store(out, f8_add(f8_mul(f8_codes(vget_low_s8(q)), d), m));
+    f8_store(out + 8, f8_add(f8_mul(f8_codes(vget_high_s8(q)), d), m));
 }
 
 /* out [16] = q * d */
 SHOAL_INLINE void scale16_plain(int8x16_t q, f8 d, float *out)
 {
-    f8_store(out, f8_mul(widen8(vget_low_s8(q)), d));
-    f8_store(out + 8, f8_mul(widen8(vget_high_s8(q)), d));
+    f8_store(out, f8_mul(f8_codes(vget_low_s8(q)), d));
+    f8_store(out + 8, f8_mul(f8_codes(vget_high_s8(q)), d));
 }
 
 SHOAL_INLINE int8x16_t low_nibbles(uint8x16_t q)
@@ -97,7 +80,7 @@ static void dequant_q4_0(const void *row, size_t part, float *out, size_t n)
     (void)part;
     const uint8_t *p = row;
     for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q4_0_BYTES) {
-        expand_4_0(vld1q_u8(p + 2), broadcast_f16(p), out + i);
+        expand_4_0(vld1q_u8(p + 2), f8_all_half(p), out + i);
     }
 }
 
@@ -106,7 +89,7 @@ static void dequant_q4_1(const void *row, size_t part, float *out, size_t n)
     (void)part;
     const uint8_t *p = row;
     for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q4_1_BYTES) {
-        expand_4_1(vld1q_u8(p + 4), broadcast_f16(p), broadcast_f16(p + 2), out + i);
+        expand_4_1(vld1q_u8(p + 4), f8_all_half(p), f8_all_half(p + 2), out + i);
     }
 }
 
@@ -115,7 +98,7 @@ static void dequant_q8_0(const void *row, size_t part, float *out, size_t n)
     (void)part;
     const uint8_t *p = row;
     for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_Q8_0_BYTES) {
-        f8 d = broadcast_f16(p);
+        f8 d = f8_all_half(p);
         scale16_plain(vreinterpretq_s8_u8(vld1q_u8(p + 2)), d, out + i);
         scale16_plain(vreinterpretq_s8_u8(vld1q_u8(p + 18)), d, out + i + 16);
     }
@@ -135,7 +118,7 @@ static void dequant_p4_0(const void *row, size_t lane, float *out, size_t n)
 {
     const uint8_t *p = row;
     for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_LANES * SHOAL_Q4_0_BYTES) {
-        expand_4_0(lane16(p + 16 + 4 * lane), broadcast_f16(p + 2 * lane), out + i);
+        expand_4_0(lane16(p + 16 + 4 * lane), f8_all_half(p + 2 * lane), out + i);
     }
 }
 
@@ -143,7 +126,7 @@ static void dequant_p4_1(const void *row, size_t lane, float *out, size_t n)
 {
     const uint8_t *p = row;
     for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_LANES * SHOAL_Q4_1_BYTES) {
-        f8 d = broadcast_f16(p + 2 * lane), m = broadcast_f16(p + 16 + 2 * lane);
+        f8 d = f8_all_half(p + 2 * lane), m = f8_all_half(p + 16 + 2 * lane);
         expand_4_1(lane16(p + 32 + 4 * lane), d, m, out + i);
     }
 }
@@ -152,7 +135,7 @@ static void dequant_p8_0(const void *row, size_t lane, float *out, size_t n)
 {
     const uint8_t *p = row;
     for (size_t i = 0; i < n; i += SHOAL_QBLOCK, p += SHOAL_LANES * SHOAL_Q8_0_BYTES) {
-        f8 d = broadcast_f16(p + 2 * lane);
+        f8 d = f8_all_half(p + 2 * lane);
         scale16_plain(vreinterpretq_s8_u8(lane16(p + 16 + 4 * lane)), d, out + i);
         scale16_plain(vreinterpretq_s8_u8(lane16(p + 144 + 4 * lane)), d, out + i + 16);
     }

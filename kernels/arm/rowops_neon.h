@@ -23,6 +23,16 @@ float shoal_softmax_tile_neon(float *s, size_t lo, size_t hi, size_t n, float *m
 void shoal_softmax_grad_neon(float *s, float *dp, size_t lo, size_t hi, size_t n, float lse,
                              float delta);
 
+/* attention_cache_neon.c */
+void shoal_scores_f16_neon(size_t rows, size_t n, size_t E, const float *q, const void *keys,
+                           size_t key_bytes, float *s, size_t lds);
+void shoal_scores_q8_neon(size_t rows, size_t n, size_t E, const float *q, const void *keys,
+                          size_t key_bytes, float *s, size_t lds);
+void shoal_values_f16_neon(size_t rows, size_t n, size_t E, const float *w, size_t ldw,
+                           const void *values, size_t value_bytes, float *acc);
+void shoal_values_q8_neon(size_t rows, size_t n, size_t E, const float *w, size_t ldw,
+                          const void *values, size_t value_bytes, float *acc);
+
 /* pointwise_neon.c */
 float shoal_rmsnorm_neon(const float *x, const float *w, float eps, size_t D, float *y);
 void shoal_rmsnorm_grad_neon(const float *x, const float *w, float rstd, const float *dy, size_t D,
