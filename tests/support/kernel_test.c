@@ -30,7 +30,7 @@ static bool level_exists(const char *name, uint32_t *mask)
     return strcmp(t.name, name) == 0;
 }
 
-/* SHOAL_TEST_LEVELS, when set, names the levels to test; the others are left out. */
+/* SHOAL_TEST_LEVELS, when set, names the levels to test. */
 static bool level_wanted(const char *name)
 {
     const char *only = getenv("SHOAL_TEST_LEVELS");
@@ -50,6 +50,7 @@ static void find_levels(void)
         if (here) {
             fprintf(stderr, " %s", names[i]);
         } else {
+            if (getenv("SHOAL_TEST_LEVELS") != NULL) fail_msg("level %s is not here", names[i]);
             size_t used = strlen(lacks);
             snprintf(lacks + used, sizeof lacks - used, " %s", names[i]);
         }
