@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -283,7 +284,7 @@ def warn_if_busy():
     load = os.getloadavg()[0]
     if load > 0.5:
         say(f"warning: other programs are running (load {load:.1f} on {os.cpu_count()} "
-            "processors); ratios stay meaningful, times do not")
+            "processors): times are too long, and ratios are rough")
 
 
 def main():
@@ -298,6 +299,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except KeyboardInterrupt:
