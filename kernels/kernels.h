@@ -65,8 +65,9 @@ void shoal_exec_close(shoal_exec *ex);
 /* "c", "avx2", ...: what --json prints as "kernels". */
 const char *shoal_exec_name(const shoal_exec *ex);
 
-/* Tells apart what may differ in the last bits: which functions compute, at which distances from each
- * other. Equal in every run of a program that chooses alike; other builds are other numbers. */
+/* Tells apart what may differ in the last bits: which functions compute, at which distances from
+ * each other. Equal in every run of a program that chooses alike; other builds are other numbers.
+ */
 uint64_t shoal_exec_fingerprint(const shoal_exec *ex);
 
 /* ---- matrix products with frozen, quantised weights ------------------------------------------ */
@@ -138,8 +139,8 @@ typedef struct shoal_attn {
  * Tile borders are at absolute key positions, so a row's bits do not depend on T or n_past split.*/
 void shoal_attn_fwd(const shoal_exec *ex, const shoal_attn *a, float *o, float *lse);
 
-/* Needs F32 k, v without strides and n_past = 0. dq [T, H, E], dk, dv [T, K, E] are overwritten. Scores are
- * recomputed per tile from lse (Dao et al. 2022, alg. 4). delta [T, H] is scratch. */
+/* Needs F32 k, v without strides and n_past = 0. dq [T, H, E], dk, dv [T, K, E] are overwritten.
+ * Scores are recomputed per tile from lse (Dao et al. 2022, alg. 4). delta [T, H] is scratch. */
 void shoal_attn_bwd(const shoal_exec *ex, const shoal_attn *a, const float *o, const float *lse,
                     const float *d_o, float *delta, float *dq, float *dk, float *dv);
 
