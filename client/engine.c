@@ -93,7 +93,8 @@ static shoal_status open_model(shoal_engine *e, const char *name, shoal_error *e
 {
     char path[SHOAL_PATH_MAX];
     SHOAL_TRY(shoal_store_model_path(name, path, err));
-    return shoal_model_open(&e->model, path, err);
+    return shoal_model_open_pages(&e->model, path,
+                                  e->max_ram != 0 ? SHOAL_PAGES_SMALL : SHOAL_PAGES_HUGE, err);
 }
 
 shoal_status shoal_engine_load_adapter(const shoal_engine *e, const char *path, shoal_adapter **out,

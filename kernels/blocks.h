@@ -68,6 +68,9 @@ void shoal_k_scale_min(const uint8_t *p, size_t sub, int *scale, int *min);
 /* Q3_K's twelve bytes: 6-bit scale of 16 weights, -32..31. */
 int shoal_q3_k_scale(const uint8_t *p, size_t i);
 
+/* Writes n values as binary16 at out, which may lie anywhere. */
+void shoal_halves_store(const float *in, uint8_t *out, size_t n);
+
 /* Writes the binary16 nearest to f at p. */
 void shoal_store_f16(uint8_t *p, float f);
 

@@ -103,25 +103,38 @@ float shoal_f16_to_f32(uint16_t h)
     return float_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
+/* The cases are worked out side by side and chosen without a branch, so that compilers turn loops
+ * over it into vectors. Below 2^-14 the result is a multiple of 2^-24: adding 0.5 makes the FPU
+ * round there, to nearest even, and leaves the multiple in the low bits. From there on the rounding
+ * carry may reach infinity, which is right. A NaN keeps its upper payload and becomes quiet. */
+static inline uint16_t half_of(float f)
+{
+    const uint32_t min_normal = 0x38800000u, overflow = 0x47800000u, infinity = 0x7f800000u;
+    uint32_t bits = bits_of_float(f);
+    uint32_t m = bits & 0x7fffffffu;
+    uint32_t small = bits_of_float(float_of_bits(m < min_normal ? m : 0) + 0.5f) - 0x3f000000u;
+    uint32_t normal = (m - 0x38000000u + 0xfffu + (m >> 13 & 1u)) >> 13;
+    uint32_t h = m < min_normal ? small : normal;
+    h = m >= overflow ? 0x7c00u : h;
+    h = m > infinity ? (0x7e00u | (m >> 13 & 0x3ffu)) : h;
+    return (uint16_t)((bits >> 16 & 0x8000u) | h);
+}
+
 uint16_t shoal_f32_to_f16(float f)
 {
-    uint32_t bits = bits_of_float(f);
-    uint32_t sign = (bits >> 16) & 0x8000u;
-    uint32_t magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u) { /* NaN: keep the upper payload, make it quiet */
-        return (uint16_t)(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
+    return half_of(f);
+}
+
+void shoal_halves_store(const float *in, uint8_t *out, size_t n)
+{
+    uint16_t h[SHOAL_QBLOCK];
+    for (size_t i = 0; i < n; i += SHOAL_QBLOCK) {
+        size_t m = n - i < SHOAL_QBLOCK ? n - i : SHOAL_QBLOCK;
+        for (size_t j = 0; j < m; j++) {
+            h[j] = half_of(in[i + j]);
+        }
+        memcpy(out + 2 * i, h, 2 * m); /* little-endian, as files are */
     }
-    if (magnitude >= 0x47800000u) return (uint16_t)(sign | 0x7c00u); /* 2^16 and above, infinity */
-    if (magnitude < 0x38800000u) {
-        /* Below 2^-14 the result is a multiple of 2^-24. Adding 0.5 makes the FPU round there, to
-         * nearest even, and leaves the multiple in the low bits. */
-        uint32_t rounded = bits_of_float(float_of_bits(magnitude) + 0.5f);
-        return (uint16_t)(sign | (rounded - 0x3f000000u));
-    }
-    uint32_t odd = (magnitude >> 13) & 1u;
-    uint32_t rounded =
-        magnitude - 0x38000000u + 0xfffu + odd; /* a carry may reach infinity: right */
-    return (uint16_t)(sign | rounded >> 13);
 }
 
 /* ---- expansion ------------------------------------------------------------------------------- */

@@ -93,13 +93,6 @@ static void quantize_block_q8_0(const float *x, uint8_t *p)
     }
 }
 
-static void quantize_f16(const float *in, uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        shoal_store_f16(p + 2 * i, in[i]);
-    }
-}
-
 /* The upper half of an f32, rounded to nearest even; a NaN stays one. */
 static void quantize_bf16(const float *in, uint8_t *p, size_t n)
 {
@@ -131,7 +124,7 @@ void shoal_quantize(shoal_type type, const float *in, void *row, size_t n)
 {
     switch (type) {
     case SHOAL_TYPE_F32: memcpy(row, in, n * sizeof *in); return;
-    case SHOAL_TYPE_F16: quantize_f16(in, row, n); return;
+    case SHOAL_TYPE_F16: shoal_halves_store(in, row, n); return;
     case SHOAL_TYPE_BF16: quantize_bf16(in, row, n); return;
     default: break;
     }

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,7 +32,8 @@ struct shoal_gguf {
     const uint8_t *bytes; /* [size] the whole file */
     size_t size;
     bool mapped;
-    shoal_gguf_kv *kv; /* [n_kv] */
+    shoal_page_size pages; /* of the mapping */
+    shoal_gguf_kv *kv;     /* [n_kv] */
     size_t n_kv;
     shoal_gguf_tensor *tensors; /* [n_tensors] */
     size_t n_tensors;
@@ -410,7 +410,8 @@ static shoal_status parse(shoal_gguf *g, shoal_error *err)
 }
 
 /* Maps a regular file; nothing is kept open. */
-static shoal_status map_file(shoal_gguf *g, const char *path, shoal_error *err)
+static shoal_status map_file(shoal_gguf *g, const char *path, shoal_page_size pages,
+                             shoal_error *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block us */
     if (fd < 0) return shoal_fail_errno(err, errno, "cannot open '%s'", path);
@@ -423,13 +424,14 @@ static shoal_status map_file(shoal_gguf *g, const char *path, shoal_error *err)
     } else if (sb.st_size <= 0 || (uint64_t)sb.st_size > SIZE_MAX) {
         st = damaged(g, err, "the file is empty", NO_NAME);
     } else {
-        void *p = mmap(NULL, (size_t)sb.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) {
+        const void *p = shoal_pages_map(fd, (size_t)sb.st_size, pages);
+        if (p == NULL) {
             st = shoal_fail_errno(err, errno, "cannot map '%s'", path);
         } else {
             g->bytes = p;
             g->size = (size_t)sb.st_size;
             g->mapped = true;
+            g->pages = pages;
         }
     }
     (void)close(fd);
@@ -450,10 +452,16 @@ static shoal_gguf *new_gguf(const char *name)
 
 shoal_status shoal_gguf_open(shoal_gguf **out, const char *path, shoal_error *err)
 {
+    return shoal_gguf_open_pages(out, path, SHOAL_PAGES_HUGE, err);
+}
+
+shoal_status shoal_gguf_open_pages(shoal_gguf **out, const char *path, shoal_page_size pages,
+                                   shoal_error *err)
+{
     *out = NULL;
     shoal_gguf *g = new_gguf(path);
     if (g == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
-    shoal_status st = map_file(g, path, err);
+    shoal_status st = map_file(g, path, pages, err);
     if (st == SHOAL_OK) {
         st = parse(g, err);
     }
@@ -488,13 +496,7 @@ shoal_status shoal_gguf_open_memory(shoal_gguf **out, const void *data, size_t n
 void shoal_gguf_close(shoal_gguf *g)
 {
     if (g == NULL) return;
-    if (g->mapped) {
-        union {
-            const uint8_t *in;
-            void *out;
-        } map = {g->bytes}; /* munmap takes what mmap gave, without the const */
-        (void)munmap(map.out, g->size);
-    }
+    if (g->mapped) shoal_pages_unmap(g->bytes, g->size);
     shoal_free(g->kv);
     shoal_free(g->kv_index);
     shoal_free(g->tensors);
@@ -513,7 +515,8 @@ const char *shoal_gguf_name(const shoal_gguf *g)
 
 shoal_mapping shoal_gguf_mapping(const shoal_gguf *g)
 {
-    return g->mapped ? (shoal_mapping){g->bytes, g->size} : (shoal_mapping){NULL, 0};
+    return g->mapped ? (shoal_mapping){g->bytes, g->size, g->pages}
+                     : (shoal_mapping){NULL, 0, SHOAL_PAGES_SMALL};
 }
 
 size_t shoal_gguf_kv_count(const shoal_gguf *g)

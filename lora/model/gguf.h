@@ -83,6 +83,10 @@ typedef struct shoal_gguf shoal_gguf;
 /* Maps and checks a file. Only regular files. On failure *out is NULL. */
 SHOAL_MUST_USE shoal_status shoal_gguf_open(shoal_gguf **out, const char *path, shoal_error *err);
 
+/* The same in pages of a size (shoal_gguf_open: huge ones). */
+SHOAL_MUST_USE shoal_status shoal_gguf_open_pages(shoal_gguf **out, const char *path,
+                                                  shoal_page_size pages, shoal_error *err);
+
 /* The same over n bytes at `data` (8-byte aligned, as heap memory is), which are borrowed until
  * close. `name` is what errors call the input. */
 SHOAL_MUST_USE shoal_status shoal_gguf_open_memory(shoal_gguf **out, const void *data, size_t n,

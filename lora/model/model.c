@@ -267,9 +267,9 @@ uint64_t shoal_model_fingerprint(const shoal_model *m)
 /* ---- open -------------------------------------------------------------------------------------
  */
 
-static shoal_status load(shoal_model *m, const char *path, shoal_error *err)
+static shoal_status load(shoal_model *m, const char *path, shoal_page_size pages, shoal_error *err)
 {
-    SHOAL_TRY(shoal_gguf_open(&m->gguf, path, err));
+    SHOAL_TRY(shoal_gguf_open_pages(&m->gguf, path, pages, err));
     SHOAL_TRY(shoal_config_read(&m->cfg, m->gguf, err));
     shoal_status st = shoal_tokenizer_open(&m->tok, m->gguf, err);
     if (st != SHOAL_OK) return st == SHOAL_ERR_NOT_FOUND ? SHOAL_ERR_FORMAT : st;
@@ -283,12 +283,18 @@ static shoal_status load(shoal_model *m, const char *path, shoal_error *err)
 
 shoal_status shoal_model_open(shoal_model **out, const char *path, shoal_error *err)
 {
+    return shoal_model_open_pages(out, path, SHOAL_PAGES_HUGE, err);
+}
+
+shoal_status shoal_model_open_pages(shoal_model **out, const char *path, shoal_page_size pages,
+                                    shoal_error *err)
+{
     *out = NULL;
     shoal_model *m = shoal_calloc(1, sizeof *m);
     if (m == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
     m->lazy = shoal_calloc(1, sizeof *m->lazy);
-    shoal_status st =
-        m->lazy == NULL ? shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory") : load(m, path, err);
+    shoal_status st = m->lazy == NULL ? shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory")
+                                      : load(m, path, pages, err);
     if (st != SHOAL_OK) {
         shoal_model_close(m);
         return st;

@@ -15,6 +15,7 @@
 
 #include "kernels/base/status.h"
 #include "kernels/kernels.h"
+#include "lora/model/pages.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -99,6 +100,10 @@ typedef struct shoal_model {
 
 /* Maps and checks a model file. On failure *out is NULL. */
 SHOAL_MUST_USE shoal_status shoal_model_open(shoal_model **out, const char *path, shoal_error *err);
+
+/* The same in pages of a size (shoal_model_open: huge ones). Small for shoal_residency_open. */
+SHOAL_MUST_USE shoal_status shoal_model_open_pages(shoal_model **out, const char *path,
+                                                   shoal_page_size pages, shoal_error *err);
 void shoal_model_close(shoal_model *m);
 
 /* Of shapes and sampled weights, never 0: tells models apart; not a security measure (that is the

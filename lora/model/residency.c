@@ -421,6 +421,9 @@ shoal_status shoal_residency_open(shoal_model *m, size_t budget, shoal_error *er
 {
     shoal_residency_close(m);
     if (budget < shoal_residency_least(m)) return too_small(m, budget, err);
+    if (shoal_gguf_mapping(m->gguf).pages != SHOAL_PAGES_SMALL) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "the model was opened in huge pages");
+    }
     shoal_residency *r = shoal_calloc(1, sizeof *r);
     if (r == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
     shoal_status st = cut(r, m, budget, err);

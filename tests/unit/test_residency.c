@@ -13,6 +13,19 @@
 
 enum { N = 40, ROWS = 8 };
 
+/* A tiny engine whose file every reader so far mapped in huge pages, and this one in small ones. */
+static void small_engine_open(tiny_engine *e, uint64_t seed, const shoal_tiny_opts *opts,
+                              unsigned threads, bool exact)
+{
+    shoal_error err = {0};
+    tiny_engine_open(e, seed, opts, threads, exact);
+    assert_int_equal(shoal_residency_open(e->m, SIZE_MAX, &err), SHOAL_ERR_ARG);
+    shoal_model_close(e->m);
+    if (shoal_model_open_pages(&e->m, e->path, SHOAL_PAGES_SMALL, &err) != SHOAL_OK) {
+        fail_msg("%s", err.msg);
+    }
+}
+
 static void set_budget(tiny_engine *e, size_t budget)
 {
     shoal_error err = {0};
@@ -38,7 +51,7 @@ static void check_variant(const shoal_tiny_opts *opts, bool exact)
 {
     tiny_engine e;
     int32_t ids[N];
-    tiny_engine_open(&e, 5, opts, 2, exact);
+    small_engine_open(&e, 5, opts, 2, exact);
     tiny_random_ids(&e, 6, ids, N);
     size_t n = ROWS * e.m->cfg.n_vocab;
     float *want = shoal_calloc(n, sizeof *want);
@@ -80,7 +93,7 @@ static void parts_are_read_as_planned(void **state)
     (void)state;
     tiny_engine e;
     int32_t ids[4];
-    tiny_engine_open(&e, 5, &(shoal_tiny_opts){.n_layer = 6}, 1, false);
+    small_engine_open(&e, 5, &(shoal_tiny_opts){.n_layer = 6}, 1, false);
     tiny_random_ids(&e, 6, ids, 4);
     const size_t budgets[] = {shoal_residency_least(e.m),
                               (shoal_residency_least(e.m) + shoal_residency_most(e.m)) / 2,
@@ -114,7 +127,7 @@ static void any_order_of_use_is_served(void **state)
 {
     (void)state;
     tiny_engine e;
-    tiny_engine_open(&e, 5, &(shoal_tiny_opts){.n_layer = 4}, 1, false);
+    small_engine_open(&e, 5, &(shoal_tiny_opts){.n_layer = 4}, 1, false);
     size_t least = shoal_residency_least(e.m);
     size_t most = shoal_residency_most(e.m);
     for (size_t budget = least; budget <= most; budget += (most - least) / 3) {
@@ -142,7 +155,7 @@ static void too_little_is_refused(void **state)
     (void)state;
     tiny_engine e;
     shoal_error err = {0};
-    tiny_engine_open(&e, 5, NULL, 1, false);
+    small_engine_open(&e, 5, NULL, 1, false);
     size_t least = shoal_residency_least(e.m);
     assert_int_equal(shoal_residency_open(e.m, least - 1, &err), SHOAL_ERR_TOO_LARGE);
     assert_true(err.hint[0] != '\0');
@@ -185,7 +198,7 @@ static void the_kernel_agrees(void **state)
     int32_t ids[TOKENS];
     const shoal_tiny_opts opts = {
         .n_layer = LAYERS, .n_embd = 256, .n_ff = 512, .plain_types = true};
-    tiny_engine_open(&e, 5, &opts, 2, false);
+    small_engine_open(&e, 5, &opts, 2, false);
     tiny_random_ids(&e, 6, ids, TOKENS);
     size_t budget = shoal_residency_least(e.m);
     size_t whole = shoal_residency_most(e.m) - budget;
