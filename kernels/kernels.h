@@ -206,6 +206,26 @@ typedef struct shoal_adamw {
 void shoal_adamw_step(const shoal_exec *ex, const shoal_adamw *o, float *p, const float *g,
                       float *m, float *v, size_t n);
 
+/* Moments in 8 bits, a scale for each block of SHOAL_MOMENT_BLOCK: 2.1 bytes a parameter instead of
+ * 8. A code is a small float relative to the block's largest magnitude: sign, 4 bits of exponent, 3
+ * of mantissa for m, 4 and 4 for v. Zeroed arrays are zero moments. (Block-wise as Dettmers et al.
+ * 2021, sections 2.1 and 2.2.) */
+enum { SHOAL_MOMENT_BLOCK = 64 };
+typedef struct shoal_moments8 {
+    uint8_t *m, *v;         /* [n] codes */
+    float *m_peak, *v_peak; /* [n / SHOAL_MOMENT_BLOCK, rounded up] largest magnitudes */
+} shoal_moments8;
+
+/* AdamW with such moments. They are rounded up or down at random, so that decay by a thousandth is
+ * not lost to rounding; the random bits follow from o->step and the position alone. */
+void shoal_adamw8_step(const shoal_exec *ex, const shoal_adamw *o, float *p, const float *g,
+                       const shoal_moments8 *q, size_t n);
+
+/* Momentum with decoupled decay: m = beta1 m + g; p = p (1 - lr weight_decay) - lr m. beta2, eps and
+ * step are not used. (Loshchilov and Hutter 2019, alg. 1) */
+void shoal_sgd_step(const shoal_exec *ex, const shoal_adamw *o, float *p, const float *g, float *m,
+                    size_t n);
+
 /* Sum of squares in double, in a fixed order. */
 double shoal_sum_squares(const shoal_exec *ex, const float *x, size_t n);
 
