@@ -185,6 +185,7 @@ static void attend_tile(const fwd_job *j, const attn_panels *p, size_t kh, size_
         size_t lo, hi;
         attn_visible(a, i0 + r, key0, n, &lo, &hi);
         if (a->softcap > 0.0f) t->softcap(s + skip, n - skip, a->softcap, s + skip);
+        attn_fill_hole(a, i0 + r, key0, lo, hi, s, -INFINITY);
         float shrink = t->softmax_tile(s, lo, hi, n, &st->m[r], &st->l[r]);
         if (shrink == 1.0f) continue;
         float *acc = p->acc + r * a->E;
@@ -201,7 +202,8 @@ static void attend_split(const fwd_job *j, const attn_panels *p, size_t kh, size
 {
     reset_stats(st, p->acc, i1 - i0, j->a->E);
     for (size_t key = first / KEY_TILE * KEY_TILE; key < end; key += KEY_TILE) {
-        attend_tile(j, p, kh, i0, i1, key, first, min_size(KEY_TILE, end - key), st);
+        size_t n = min_size(KEY_TILE, end - key);
+        if (attn_sees(j->a, i0, i1, key, n)) attend_tile(j, p, kh, i0, i1, key, first, n, st);
     }
 }
 

@@ -66,6 +66,8 @@ static void score_tile(const bwd_job *j, const attn_panels *p, size_t kh, size_t
         } else {
             t->softmax_grad(s, dp, lo, hi, n, j->lse[head], j->delta[head]);
         }
+        attn_fill_hole(a, i, key0, lo, hi, s, 0.0f);
+        attn_fill_hole(a, i, key0, lo, hi, dp, 0.0f);
     }
 }
 
@@ -88,6 +90,7 @@ static void rows_pass(const bwd_job *j, size_t kh, size_t i0, unsigned worker)
     attn_span(a, i0, i1, &first, &end);
     for (size_t key0 = first / KEY_TILE * KEY_TILE; key0 < end; key0 += KEY_TILE) {
         size_t n = min_size(KEY_TILE, end - key0);
+        if (!attn_sees(a, i0, i1, key0, n)) continue;
         score_tile(j, &p, kh, i0, i1, key0, n);
         t->dense_nn(i1 - i0, a->E, n, a->scale, p.dp, KEY_TILE, 1,
                     (const float *)a->k + (key0 * a->K + kh) * a->E, a->K * a->E, dq, a->E);
@@ -114,6 +117,7 @@ static void keys_pass(const bwd_job *j, size_t kh, size_t key0, unsigned worker)
         attn_span(a, i0, i1, &first, &end);
         if (first >= key0 + n || end <= key0) continue;
         size_t seen = min_size(n, end - key0); /* on the diagonal: fewer than the tile */
+        if (!attn_sees(a, i0, i1, key0, seen)) continue;
         shoal_attn_pack(a, a->q, kh, i0, i1, a->scale, p.q);
         shoal_attn_pack(a, j->d_o, kh, i0, i1, 1.0f, p.acc);
         score_tile(j, &p, kh, i0, i1, key0, seen);

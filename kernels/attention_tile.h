@@ -10,6 +10,8 @@
 #ifndef SHOAL_KERNELS_ATTENTION_TILE_H
 #define SHOAL_KERNELS_ATTENTION_TILE_H
 
+#include <math.h>
+
 #include "kernels/kernels.h"
 #include "kernels/table.h"
 
@@ -96,8 +98,15 @@ static inline void attn_span(const shoal_attn *a, size_t i0, size_t i1, size_t *
     *end = attn_end(a, t1);
 }
 
+/* The part of row t's hole that lies in or before a tile, as [from, to) within the tile. */
+static inline void attn_hole(const shoal_attn *a, size_t t, size_t key0, size_t *from, size_t *to)
+{
+    *from = a->hole[t] > key0 ? a->hole[t] - key0 : 0;
+    *to = a->hole_end[t] > key0 ? a->hole_end[t] - key0 : 0;
+}
+
 /* Keys of tile [key0, key0 + n) that row i sees, as [lo, hi) within the tile; empty when lo >= hi.
- */
+ * Neither end is in the row's hole, but the hole may lie between them: attn_fill_hole. */
 static inline void attn_visible(const shoal_attn *a, size_t i, size_t key0, size_t n, size_t *lo,
                                 size_t *hi)
 {
@@ -106,6 +115,39 @@ static inline void attn_visible(const shoal_attn *a, size_t i, size_t key0, size
     size_t end = attn_end(a, t);
     *lo = first > key0 ? first - key0 : 0;
     *hi = end > key0 ? min_size(end - key0, n) : 0;
+    if (a->hole == NULL) return;
+    size_t from, to;
+    attn_hole(a, t, key0, &from, &to);
+    if (from <= *lo && to > *lo) {
+        *lo = to;
+    } else if (from < to && to >= *hi && from < *hi) {
+        *hi = from;
+    }
+}
+
+/* Sets what row i of a tile has within [lo, hi) for keys it does not see. */
+static inline void attn_fill_hole(const shoal_attn *a, size_t i, size_t key0, size_t lo, size_t hi,
+                                  float *s, float value)
+{
+    if (a->hole == NULL) return;
+    size_t from, to;
+    attn_hole(a, i / (a->H / a->K), key0, &from, &to);
+    to = min_size(to, hi);
+    for (size_t k = max_size(from, lo); k < to; k++) {
+        s[k] = value;
+    }
+}
+
+/* Does any row of [i0, i1) see a key of the tile? Only holes make this false within the span. */
+static inline bool attn_sees(const shoal_attn *a, size_t i0, size_t i1, size_t key0, size_t n)
+{
+    size_t group = a->H / a->K, lo, hi;
+    if (a->hole == NULL) return true;
+    for (size_t t = i0 / group; t <= (i1 - 1) / group; t++) {
+        attn_visible(a, t * group, key0, n, &lo, &hi);
+        if (lo < hi) return true;
+    }
+    return false;
 }
 
 /* Copies rows [i0, i1) of x [T, H, E] for key head kh to out [rows, E], times scale. */

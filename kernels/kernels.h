@@ -120,18 +120,21 @@ enum {
 };
 
 typedef struct shoal_attn {
-    size_t T, H, K, E;     /* H a multiple of K: query head h reads key head h / (H / K) */
-    float scale;           /* usually 1 / sqrt(E) */
-    const float *q;        /* [T, H, E] */
-    const void *k, *v;     /* [S, K, E] of kv_type, S = n_past + T at least; or as strides say */
-    shoal_type kv_type;    /* F32, F16 or Q8_0 (E a multiple of 32) */
-    size_t kv_row;         /* bytes from a key to the next ... */
-    size_t kv_head;        /* ... and from a head to the next; both 0: [S, K, E] without gaps */
-    size_t kv_slots;       /* a ring: key s lies in slot s % kv_slots, a multiple of
-                              SHOAL_ATTN_TILE; 0: in slot s */
-    size_t n_past;         /* keys before row 0: row t sees keys [first(t), n_past + t] */
-    const uint32_t *first; /* [T] or NULL for all 0: packed conversations, sliding windows */
-    float softcap;         /* scaled scores become softcap * tanh(score / softcap); 0: none */
+    size_t T, H, K, E;        /* H a multiple of K: query head h reads key head h / (H / K) */
+    float scale;              /* usually 1 / sqrt(E) */
+    const float *q;           /* [T, H, E] */
+    const void *k, *v;        /* [S, K, E] of kv_type, S = n_past + T at least; or as strides say */
+    shoal_type kv_type;       /* F32, F16 or Q8_0 (E a multiple of 32) */
+    size_t kv_row;            /* bytes from a key to the next ... */
+    size_t kv_head;           /* ... and from a head to the next; both 0: [S, K, E] without gaps */
+    size_t kv_slots;          /* a ring: key s lies in slot s % kv_slots, a multiple of
+                                 SHOAL_ATTN_TILE; 0: in slot s */
+    size_t n_past;            /* keys before row 0: row t sees keys [first(t), n_past + t] */
+    const uint32_t *first;    /* [T] or NULL for all 0: packed conversations, sliding windows */
+    const uint32_t *hole;     /* [T] or NULL: within its range row t does not see the keys ... */
+    const uint32_t *hole_end; /* ... [hole[t], hole_end[t]): texts that share their beginning lie
+                                 between it and the row */
+    float softcap;            /* scaled scores become softcap * tanh(score / softcap); 0: none */
 } shoal_attn;
 
 /* o [T, H, E]; lse [T, H] = log-sum-exp of the scaled scores, or NULL. Tiles of keys with running
@@ -221,8 +224,8 @@ typedef struct shoal_moments8 {
 void shoal_adamw8_step(const shoal_exec *ex, const shoal_adamw *o, float *p, const float *g,
                        const shoal_moments8 *q, size_t n);
 
-/* Momentum with decoupled decay: m = beta1 m + g; p = p (1 - lr weight_decay) - lr m. beta2, eps and
- * step are not used. (Loshchilov and Hutter 2019, alg. 1) */
+/* Momentum with decoupled decay: m = beta1 m + g; p = p (1 - lr weight_decay) - lr m. beta2, eps
+ * and step are not used. (Loshchilov and Hutter 2019, alg. 1) */
 void shoal_sgd_step(const shoal_exec *ex, const shoal_adamw *o, float *p, const float *g, float *m,
                     size_t n);
 

@@ -16,7 +16,7 @@ typedef struct problem {
     shoal_attn a;
     kt_buf q, k, v;
     uint16_t *half_k, *half_v;
-    uint32_t *first;
+    uint32_t *first, *hole;
 } problem;
 
 static uint16_t *to_half(kt_buf *x)
@@ -63,6 +63,21 @@ static void problem_pack(problem *p, size_t run)
     p->a.first = p->first;
 }
 
+/* A beginning of `shared` keys, and behind it branches of `run` that see it and themselves. */
+static void problem_branch(problem *p, size_t shared, size_t run)
+{
+    size_t T = p->a.T;
+    p->hole = shoal_calloc(2 * T, sizeof *p->hole);
+    p->a.hole = p->hole;
+    p->a.hole_end = p->hole + T;
+    for (size_t t = 0; t < T; t++) {
+        size_t key = p->a.n_past + t;
+        size_t back = key < shared ? 0 : (key - shared) / run * run;
+        p->hole[t] = (uint32_t)shared;
+        p->hole[T + t] = (uint32_t)(shared + back);
+    }
+}
+
 /* Rows see at most `width` keys. */
 static void problem_window(problem *p, size_t width)
 {
@@ -82,6 +97,7 @@ static void problem_close(problem *p)
     shoal_free(p->half_k);
     shoal_free(p->half_v);
     shoal_free(p->first);
+    shoal_free(p->hole);
 }
 
 /* Row t, head h straight from the definition. */
@@ -93,6 +109,8 @@ static void reference_row(const problem *p, size_t t, size_t h, double *o, doubl
     double top = -HUGE_VAL, sum = 0;
     double *w = shoal_alloc(end * sizeof *w);
     for (size_t s = first; s < end; s++) {
+        w[s] = -HUGE_VAL;
+        if (p->hole != NULL && s >= p->hole[t] && s < p->hole[a->T + t]) continue;
         w[s] = 0;
         for (size_t e = 0; e < a->E; e++) {
             w[s] += (double)p->q.p[(t * a->H + h) * a->E + e] *
@@ -183,6 +201,25 @@ static void test_first_limits(void **state)
     }
 }
 
+/* Branches behind a common beginning, on and off the borders of tiles. */
+static void test_holes(void **state)
+{
+    (void)state;
+    static const size_t shared[] = {1, 22, 64, 130}, runs[] = {1, 17, 64, 90};
+    for (size_t level = 0; level < kt_levels(); level++) {
+        for (size_t r = 0; r < 16; r++) {
+            problem p =
+                problem_open(r % 2 == 0 ? 190 : 3, r % 2 == 0 ? 20 : 600, 6, 2, 16, r % 3 == 0, r);
+            problem_branch(&p, shared[r / 4], runs[r % 4]);
+            p.a.softcap = r % 5 == 0 ? 1.5f : 0.0f;
+            check_against_reference(&p, kt_level(level));
+            problem_window(&p, 33);
+            check_against_reference(&p, kt_level(level));
+            problem_close(&p);
+        }
+    }
+}
+
 /* The cap adds its own rounding: half a unit of the cap, which is what the bound has room for. */
 static void test_softcap(void **state)
 {
@@ -204,6 +241,8 @@ static void run_tail(const shoal_exec *ex, const problem *p, size_t rows, float 
     tail.n_past = p->a.n_past + skip;
     tail.q = p->a.q + skip * p->a.H * p->a.E;
     tail.first = p->a.first == NULL ? NULL : p->a.first + skip;
+    tail.hole = p->a.hole == NULL ? NULL : p->a.hole + skip;
+    tail.hole_end = p->a.hole == NULL ? NULL : p->a.hole_end + skip;
     shoal_attn_fwd(ex, &tail, o, lse);
 }
 
@@ -240,6 +279,8 @@ static void test_bits_do_not_depend_on_batch(void **state)
             problem p = problem_open(45, 560, 6, 2, 24, half != 0, 0);
             check_split(&p, kt_level(level));
             problem_window(&p, 333);
+            check_split(&p, kt_level(level));
+            problem_branch(&p, 300, 29);
             check_split(&p, kt_level(level));
             problem_close(&p);
         }
@@ -323,7 +364,7 @@ int main(void)
         cmocka_unit_test(test_against_double), cmocka_unit_test(test_first_limits),
         cmocka_unit_test(test_softcap),        cmocka_unit_test(test_bits_do_not_depend_on_batch),
         cmocka_unit_test(test_extreme_scores), cmocka_unit_test(test_half_rows),
-        cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_no_allocation),  cmocka_unit_test(test_holes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

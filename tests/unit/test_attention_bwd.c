@@ -14,7 +14,7 @@
 
 typedef struct problem {
     shoal_attn a;
-    uint32_t *first;
+    uint32_t *first, *hole;
     kt_buf q, k, v, d_o, o, lse, delta, dq, dk, dv;
 } problem;
 
@@ -46,6 +46,19 @@ static problem problem_open(size_t T, size_t H, size_t K, size_t E, size_t run, 
     return p;
 }
 
+/* A beginning of `shared` tokens, and behind it branches of `run` that see it and themselves. */
+static void problem_branch(problem *p, size_t shared, size_t run)
+{
+    size_t T = p->a.T;
+    p->hole = shoal_calloc(2 * T, sizeof *p->hole);
+    p->a.hole = p->hole;
+    p->a.hole_end = p->hole + T;
+    for (size_t t = shared; t < T; t++) {
+        p->hole[t] = (uint32_t)shared;
+        p->hole[T + t] = (uint32_t)(shared + (t - shared) / run * run);
+    }
+}
+
 static void problem_close(problem *p)
 {
     kt_buf *all[] = {&p->q,   &p->k,     &p->v,  &p->d_o, &p->o,
@@ -54,6 +67,7 @@ static void problem_close(problem *p)
         kt_buf_close(all[i]);
     }
     shoal_free(p->first);
+    shoal_free(p->hole);
 }
 
 static void run(const shoal_exec *ex, problem *p)
@@ -79,6 +93,7 @@ static double loss_row(const loss_ctx *c, const double *x, size_t t, size_t h)
     size_t E = p->a.E, kh = h / (p->a.H / p->a.K), at = (t * p->a.H + h) * E;
     double sum = 0, out = 0;
     for (size_t s = p->first == NULL ? 0 : p->first[t]; s <= t; s++) {
+        if (p->hole != NULL && s >= p->hole[t] && s < p->hole[p->a.T + t]) continue;
         double score = 0, gain = 0;
         for (size_t e = 0; e < E; e++) {
             size_t key = (s * p->a.K + kh) * E + e;
@@ -121,20 +136,31 @@ static void check_gradient(const problem *p, const kt_buf *of, const kt_buf *gra
     shoal_free(x);
 }
 
+typedef struct shape {
+    size_t T, H, K, E, run, shared;
+} shape;
+
+static problem shape_open(const shape *s, size_t skew)
+{
+    problem p = problem_open(s->T, s->H, s->K, s->E, s->shared > 0 ? 0 : s->run, skew);
+    if (s->shared > 0) problem_branch(&p, s->shared, s->run);
+    return p;
+}
+
 static void test_gradients(void **state)
 {
     (void)state;
     static const struct {
-        size_t T, H, K, E, run;
+        shape of;
         float softcap;
-    } cases[] = {{1, 1, 1, 1, 0, 0},     {5, 3, 1, 4, 0, 0},    {9, 4, 2, 6, 4, 0},
-                 {24, 6, 2, 3, 0, 0},    {70, 1, 1, 2, 0, 0},   {70, 2, 1, 2, 9, 0},
-                 {24, 6, 2, 3, 0, 0.7f}, {70, 2, 1, 2, 9, 0.7f}};
+    } cases[] = {{{1, 1, 1, 1, 0, 0}, 0},     {{5, 3, 1, 4, 0, 0}, 0},     {{9, 4, 2, 6, 4, 0}, 0},
+                 {{24, 6, 2, 3, 0, 0}, 0},    {{70, 1, 1, 2, 0, 0}, 0},    {{70, 2, 1, 2, 9, 0}, 0},
+                 {{24, 6, 2, 3, 0, 0}, 0.7f}, {{70, 2, 1, 2, 9, 0}, 0.7f}, {{24, 6, 2, 3, 5, 7}, 0},
+                 {{70, 2, 1, 2, 3, 20}, 0},   {{70, 2, 1, 2, 9, 11}, 0.7f}};
     for (size_t level = 0; level < kt_levels(); level++) {
         shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-            problem p =
-                problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, i);
+            problem p = shape_open(&cases[i].of, i);
             p.a.softcap = cases[i].softcap;
             run(&ex, &p);
             check_gradient(&p, &p.q, &p.dq);
@@ -168,14 +194,15 @@ static void check_near(const kt_buf *got, const kt_buf *want)
 static void test_levels_and_threads(void **state)
 {
     (void)state;
-    static const struct {
-        size_t T, H, K, E, run;
-    } cases[] = {{200, 9, 3, 64, 0}, {130, 9, 3, 64, 50}, {80, 4, 1, 256, 0}};
+    static const shape cases[] = {{200, 9, 3, 64, 0, 0},
+                                  {130, 9, 3, 64, 50, 0},
+                                  {80, 4, 1, 256, 0, 0},
+                                  {200, 9, 3, 64, 23, 30}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        problem c = problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, 0);
+        problem c = shape_open(&cases[i], 0);
         shoal_exec plain = kt_exec_open(kt_level(0), 1);
         run(&plain, &c);
-        problem one = problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, 1);
+        problem one = shape_open(&cases[i], 1);
         shoal_exec serial = kt_exec_open(kt_level(kt_levels() - 1), 1);
         run(&serial, &one);
         check_near(&one.dq, &c.dq);
@@ -183,8 +210,7 @@ static void test_levels_and_threads(void **state)
         check_near(&one.dv, &c.dv);
         for (unsigned threads = 2; threads <= 7; threads += 5) {
             shoal_exec ex = kt_exec_open(kt_level(kt_levels() - 1), threads);
-            problem many =
-                problem_open(cases[i].T, cases[i].H, cases[i].K, cases[i].E, cases[i].run, 2);
+            problem many = shape_open(&cases[i], 2);
             uint64_t before = shoal_mem_count();
             run(&ex, &many);
             assert_true(shoal_mem_count() == before);
