@@ -9,20 +9,31 @@
 static const char MAGIC[8] = {'S', 'H', 'O', 'A', 'L', 'C', 'K', 'P'};
 
 enum {
-    VERSION = 1,
-    HEADER_BYTES = 8 + 4 + 8 * 8, /* magic, version, eight numbers, the last of them n */
+    VERSION = 2,
+    HEADER_BYTES = 8 + 4 + 11 * 8, /* magic, version, eleven numbers */
     SUM_BYTES = 8,
     MANIFEST_MAX = 4096
 };
 
-size_t shoal_checkpoint_bytes(size_t n_params)
+/* 0 on overflow. */
+static size_t checkpoint_bytes(size_t n_params, const shoal_optim *optim)
 {
+    size_t floats = 0;
     size_t bytes = 0;
-    if (!shoal_mul_size(n_params, 3 * sizeof(float), &bytes) ||
+    if (!shoal_add_size(n_params, optim->n_floats, &floats) ||
+        !shoal_mul_size(floats, sizeof(float), &bytes) ||
+        !shoal_add_size(bytes, optim->n_codes, &bytes) ||
         !shoal_add_size(bytes, HEADER_BYTES + SUM_BYTES, &bytes)) {
         return 0;
     }
     return bytes;
+}
+
+size_t shoal_checkpoint_bytes(size_t n_params)
+{
+    shoal_optim optim;
+    bool fits = shoal_optim_size(&optim, SHOAL_OPTIMIZER_ADAMW, n_params);
+    return fits ? checkpoint_bytes(n_params, &optim) : 0;
 }
 
 static void hash_u64(uint64_t *h, uint64_t v)
@@ -115,7 +126,7 @@ shoal_status shoal_checkpoint_encode(shoal_trainer *tr, uint64_t run_id,
     uint64_t manifest = 0;
     size_t start = out->len;
     SHOAL_TRY(hash_manifest(a, &manifest, err));
-    (void)shoal_buf_reserve(out, shoal_checkpoint_bytes(a->n_params)); /* grow once */
+    (void)shoal_buf_reserve(out, checkpoint_bytes(a->n_params, optim)); /* grow once */
     shoal_buf_put(out, MAGIC, sizeof MAGIC);
     shoal_buf_put_u32(out, VERSION);
     shoal_buf_put_u64(out, shoal_model_fingerprint(shoal_trainer_model(tr)));
@@ -125,9 +136,12 @@ shoal_status shoal_checkpoint_encode(shoal_trainer *tr, uint64_t run_id,
     shoal_buf_put_u64(out, cursor->epoch);
     shoal_buf_put_u64(out, cursor->next);
     shoal_buf_put_u64(out, cursor->step);
+    shoal_buf_put_u64(out, shoal_trainer_method_id(tr));
     shoal_buf_put_u64(out, a->n_params);
-    if (put_array(out, a->params, a->n_params) && put_array(out, optim->m, a->n_params) &&
-        put_array(out, optim->v, a->n_params)) {
+    shoal_buf_put_u64(out, optim->n_floats);
+    shoal_buf_put_u64(out, optim->n_codes);
+    if (put_array(out, a->params, a->n_params) && put_array(out, optim->floats, optim->n_floats)) {
+        shoal_buf_put(out, optim->codes, optim->n_codes);
         uint64_t sum = shoal_fnv64(SHOAL_FNV64_INIT, out->data + start, out->len - start);
         shoal_buf_put_u64(out, sum);
     }
@@ -138,7 +152,8 @@ shoal_status shoal_checkpoint_encode(shoal_trainer *tr, uint64_t run_id,
 typedef struct header {
     uint64_t fingerprint, manifest, run_id, optim_step;
     shoal_train_cursor cursor;
-    uint64_t n;
+    uint64_t method;
+    uint64_t n, n_floats, n_codes;
 } header;
 
 /* Checks frame and sum and reads the header; on success the cursor stands at the arrays. */
@@ -161,8 +176,16 @@ static shoal_status read_header(shoal_cursor *c, const uint8_t *data, size_t n, 
     h->cursor.epoch = shoal_cursor_u64(c);
     h->cursor.next = shoal_cursor_u64(c);
     h->cursor.step = shoal_cursor_u64(c);
+    h->method = shoal_cursor_u64(c);
     h->n = shoal_cursor_u64(c);
-    bool whole = !c->failed && h->n <= SIZE_MAX && shoal_checkpoint_bytes((size_t)h->n) == n;
+    h->n_floats = shoal_cursor_u64(c);
+    h->n_codes = shoal_cursor_u64(c);
+    /* No array is longer than the whole, so the casts and sums are safe. */
+    bool whole = !c->failed && h->n <= n && h->n_floats <= n && h->n_codes <= n;
+    if (whole) {
+        const shoal_optim optim = {.n_floats = (size_t)h->n_floats, .n_codes = (size_t)h->n_codes};
+        whole = checkpoint_bytes((size_t)h->n, &optim) == n;
+    }
     if (whole) {
         shoal_cursor sum = shoal_cursor_init(data + n - SUM_BYTES, SUM_BYTES);
         whole = shoal_fnv64(SHOAL_FNV64_INIT, data, n - SUM_BYTES) == shoal_cursor_u64(&sum);
@@ -189,7 +212,10 @@ static shoal_status check_header(const header *h, shoal_trainer *tr, uint64_t ru
         shoal_hint(err, "resume with the model, rank, alpha and targets it was made with");
         return st;
     }
-    if (h->run_id != run_id) {
+    const shoal_optim *optim = shoal_trainer_optim(tr);
+    bool alike = h->method == shoal_trainer_method_id(tr) && h->n_floats == optim->n_floats &&
+                 h->n_codes == optim->n_codes;
+    if (h->run_id != run_id || !alike) {
         shoal_status st =
             shoal_fail(err, SHOAL_ERR_ARG, "the checkpoint is of a run with other data or options");
         shoal_hint(err, "resume with the same data and options, or start without it");
@@ -211,8 +237,11 @@ shoal_status shoal_checkpoint_decode(shoal_trainer *tr, uint64_t run_id, const v
     size_t bytes = a->n_params * sizeof(float);
     shoal_trainer_reset(tr);
     get_floats(shoal_cursor_bytes(&c, bytes), a->params, a->n_params);
-    get_floats(shoal_cursor_bytes(&c, bytes), optim->m, a->n_params);
-    get_floats(shoal_cursor_bytes(&c, bytes), optim->v, a->n_params);
+    get_floats(shoal_cursor_bytes(&c, optim->n_floats * sizeof(float)), optim->floats,
+               optim->n_floats);
+    if (optim->n_codes > 0) {
+        memcpy(optim->codes, shoal_cursor_bytes(&c, optim->n_codes), optim->n_codes);
+    }
     optim->step = h.optim_step;
     *cursor = h.cursor;
     return SHOAL_OK;

@@ -2,9 +2,12 @@
  *
  * Resuming from a checkpoint gives the same bits as never having stopped. The file is written by
  * the caller with shoal_file_write_atomic. Layout, little-endian:
- *   "SHOALCKP"  u32 version (1)  u64 base fingerprint  u64 FNV-1a of the adapter's manifest
+ *   "SHOALCKP"  u32 version (2)  u64 base fingerprint  u64 FNV-1a of the adapter's manifest
  *   u64 FNV-1a of data and options  u64 optimiser step  u64 epoch  u64 next  u64 step
- *   u64 n  f32 params[n]  f32 m[n]  f32 v[n]  u64 FNV-1a of everything before
+ *   u64 method  u64 n  u64 n_floats  u64 n_codes
+ *   f32 params[n]  f32 floats[n_floats]  u8 codes[n_codes]  u64 FNV-1a of everything before
+ * method tells how steps are taken (shoal_trainer_method_id); floats and codes are the optimiser's
+ * state (optim.h).
  *
  * Layer: lora/train. Threads: as the trainer's.
  */
@@ -27,7 +30,8 @@ extern "C" {
  * schedule would quietly be another run. */
 uint64_t shoal_train_run_id(const shoal_sample *samples, size_t n, const shoal_train_options *opts);
 
-/* Bytes of a checkpoint of an adapter with n_params parameters; 0 on overflow. */
+/* Bytes of a checkpoint of an adapter with n_params parameters under AdamW; others take less. 0 on
+ * overflow. */
 size_t shoal_checkpoint_bytes(size_t n_params);
 
 SHOAL_MUST_USE shoal_status shoal_checkpoint_encode(shoal_trainer *tr, uint64_t run_id,

@@ -51,6 +51,9 @@ static shoal_status check_options(const shoal_plan_options *opts, shoal_error *e
     if (opts->recompute > SHOAL_RECOMPUTE_ON) {
         return shoal_fail(err, SHOAL_ERR_ARG, "unknown recompute choice %d", (int)opts->recompute);
     }
+    if (opts->optimizer > SHOAL_OPTIMIZER_SGD) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "unknown optimiser %d", (int)opts->optimizer);
+    }
     return SHOAL_OK;
 }
 
@@ -99,6 +102,7 @@ shoal_status shoal_plan_make(shoal_plan *out, const shoal_model *m, const shoal_
         plan.head_rows = plan.max_tokens;
     }
     plan.first_layer = a->spec.first_layer;
+    plan.optimizer = opts->optimizer;
     plan.tapes = 1;
     if (!count_all(&plan, m, a)) {
         return shoal_fail(err, SHOAL_ERR_OVERFLOW, "a step of %zu tokens is too large to count",

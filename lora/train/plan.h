@@ -17,6 +17,7 @@
 #include "kernels/base/status.h"
 #include "lora/model/model.h"
 #include "lora/train/adapter.h"
+#include "lora/train/optim.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,6 +40,7 @@ typedef struct shoal_plan_options {
     size_t max_ram;    /* bound on plan.peak_bytes; 0: none */
     size_t head_rows;  /* rows of logits held at once; 0: SHOAL_HEAD_ROWS_DEFAULT */
     shoal_recompute recompute;
+    shoal_optimizer optimizer;
 } shoal_plan_options;
 
 typedef struct shoal_plan {
@@ -50,7 +52,8 @@ typedef struct shoal_plan {
     size_t input_bytes;   /* inputs of all blocks from first_layer up, [n, T, D] */
     size_t work_bytes;    /* shared scratch of forward and backward */
     size_t head_bytes;    /* logits and what belongs to them */
-    size_t optim_bytes;   /* gradient and two moments */
+    shoal_optimizer optimizer;
+    size_t optim_bytes;   /* gradient and the optimiser's state */
     size_t arena_bytes;   /* what the trainer allocates: the sum of the above, and of `tapes` */
     size_t adapter_bytes; /* parameters */
     size_t base_bytes;    /* weights in the read-only mapping; the system may drop their pages */

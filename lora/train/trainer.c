@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
 #include "lora/train/step.h"
 #include "lora/train/workspace.h"
@@ -15,7 +16,6 @@ struct shoal_trainer {
     shoal_trainer_options opts;
     shoal_plan plan;
     shoal_workspace ws;
-    shoal_optim optim; /* m and v are views into ws */
 };
 
 static shoal_status check_options(const shoal_trainer_options *o, shoal_error *err)
@@ -77,7 +77,6 @@ shoal_status shoal_trainer_open(shoal_trainer **out, const shoal_model *m, shoal
         return st;
     }
     a->base_fingerprint = shoal_model_fingerprint(m);
-    tr->optim = (shoal_optim){tr->ws.m, tr->ws.v, a->n_params, 0};
     *out = tr;
     return SHOAL_OK;
 }
@@ -205,12 +204,11 @@ shoal_status shoal_trainer_step(shoal_trainer *tr, float lr, double *grad_norm, 
     }
     double clip = (double)tr->opts.clip;
     double scale = clip > 0.0 && norm > clip ? clip / norm : 1.0;
-    tr->optim.step++;
-    shoal_adamw adamw = {lr,           tr->opts.beta1,        tr->opts.beta2,
-                         tr->opts.eps, tr->opts.weight_decay, tr->optim.step,
-                         (float)scale};
-    shoal_adamw_step(tr->ex, &adamw, tr->a->params, tr->ws.grad, tr->ws.m, tr->ws.v,
-                     tr->a->n_params);
+    const shoal_trainer_options *o = &tr->opts;
+    shoal_adamw adamw = {.lr = lr, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps};
+    adamw.weight_decay = o->weight_decay;
+    adamw.grad_scale = (float)scale;
+    shoal_optim_step(&tr->ws.optim, tr->ex, &adamw, tr->a->params, tr->ws.grad);
     zero_gradient(tr);
     return SHOAL_OK;
 }
@@ -218,9 +216,27 @@ shoal_status shoal_trainer_step(shoal_trainer *tr, float lr, double *grad_norm, 
 void shoal_trainer_reset(shoal_trainer *tr)
 {
     zero_gradient(tr);
-    memset(tr->ws.m, 0, tr->a->n_params * sizeof *tr->ws.m);
-    memset(tr->ws.v, 0, tr->a->n_params * sizeof *tr->ws.v);
-    tr->optim.step = 0;
+    shoal_optim_reset(&tr->ws.optim);
+}
+
+static uint64_t hash_number(uint64_t h, double x)
+{
+    uint8_t bytes[sizeof x];
+    memcpy(bytes, &x, sizeof x);
+    return shoal_fnv64(h, bytes, sizeof bytes);
+}
+
+uint64_t shoal_trainer_method_id(const shoal_trainer *tr)
+{
+    const shoal_trainer_options *o = &tr->opts;
+    const double settings[] = {(double)tr->plan.optimizer, (double)o->beta1,
+                               (double)o->beta2,           (double)o->eps,
+                               (double)o->weight_decay,    (double)o->clip};
+    uint64_t h = SHOAL_FNV64_INIT;
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        h = hash_number(h, settings[i]);
+    }
+    return h;
 }
 
 const float *shoal_trainer_grad(const shoal_trainer *tr)
@@ -230,7 +246,7 @@ const float *shoal_trainer_grad(const shoal_trainer *tr)
 
 shoal_optim *shoal_trainer_optim(shoal_trainer *tr)
 {
-    return &tr->optim;
+    return &tr->ws.optim;
 }
 
 const shoal_plan *shoal_trainer_plan(const shoal_trainer *tr)

@@ -1,4 +1,4 @@
-/* trainer.h - forward, loss, backward and AdamW for an adapter over a frozen base.
+/* trainer.h - forward, loss, backward and optimiser for an adapter over a frozen base.
  *
  * The base is read where it lies, quantised; only A and B have gradients. Several samples share one
  * row of tokens (packing): attention sees only the own sample and positions start anew, so the
@@ -39,7 +39,7 @@ typedef bool shoal_stop_fn(void *ctx);
 
 typedef struct shoal_trainer_options {
     shoal_plan_options plan;
-    float beta1, beta2, eps; /* AdamW; all three 0: 0.9, 0.999, 1e-8 */
+    float beta1, beta2, eps; /* AdamW (beta1: also SGD's momentum); all 0: 0.9, 0.999, 1e-8 */
     float weight_decay;
     float clip; /* bound on the global gradient norm; 0: none */
     shoal_stop_fn *stop;
@@ -87,21 +87,20 @@ SHOAL_MUST_USE shoal_status shoal_trainer_loss(shoal_trainer *tr, const shoal_sa
 /* The gradient, [n_params] in manifest order; valid until close. */
 const float *shoal_trainer_grad(const shoal_trainer *tr);
 
-/* Clips, takes one AdamW step on the adapter and zeroes the gradient. grad_norm (before clipping)
+/* Clips, takes one optimiser step on the adapter and zeroes the gradient. grad_norm (before clipping)
  * may be NULL. ERR_OVERFLOW, with nothing changed but the gradient zeroed, when the norm is not
  * finite. */
 SHOAL_MUST_USE shoal_status shoal_trainer_step(shoal_trainer *tr, float lr, double *grad_norm,
                                                shoal_error *err);
 
-/* Zeroes gradient, moments and step count: as just opened, with the adapter as it is now. */
+/* Zeroes gradient, optimiser state and step count: as just opened, with the adapter as it is now. */
 void shoal_trainer_reset(shoal_trainer *tr);
 
-/* The optimiser's state, for checkpoints; views into the trainer. */
-typedef struct shoal_optim {
-    float *m, *v; /* [n] */
-    size_t n;
-    uint64_t step; /* steps taken */
-} shoal_optim;
+/* A number that differs when steps are taken differently: optimiser and its settings. What a
+ * checkpoint must agree on besides data and schedule. */
+uint64_t shoal_trainer_method_id(const shoal_trainer *tr);
+
+/* The optimiser's state, for checkpoints. */
 shoal_optim *shoal_trainer_optim(shoal_trainer *tr);
 
 const shoal_plan *shoal_trainer_plan(const shoal_trainer *tr);

@@ -157,8 +157,11 @@ static bool lay_out(layout *l, shoal_workspace *ws, shoal_plan *plan, const shoa
     lay_head(l, ws, plan->head_rows, c);
     plan->head_bytes = section(l);
     ws->grad = floats(l, a->n_params, 1);
-    ws->m = floats(l, a->n_params, 1);
-    ws->v = floats(l, a->n_params, 1);
+    if (!shoal_optim_size(&ws->optim, plan->optimizer, a->n_params)) {
+        return false;
+    }
+    ws->optim.floats = floats(l, ws->optim.n_floats, 1);
+    ws->optim.codes = piece(l, ws->optim.n_codes, 1, 1);
     plan->optim_bytes = section(l);
 
     shoal_tape unplaced;
@@ -199,8 +202,7 @@ shoal_status shoal_workspace_open(shoal_workspace *ws, const shoal_plan *plan, c
         return shoal_fail(err, SHOAL_ERR_INTERNAL, "the memory plan does not match its layout");
     }
     memset(ws->grad, 0, a->n_params * sizeof *ws->grad);
-    memset(ws->m, 0, a->n_params * sizeof *ws->m);
-    memset(ws->v, 0, a->n_params * sizeof *ws->v);
+    shoal_optim_reset(&ws->optim);
     return SHOAL_OK;
 }
 

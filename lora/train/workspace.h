@@ -79,7 +79,8 @@ typedef struct shoal_workspace {
     float *capped;     /* [C, V] a copy of soft-capped logits; NULL: no cap */
     double *head_nll;  /* [C] */
 
-    float *grad, *m, *v; /* [n_params] */
+    float *grad;       /* [n_params] */
+    shoal_optim optim; /* over the same */
 } shoal_workspace;
 
 /* Fills the byte counts of *plan, whose max_tokens, head_rows, first_layer and tapes are set. False
