@@ -257,6 +257,7 @@ int shoal_cmd_adapter(int argc, char **argv)
         {"info", cmd_info, "say what an adapter holds and whether it fits a model"},
         {"import", cmd_import, "PEFT directory to GGUF LoRA file"},
         {"export", cmd_export, "GGUF LoRA file to PEFT directory"},
+        {"merge", shoal_cmd_merge, "write a model that contains the adapter"},
     };
     return shoal_command_dispatch("shoal adapter", "Looks at adapters and converts them.", table,
                                   sizeof table / sizeof table[0], argc, argv);

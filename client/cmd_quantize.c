@@ -35,7 +35,7 @@ static void show_progress(void *ctx, uint64_t done, uint64_t total)
     shoal_progress_update(bar, done, "");
 }
 
-static shoal_status print_report(const shoal_quantize_report *r, const char *out, bool json,
+static shoal_status print_report(const shoal_rewrite_report *r, const char *out, bool json,
                                  shoal_error *err)
 {
     char before[32], after[32];
@@ -61,7 +61,7 @@ static shoal_status quantize(const char *const *args, const quantize_options *o,
                              shoal_error *err)
 {
     shoal_quantize_target target;
-    shoal_quantize_report report;
+    shoal_rewrite_report report;
     shoal_progress bar = {0};
     shoal_pool *pool = NULL;
     SHOAL_TRY(shoal_quantize_target_parse(&target, args[2], o->head, err));

@@ -24,6 +24,7 @@ shoal_command_fn shoal_cmd_generate;
 shoal_command_fn shoal_cmd_grad;
 shoal_command_fn shoal_cmd_join;
 shoal_command_fn shoal_cmd_leave;
+shoal_command_fn shoal_cmd_merge; /* of shoal adapter */
 shoal_command_fn shoal_cmd_model;
 shoal_command_fn shoal_cmd_perplexity;
 shoal_command_fn shoal_cmd_quantize;

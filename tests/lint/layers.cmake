@@ -5,7 +5,7 @@ cmake_minimum_required(VERSION 3.22)
 # Room -> rooms it may include (a prefix match on the path; the first matching room counts).
 set(ROOMS kernels lora/compress lora/model lora/infer lora/train proto/net proto client aggregator)
 set(MAY_kernels "kernels/")
-set(MAY_lora/compress "kernels/;lora/model/;lora/compress/")
+set(MAY_lora/compress "kernels/;lora/model/;lora/compress/;lora/train/adapter.h")
 set(MAY_lora/model "kernels/;lora/model/")
 set(MAY_lora/infer "kernels/;lora/model/;lora/infer/;lora/train/adapter.h")
 set(MAY_lora/train "kernels/;lora/model/;lora/train/")
