@@ -236,22 +236,23 @@ static const uint8_t *copy_group(const group_rows *g, size_t at, size_t block_by
     return to;
 }
 
-/* Brings in the part of the next group that lies as far into it as this block into this one. */
-SHOAL_INLINE void prefetch_next(const uint8_t *p, size_t stride, size_t at, size_t block_bytes)
+/* Brings in the part of a later group that lies as far into it as this block into this one. */
+SHOAL_INLINE void prefetch_group(const uint8_t *p, size_t ahead, size_t at, size_t block_bytes)
 {
-    uintptr_t next = (uintptr_t)p + LANES * stride + LANES * at;
+    uintptr_t next = (uintptr_t)p + ahead + LANES * at;
     for (size_t i = 0; i < LANES * block_bytes; i += 64) {
         _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
     }
 }
 
-/* Takes apart the block at `at` of the group, straight from W where all eight rows are there. */
-SHOAL_INLINE void take_block(const group_type *type, const group_rows *rows, size_t at,
-                             group_block *g)
+/* Takes apart the block at `at` of the group, straight from W where all eight rows are there, and
+ * fetches the same block of the group that lies `ahead` groups behind. */
+SHOAL_INLINE void take_block(const group_type *type, const group_rows *rows, size_t ahead,
+                             size_t at, group_block *g)
 {
     uint8_t copy[LANES * SHOAL_Q6_K_BYTES + 2];
-    if (rows->rows >= LANES) {
-        prefetch_next(rows->p, rows->stride, at, type->bytes);
+    if (type->packed || rows->rows >= LANES) {
+        prefetch_group(rows->p, ahead * LANES * rows->stride, at, type->bytes);
         type->unpack(rows->p + (type->packed ? LANES * at : at), rows->stride, g);
     } else {
         type->unpack(copy_group(rows, at, type->bytes, copy), type->bytes, g);
@@ -276,13 +277,13 @@ SHOAL_INLINE void group_dot(const group_type *type, const group_rows *rows, size
         size_t at = b / type->subs * type->bytes;
         if (type->subs == 1) {
             group_block g;
-            take_block(type, rows, at, &g);
+            take_block(type, rows, 1, at, &g);
             add_rows(type, &g, x, n, acc);
             x += n * SHOAL_ACT_BLOCK_BYTES;
             continue;
         }
         group_block g[8];
-        take_block(type, rows, at, g);
+        take_block(type, rows, 1, at, g);
         for (size_t i = 0; i < type->subs; i++, x += n * SHOAL_ACT_BLOCK_BYTES) {
             add_rows(type, &g[i], x, n, acc);
         }

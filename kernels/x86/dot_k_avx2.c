@@ -1,5 +1,6 @@
 /* dot_k_avx2.c - K quants (super-blocks of 256) times 8-bit activations. See dot_avx2.h. */
 #include "kernels/matmul.h"
+#include "kernels/x86/dot_pair_avx2.h"
 #include "kernels/x86/unpack_k.h"
 
 /* The macro names the unpacker after the type. */
@@ -11,8 +12,8 @@
 
 SHOAL_DOT_AVX2(q2_k, Q2_K, add_half_min, 8, false)
 SHOAL_DOT_AVX2(q3_k, Q3_K, add_half, 8, false)
-SHOAL_DOT_AVX2(q4_k, Q4_K, add_q4, 8, false)
-SHOAL_DOT_AVX2(q5_k, Q5_K, add_q5, 8, false)
+SHOAL_DOT_PAIR_AVX2(q4_k, Q4_K, add_q4, false, 8, false)
+SHOAL_DOT_PAIR_AVX2(q5_k, Q5_K, add_q5, true, 8, false)
 SHOAL_DOT_AVX2(q6_k, Q6_K, add_half, 8, false)
 
 void shoal_dot_k_init_avx2(shoal_table *t)

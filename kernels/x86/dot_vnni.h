@@ -212,7 +212,7 @@ SHOAL_INLINE void take_group(const vec_type *type, const group_rows *rows, size_
     uint8_t copy[LANES * SHOAL_Q6_K_BYTES + 2];
     if (rows->rows >= LANES) {
         const uint8_t *ahead = rows->p + (VEC_LANES - LANES) * rows->stride;
-        prefetch_next(ahead, rows->stride, at, type->bytes);
+        prefetch_group(ahead, LANES * rows->stride, at, type->bytes);
         type->unpack(rows->p + (type->packed ? LANES * at : at), rows->stride, g);
     } else {
         type->unpack(copy_group(rows, at, type->bytes, copy), type->bytes, g);

@@ -1,4 +1,4 @@
-/* unpack_legacy.h - blocks of 32 weights of eight rows taken apart, for the products by vpdpbusd.
+/* unpack_legacy.h - blocks of 32 weights of eight rows taken apart.
  *
  * Needs -mavx2 -mfma -mf16c. Layer: kernels/x86, internal.
  */
