@@ -48,7 +48,10 @@ static shoal_status check_job(const shoal_local_job *job, shoal_error *err)
 {
     const shoal_lora_spec *a = &job->start->spec;
     const shoal_train_spec *t = job->spec;
-    if (a->rank != t->rank || a->targets != t->targets || a->alpha != t->alpha) {
+    bool mixed = false; /* tasks know one rank */
+    for (size_t p = 0; p < SHOAL_N_PROJ; p++)
+        mixed = mixed || a->ranks[p] != 0;
+    if (mixed || a->rank != t->rank || a->targets != t->targets || a->alpha != t->alpha) {
         return shoal_fail(err, SHOAL_ERR_FORMAT,
                           "the adapter's rank, alpha or targets are not the task's");
     }

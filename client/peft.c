@@ -74,7 +74,34 @@ static bool is_set(const json_t *config, const char *key)
     return true;
 }
 
-/* rank_pattern / alpha_pattern: only patterns that say the same as the main value pass. */
+/* The projection PEFT calls `name`; SHOAL_N_PROJ when there is none. */
+static size_t find_projection(const char *name)
+{
+    size_t p = 0;
+    while (p < SHOAL_N_PROJ && strcmp(name, shoal_proj_peft_name((shoal_proj)p)) != 0) {
+        p++;
+    }
+    return p;
+}
+
+/* rank_pattern: ranks by projection ("q_proj": 16) are taken. Patterns for single layers pass only
+ * when they say what `r` says. False on others. */
+static bool read_ranks(const json_t *config, json_int_t r, shoal_lora_spec *spec)
+{
+    const char *name = NULL;
+    json_t *v = NULL;
+    json_object_foreach(json_object_get(config, "rank_pattern"), name, v)
+    {
+        size_t p = find_projection(name);
+        json_int_t rank = json_integer_value(v);
+        if (rank < 1 || rank > SHOAL_LORA_MAX_RANK) return false;
+        if (p < SHOAL_N_PROJ) spec->ranks[p] = (size_t)rank;
+        if (p == SHOAL_N_PROJ && rank != r) return false;
+    }
+    return true;
+}
+
+/* alpha_pattern: only patterns that say the same as the main value pass. */
 static bool pattern_is_uniform(const json_t *config, const char *key, double value)
 {
     const char *name = NULL;
@@ -90,8 +117,9 @@ static bool pattern_is_uniform(const json_t *config, const char *key, double val
 static shoal_status refuse(const char *what, shoal_error *err)
 {
     (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "adapter_config.json: %s", what);
-    shoal_hint(err, "Shoal takes plain LoRA: one rank and alpha for all layers, no biases, no "
-                    "other trained modules");
+    shoal_hint(err,
+               "Shoal takes plain LoRA: one alpha, the same ranks in all layers, no biases, no "
+               "other trained modules");
     return SHOAL_ERR_UNSUPPORTED;
 }
 
@@ -122,13 +150,18 @@ static shoal_status read_spec(const json_t *config, shoal_lora_spec *spec, shoal
     double alpha = json_number_value(json_object_get(config, "lora_alpha"));
     if (rank < 1 || rank > SHOAL_LORA_MAX_RANK) return refuse("\"r\" is out of range", err);
     if (!(alpha > 0.0 && alpha < 1e6)) return refuse("\"lora_alpha\" is out of range", err);
-    if (!pattern_is_uniform(config, "rank_pattern", (double)rank)) {
+    if (!read_ranks(config, rank, spec)) {
         return refuse("\"rank_pattern\" gives layers different ranks", err);
     }
     if (!pattern_is_uniform(config, "alpha_pattern", alpha)) {
         return refuse("\"alpha_pattern\" gives layers different alphas", err);
     }
-    if (json_is_true(json_object_get(config, "use_rslora"))) alpha *= sqrt((double)rank);
+    if (json_is_true(json_object_get(config, "use_rslora"))) {
+        if (!pattern_is_uniform(config, "rank_pattern", (double)rank)) {
+            return refuse("\"use_rslora\" with several ranks, which no one alpha can say", err);
+        }
+        alpha *= sqrt((double)rank);
+    }
     spec->rank = (size_t)rank;
     spec->alpha = (float)alpha;
     return SHOAL_OK;
@@ -249,6 +282,9 @@ static shoal_status build(shoal_adapter **out, const shoal_model *m, const shoal
                           shoal_lora_spec spec, shoal_error *err)
 {
     find_targets(s, m->cfg.n_layer, &spec);
+    for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
+        if ((spec.targets >> p & 1u) == 0) spec.ranks[p] = 0;
+    }
     if (spec.targets == 0) {
         (void)shoal_fail(err, SHOAL_ERR_FORMAT,
                          "no LoRA tensor of this model's layers in the file");
@@ -338,6 +374,19 @@ shoal_status shoal_peft_encode(const shoal_adapter *a, const float *params, shoa
     return st;
 }
 
+/* rank_pattern, for the projections whose rank is not `r`. */
+static void add_ranks(json_t *config, const shoal_adapter *a)
+{
+    json_t *ranks = json_object();
+    for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
+        size_t rank = shoal_lora_rank(&a->spec, (shoal_proj)p);
+        if (rank == 0 || rank == a->spec.rank) continue;
+        (void)json_object_set_new(ranks, shoal_proj_peft_name((shoal_proj)p),
+                                  json_integer((json_int_t)rank));
+    }
+    (void)json_object_set_new(config, "rank_pattern", ranks);
+}
+
 static json_t *config_json(const shoal_adapter *a)
 {
     json_t *targets = json_array();
@@ -350,6 +399,7 @@ static json_t *config_json(const shoal_adapter *a)
         "task_type", "CAUSAL_LM", "base_model_name_or_path", "r", (json_int_t)a->spec.rank,
         "lora_alpha", (double)a->spec.alpha, "lora_dropout", 0.0, "bias", "none", "fan_in_fan_out",
         0, "inference_mode", 1, "use_rslora", 0, "use_dora", 0, "target_modules", targets);
+    add_ranks(config, a);
     if (a->spec.first_layer == 0) return config;
     json_t *layers = json_array();
     for (size_t l = a->spec.first_layer; l < a->cfg.n_layer; l++) {

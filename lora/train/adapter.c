@@ -13,19 +13,54 @@ static bool adapted(const shoal_lora_spec *spec, size_t layer, size_t proj)
     return layer >= spec->first_layer && ((spec->targets >> proj) & 1u) != 0;
 }
 
+size_t shoal_lora_rank(const shoal_lora_spec *spec, shoal_proj p)
+{
+    if (((spec->targets >> (unsigned)p) & 1u) == 0) {
+        return 0;
+    }
+    return spec->ranks[p] != 0 ? spec->ranks[p] : spec->rank;
+}
+
+/* One way to say a thing: `rank` is the largest, `ranks` is all 0 when none differs from it. */
+static shoal_lora_spec normalised(const shoal_lora_spec *spec)
+{
+    shoal_lora_spec out = *spec;
+    bool differ = false;
+    out.rank = 0;
+    for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
+        out.ranks[p] = shoal_lora_rank(spec, (shoal_proj)p);
+        differ = differ || (out.rank != 0 && out.ranks[p] != 0 && out.ranks[p] != out.rank);
+        out.rank = out.ranks[p] > out.rank ? out.ranks[p] : out.rank;
+    }
+    if (!differ) {
+        memset(out.ranks, 0, sizeof out.ranks);
+    }
+    return out;
+}
+
+static shoal_status check_ranks(const shoal_lora_spec *spec, shoal_error *err)
+{
+    for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
+        size_t rank = shoal_lora_rank(spec, (shoal_proj)p);
+        bool wanted = ((spec->targets >> p) & 1u) != 0;
+        if (wanted ? rank < 1 || rank > SHOAL_LORA_MAX_RANK : spec->ranks[p] != 0) {
+            return shoal_fail(err, SHOAL_ERR_ARG, "adapter rank %zu is not in 1..%d",
+                              wanted ? rank : spec->ranks[p], (int)SHOAL_LORA_MAX_RANK);
+        }
+    }
+    return SHOAL_OK;
+}
+
 shoal_status shoal_lora_spec_check(const shoal_lora_spec *spec, const shoal_config *cfg,
                                    shoal_error *err)
 {
-    if (spec->rank < 1 || spec->rank > SHOAL_LORA_MAX_RANK) {
-        return shoal_fail(err, SHOAL_ERR_ARG, "adapter rank %zu is not in 1..%d", spec->rank,
-                          (int)SHOAL_LORA_MAX_RANK);
-    }
     if (!isfinite(spec->alpha) || spec->alpha <= 0.0f) {
         return shoal_fail(err, SHOAL_ERR_ARG, "adapter alpha must be a positive number");
     }
     if (spec->targets == 0 || (spec->targets & ~(uint32_t)SHOAL_TARGETS_ALL) != 0) {
         return shoal_fail(err, SHOAL_ERR_ARG, "adapter targets name no projection");
     }
+    SHOAL_TRY(check_ranks(spec, err));
     if (spec->first_layer >= cfg->n_layer) {
         return shoal_fail(err, SHOAL_ERR_ARG, "adapter starts at layer %zu of a model with %zu",
                           spec->first_layer, cfg->n_layer);
@@ -46,7 +81,8 @@ static bool count_layer_params(const shoal_lora_spec *spec, const shoal_config *
             continue;
         }
         shoal_config_proj_shape(cfg, (shoal_proj)p, &rows, &cols);
-        if (!shoal_add_size(rows, cols, &sides) || !shoal_mul_size(sides, spec->rank, &n) ||
+        if (!shoal_add_size(rows, cols, &sides) ||
+            !shoal_mul_size(sides, shoal_lora_rank(spec, (shoal_proj)p), &n) ||
             !shoal_add_size(total, n, &total)) {
             return false;
         }
@@ -67,12 +103,13 @@ static void place_pairs(shoal_adapter *a)
             continue;
         }
         shoal_config_proj_shape(&a->cfg, (shoal_proj)(i % SHOAL_N_PROJ), &rows, &cols);
-        a->pairs[i].rank = spec->rank;
-        a->pairs[i].scale = spec->alpha / (float)spec->rank;
+        size_t rank = shoal_lora_rank(spec, (shoal_proj)(i % SHOAL_N_PROJ));
+        a->pairs[i].rank = rank;
+        a->pairs[i].scale = spec->alpha / (float)rank;
         a->pairs[i].a = next;
-        next += spec->rank * cols;
+        next += rank * cols;
         a->pairs[i].b = next;
-        next += rows * spec->rank;
+        next += rows * rank;
     }
 }
 
@@ -92,7 +129,7 @@ shoal_status shoal_adapter_alloc(shoal_adapter **out, const shoal_config *cfg,
     }
     shoal_adapter *a = shoal_calloc(1, sizeof *a);
     if (a != NULL) {
-        a->spec = *spec;
+        a->spec = normalised(spec);
         a->cfg = *cfg;
         a->n_params = n;
         a->params = shoal_alloc_aligned(bytes);
@@ -166,6 +203,9 @@ shoal_status shoal_adapter_manifest(const shoal_adapter *a, shoal_buf *out, shoa
     for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
         if (((a->spec.targets >> p) & 1u) != 0) {
             shoal_buf_putf(out, " %s", shoal_proj_gguf_name((shoal_proj)p));
+            if (a->spec.ranks[p] != 0) {
+                shoal_buf_putf(out, ":%zu", a->spec.ranks[p]);
+            }
         }
     }
     shoal_buf_putf(out, "\norder layer projection a b\ntype f32\nparams %zu\n", a->n_params);

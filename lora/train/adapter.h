@@ -31,18 +31,22 @@ enum { SHOAL_LORA_MAX_RANK = 256 };
 enum { SHOAL_TARGETS_ALL = (1u << SHOAL_N_PROJ) - 1u };
 
 typedef struct shoal_lora_spec {
-    size_t rank;        /* 1..SHOAL_LORA_MAX_RANK */
-    float alpha;        /* > 0 */
-    uint32_t targets;   /* bits of shoal_proj, not 0 */
-    size_t first_layer; /* the lowest adapted layer; 0 adapts all, n_layer - k the top k */
+    size_t rank;                /* 1..SHOAL_LORA_MAX_RANK; the largest, if they differ */
+    float alpha;                /* > 0 */
+    uint32_t targets;           /* bits of shoal_proj, not 0 */
+    size_t first_layer;         /* the lowest adapted layer; 0 adapts all, n_layer - k the top k */
+    size_t ranks[SHOAL_N_PROJ]; /* of each projection, where they differ; all 0: `rank` */
 } shoal_lora_spec;
+
+/* Rank of a projection; 0 when it is not adapted. */
+size_t shoal_lora_rank(const shoal_lora_spec *spec, shoal_proj p);
 
 /* A and B of one projection; views into the flat array. a is NULL when not adapted. */
 typedef struct shoal_lora_pair {
     float *a;    /* [R, N] */
     float *b;    /* [M, R] */
     size_t rank; /* R */
-    float scale; /* alpha / R */
+    float scale; /* alpha / R: rsLoRA (Kalajdzievski 2023) is alpha sqrt(R) in the spec */
 } shoal_lora_pair;
 
 typedef struct shoal_adapter {
@@ -66,7 +70,8 @@ const shoal_lora_pair *shoal_adapter_pair(const shoal_adapter *a, size_t layer, 
 /* Reads a GGUF LoRA file as llama.cpp writes it (general.type=adapter, adapter.type=lora,
  * adapter.lora.alpha; NAME.weight.lora_a [R, N], NAME.weight.lora_b [M, R]; F32 or F16) and checks
  * every shape against the model: an adapter of another model is refused with a hint, and so are
- * values that are not finite. Every adapted layer must adapt the same projections at one rank. */
+ * values that are not finite. Every adapted layer must adapt the same projections at the same
+ * ranks. */
 SHOAL_MUST_USE shoal_status shoal_adapter_load(shoal_adapter **out, const shoal_model *m,
                                                const char *path, shoal_error *err);
 

@@ -79,11 +79,11 @@ static shoal_status check_kind(const shoal_gguf *g, const shoal_model *m, uint64
     return st;
 }
 
-/* Rank, targets and lowest layer, from which tensors there are. */
+/* Ranks, targets and lowest layer, from which tensors there are. */
 static shoal_status find_spec(const shoal_gguf *g, const shoal_model *m, shoal_lora_spec *spec,
                               shoal_error *err)
 {
-    *spec = (shoal_lora_spec){0, 0.0f, 0, m->cfg.n_layer};
+    *spec = (shoal_lora_spec){.first_layer = m->cfg.n_layer};
     SHOAL_TRY(shoal_gguf_get_f32(g, KEY_ALPHA, &spec->alpha, err));
     for (size_t i = 0; i < m->cfg.n_layer * SHOAL_N_PROJ; i++) {
         size_t layer = i / SHOAL_N_PROJ;
@@ -94,8 +94,10 @@ static shoal_status find_spec(const shoal_gguf *g, const shoal_model *m, shoal_l
         if (t == NULL) {
             continue;
         }
+        if (((spec->targets >> proj) & 1u) == 0) { /* the layers above must agree */
+            spec->ranks[proj] = t->n_dims == 2 ? t->dims[1] : 1;
+        }
         spec->targets |= 1u << proj;
-        spec->rank = t->n_dims == 2 ? t->dims[1] : 1;
         if (layer < spec->first_layer) {
             spec->first_layer = layer;
         }

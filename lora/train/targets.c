@@ -52,6 +52,40 @@ bool shoal_targets_parse(const char *text, uint32_t *targets)
     return true;
 }
 
+/* The number that is all of text [0, n), or 0 when it is none in 1..SHOAL_LORA_MAX_RANK. */
+static size_t parse_rank(const char *text, size_t n)
+{
+    size_t rank = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] < '0' || text[i] > '9') return 0;
+        rank = 10 * rank + (size_t)(text[i] - '0');
+        if (rank > SHOAL_LORA_MAX_RANK) return 0;
+    }
+    return rank;
+}
+
+bool shoal_ranks_parse(const char *text, uint32_t *targets, size_t *ranks)
+{
+    uint32_t adapted = 0;
+    memset(ranks, 0, SHOAL_N_PROJ * sizeof *ranks);
+    for (const char *word = text;; word++) {
+        size_t n = strcspn(word, ",");
+        size_t n_name = strcspn(word, "=");
+        bool named = n_name < n;
+        uint32_t bits = named ? parse_word(word, n_name) : *targets;
+        size_t rank = named ? parse_rank(word + n_name + 1, n - n_name - 1) : parse_rank(word, n);
+        if (bits == 0 || rank == 0) return false;
+        for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
+            if ((bits >> p & 1u) != 0) ranks[p] = rank;
+        }
+        adapted |= bits;
+        word += n;
+        if (*word == '\0') break;
+    }
+    *targets = adapted;
+    return true;
+}
+
 void shoal_targets_format(uint32_t targets, char *out, size_t n)
 {
     size_t used = 0;

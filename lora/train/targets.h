@@ -17,6 +17,11 @@ extern "C" {
  * q_proj and so on) to bits of shoal_proj. False on anything else and on an empty list. */
 bool shoal_targets_parse(const char *text, uint32_t *targets);
 
+/* A rank for all of *targets, "8"; or ranks by name, "q=16,v=16,mlp=4"; or both, "8,q=16", where
+ * later words hold. Targets no word speaks of leave *targets, those named join it. ranks [7] is by
+ * shoal_proj, 0 where not adapted. False on anything else, and on ranks not in 1..256. */
+bool shoal_ranks_parse(const char *text, uint32_t *targets, size_t *ranks);
+
 /* The list again, "q,k,v"; cut to fit. */
 void shoal_targets_format(uint32_t targets, char *out, size_t n);
 

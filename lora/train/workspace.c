@@ -72,8 +72,8 @@ static void lay_tape(layout *l, shoal_tape *tp, size_t T, const shoal_config *c,
     tp->rstd_attn = floats(l, T, 1);
     tp->rstd_ffn = floats(l, T, 1);
     for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
-        bool is_adapted = ((spec->targets >> p) & 1u) != 0;
-        tp->h[p] = is_adapted ? floats(l, T, spec->rank) : NULL;
+        size_t rank = shoal_lora_rank(spec, (shoal_proj)p);
+        tp->h[p] = rank > 0 ? floats(l, T, rank) : NULL;
     }
     lay_tape_norms(l, tp, T, c);
 }

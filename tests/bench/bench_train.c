@@ -89,7 +89,7 @@ int main(int argc, char **argv)
     shoal_pool *pool = NULL;
     shoal_exec ex = {0};
     const char *path = getenv("SHOAL_TEST_MODEL");
-    shoal_lora_spec spec = {argument(argc, argv, 2, 8), 16.0f, SHOAL_TARGETS_ALL, 0};
+    shoal_lora_spec spec = {argument(argc, argv, 2, 8), 16.0f, SHOAL_TARGETS_ALL, 0, {0}};
     shoal_trainer_options opts = {.clip = 1.0f};
     opts.plan.max_tokens = tokens;
     opts.plan.max_ram = argument(argc, argv, 5, 0) << 20;

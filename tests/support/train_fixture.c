@@ -34,10 +34,16 @@ shoal_model *fixture_model(uint64_t seed, const shoal_tiny_opts *opts)
 shoal_adapter *fixture_adapter(const shoal_model *m, size_t rank, uint32_t targets,
                                size_t first_layer, uint64_t seed)
 {
-    shoal_lora_spec spec = {rank, 2.0f * (float)rank, targets, first_layer};
+    shoal_lora_spec spec = {rank, 2.0f * (float)rank, targets, first_layer, {0}};
+    return fixture_adapter_like(m, &spec, seed);
+}
+
+shoal_adapter *fixture_adapter_like(const shoal_model *m, const shoal_lora_spec *spec,
+                                    uint64_t seed)
+{
     shoal_error err = {0};
     shoal_adapter *a = NULL;
-    require(shoal_adapter_open(&a, m, &spec, seed, &err), &err);
+    require(shoal_adapter_open(&a, m, spec, seed, &err), &err);
     shoal_rng rng = shoal_rng_init(seed + 1);
     for (size_t i = 0; i < a->n_params; i++) {
         a->params[i] += (float)(0.05 * shoal_rng_normal(&rng));

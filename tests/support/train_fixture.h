@@ -22,6 +22,8 @@ shoal_model *fixture_model(uint64_t seed, const shoal_tiny_opts *opts);
 /* A and B random: B is not zero, so every gradient path carries something. */
 shoal_adapter *fixture_adapter(const shoal_model *m, size_t rank, uint32_t targets,
                                size_t first_layer, uint64_t seed);
+shoal_adapter *fixture_adapter_like(const shoal_model *m, const shoal_lora_spec *spec,
+                                    uint64_t seed);
 
 /* Kernels on a pool of n threads. */
 typedef struct fixture_exec {

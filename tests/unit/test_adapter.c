@@ -48,7 +48,7 @@ static shoal_buf encode(const shoal_adapter *a)
 static void test_starts_as_nothing(void **state)
 {
     (void)state;
-    shoal_lora_spec spec = {8, 16.0f, SHOAL_TARGETS_ALL, 0};
+    shoal_lora_spec spec = {8, 16.0f, SHOAL_TARGETS_ALL, 0, {0}};
     shoal_error err = {0};
     shoal_adapter *a = NULL;
     assert_int_equal(shoal_adapter_open(&a, model, &spec, 1, &err), SHOAL_OK);
@@ -80,8 +80,11 @@ static void test_refuses_impossible_specs(void **state)
 {
     (void)state;
     static const shoal_lora_spec BAD[] = {
-        {0, 1.0f, 1, 0}, {SHOAL_LORA_MAX_RANK + 1, 1.0f, 1, 0}, {4, 0.0f, 1, 0},    {4, NAN, 1, 0},
-        {4, 1.0f, 0, 0}, {4, 1.0f, 1u << SHOAL_N_PROJ, 0},      {4, 1.0f, 1, 9999},
+        {0, 1.0f, 1, 0, {0}},    {SHOAL_LORA_MAX_RANK + 1, 1.0f, 1, 0, {0}},
+        {4, 0.0f, 1, 0, {0}},    {4, NAN, 1, 0, {0}},
+        {4, 1.0f, 0, 0, {0}},    {4, 1.0f, 1u << SHOAL_N_PROJ, 0, {0}},
+        {4, 1.0f, 1, 9999, {0}}, {4, 1.0f, 1, 0, {SHOAL_LORA_MAX_RANK + 1}},
+        {0, 1.0f, 3, 0, {4}},    {4, 1.0f, 1, 0, {4, 4}}, /* a rank for what is not adapted */
     };
     shoal_error err = {0};
     shoal_adapter *a = NULL;
@@ -153,9 +156,44 @@ static void test_unaligned_bytes(void **state)
     shoal_adapter_close(a);
 }
 
+/* Each projection at a rank of its own: shapes, scales, file and manifest follow. */
+static void test_ranks_by_projection(void **state)
+{
+    (void)state;
+    const shoal_lora_spec spec = {
+        .rank = 3, .alpha = 12.0f, .targets = 0x17, .ranks = {[SHOAL_PROJ_K] = 4, [4] = 1}};
+    const shoal_lora_spec plain = {.rank = 4, .alpha = 12.0f, .targets = 0x17};
+    shoal_error err = {0};
+    shoal_adapter *a[3] = {NULL};
+    shoal_buf bytes = shoal_buf_init(FILE_MAX), text[3];
+    assert_int_equal(shoal_adapter_open(&a[0], model, &spec, 1, &err), SHOAL_OK);
+    assert_int_equal(shoal_adapter_open(&a[1], model, &plain, 1, &err), SHOAL_OK);
+    assert_int_equal(a[0]->spec.rank, 4);
+    static const size_t RANKS[SHOAL_N_PROJ] = {3, 4, 3, 0, 1, 0, 0};
+    for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
+        const shoal_lora_pair *pair = shoal_adapter_pair(a[0], 1, (shoal_proj)p);
+        assert_int_equal(pair->rank, RANKS[p]);
+        assert_true(pair->a == NULL || pair->scale == 12.0f / (float)RANKS[p]);
+    }
+    assert_int_equal(shoal_adapter_encode(a[0], &bytes, &err), SHOAL_OK);
+    assert_int_equal(shoal_adapter_decode(&a[2], model, bytes.data, bytes.len, &err), SHOAL_OK);
+    assert_same(a[0], a[2]);
+    for (size_t i = 0; i < 3; i++) {
+        text[i] = shoal_buf_init(4096);
+        assert_int_equal(shoal_adapter_manifest(a[i], &text[i], &err), SHOAL_OK);
+    }
+    assert_string_equal(shoal_buf_str(&text[0]), shoal_buf_str(&text[2]));
+    assert_string_not_equal(shoal_buf_str(&text[0]), shoal_buf_str(&text[1]));
+    for (size_t i = 0; i < 3; i++) {
+        shoal_buf_clear(&text[i]);
+        shoal_adapter_close(a[i]);
+    }
+    shoal_buf_clear(&bytes);
+}
+
 static shoal_buf manifest(size_t rank, float alpha, uint32_t targets, size_t first_layer)
 {
-    shoal_lora_spec spec = {rank, alpha, targets, first_layer};
+    shoal_lora_spec spec = {rank, alpha, targets, first_layer, {0}};
     shoal_error err = {0};
     shoal_adapter *a = NULL;
     shoal_buf b = shoal_buf_init(4096);
@@ -382,11 +420,17 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_starts_as_nothing), cmocka_unit_test(test_refuses_impossible_specs),
-        cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_unaligned_bytes),
-        cmocka_unit_test(test_manifest),          cmocka_unit_test(test_rope_rows),
-        cmocka_unit_test(test_damaged_files),     cmocka_unit_test(test_values_must_be_finite),
-        cmocka_unit_test(test_foreign_adapters),  cmocka_unit_test(test_handmade_files),
+        cmocka_unit_test(test_starts_as_nothing),
+        cmocka_unit_test(test_refuses_impossible_specs),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_unaligned_bytes),
+        cmocka_unit_test(test_ranks_by_projection),
+        cmocka_unit_test(test_manifest),
+        cmocka_unit_test(test_rope_rows),
+        cmocka_unit_test(test_damaged_files),
+        cmocka_unit_test(test_values_must_be_finite),
+        cmocka_unit_test(test_foreign_adapters),
+        cmocka_unit_test(test_handmade_files),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);

@@ -157,6 +157,28 @@ static void test_targets(void **state)
     }
 }
 
+static void test_ranks(void **state)
+{
+    static const char *const bad[] = {
+        "", "0", "257", "8x", "q=", "=8", "q=8,", "w=8", "q=8=8", "99999999999999999999"};
+    size_t ranks[SHOAL_N_PROJ];
+    uint32_t t = SHOAL_TARGETS_ALL;
+    (void)state;
+    assert_true(shoal_ranks_parse("256", &t, ranks));
+    assert_true(t == SHOAL_TARGETS_ALL && ranks[SHOAL_PROJ_DOWN] == 256);
+    assert_true(shoal_ranks_parse("q=16,v=16,mlp=4", &t, ranks));
+    assert_int_equal(t, SHOAL_TARGETS_ALL & ~(1u << SHOAL_PROJ_K | 1u << SHOAL_PROJ_O));
+    assert_true(ranks[SHOAL_PROJ_V] == 16 && ranks[SHOAL_PROJ_UP] == 4 && ranks[SHOAL_PROJ_K] == 0);
+    t = 1u << SHOAL_PROJ_Q;
+    assert_true(shoal_ranks_parse("8,q=2,down=3", &t, ranks));
+    assert_int_equal(t, 1u << SHOAL_PROJ_Q | 1u << SHOAL_PROJ_DOWN);
+    assert_true(ranks[SHOAL_PROJ_Q] == 2 && ranks[SHOAL_PROJ_DOWN] == 3);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        t = SHOAL_TARGETS_ALL;
+        assert_false(shoal_ranks_parse(bad[i], &t, ranks));
+    }
+}
+
 static void test_loopback_names(void **state)
 {
     (void)state;
@@ -189,10 +211,11 @@ int main(void)
 {
     shoal_json_init();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stop_text),      cmocka_unit_test(test_stop_text_holds_back_little),
-        cmocka_unit_test(test_json_score),     cmocka_unit_test(test_json_score_other_forms),
-        cmocka_unit_test(test_top_logits),     cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_loopback_names), cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_stop_text),  cmocka_unit_test(test_stop_text_holds_back_little),
+        cmocka_unit_test(test_json_score), cmocka_unit_test(test_json_score_other_forms),
+        cmocka_unit_test(test_top_logits), cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_ranks),      cmocka_unit_test(test_loopback_names),
+        cmocka_unit_test(test_formats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

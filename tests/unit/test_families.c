@@ -88,7 +88,7 @@ static void check_trainer(const expected *e, const tiny_engine *engine)
         want[0] += i + 1 < e->n / 2 ? e->nll[i] : 0;
         want[1] += e->nll[i];
     }
-    shoal_lora_spec spec = {2, 4.0f, SHOAL_TARGETS_ALL, 0};
+    shoal_lora_spec spec = {2, 4.0f, SHOAL_TARGETS_ALL, 0, {0}};
     shoal_adapter *a = NULL;
     shoal_trainer *tr = NULL;
     assert_int_equal(shoal_adapter_open(&a, engine->m, &spec, 1, NULL), SHOAL_OK); /* B is 0 */

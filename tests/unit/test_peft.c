@@ -1,4 +1,5 @@
 /* PEFT directories: round trip, the row order of q and k, every refusal. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,7 +47,7 @@ static int close_model(void **state)
 /* An adapter whose every value tells its place. */
 static shoal_adapter *numbered(uint32_t targets, size_t first_layer)
 {
-    const shoal_lora_spec spec = {2, 6.0f, targets, first_layer};
+    const shoal_lora_spec spec = {2, 6.0f, targets, first_layer, {0}};
     shoal_adapter *a = NULL;
     shoal_error err = {0};
     assert_int_equal(shoal_adapter_open(&a, model, &spec, 3, &err), SHOAL_OK);
@@ -77,6 +78,31 @@ static void check_round_trip(uint32_t targets, size_t first_layer)
     assert_int_equal(back->spec.first_layer, first_layer);
     assert_int_equal(back->n_params, a->n_params);
     assert_memory_equal(back->params, a->params, a->n_params * sizeof *a->params);
+    shoal_adapter_close(back);
+    shoal_adapter_close(a);
+}
+
+/* Ranks of their own, and rsLoRA's scale, which a reader need not know of: alpha carries it. */
+static void test_ranks(void **state)
+{
+    (void)state;
+    const shoal_lora_spec spec = {
+        .alpha = 6.0f * sqrtf(2.0f),
+        .targets = 1u << SHOAL_PROJ_Q | 1u << SHOAL_PROJ_V | 1u << SHOAL_PROJ_DOWN,
+        .ranks = {[SHOAL_PROJ_Q] = 5, [SHOAL_PROJ_V] = 2, [SHOAL_PROJ_DOWN] = 1}};
+    shoal_adapter *a = NULL;
+    shoal_adapter *back = NULL;
+    shoal_error err = {0};
+    assert_int_equal(shoal_adapter_open(&a, model, &spec, 3, &err), SHOAL_OK);
+    assert_int_equal(a->spec.rank, 5);
+    assert_int_equal(shoal_peft_save(a, peft, &err), SHOAL_OK);
+    if (shoal_peft_load(&back, model, peft, &err) != SHOAL_OK) fail_msg("%s", err.msg);
+    assert_int_equal(back->n_params, a->n_params);
+    assert_memory_equal(back->params, a->params, a->n_params * sizeof *a->params);
+    for (size_t i = 0; i < a->cfg.n_layer * SHOAL_N_PROJ; i++) {
+        assert_int_equal(back->pairs[i].rank, a->pairs[i].rank);
+        assert_true(fabsf(back->pairs[i].scale - a->pairs[i].scale) <= 1e-6f * a->pairs[i].scale);
+    }
     shoal_adapter_close(back);
     shoal_adapter_close(a);
 }
@@ -222,6 +248,7 @@ int main(void)
 {
     shoal_json_init();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ranks),
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_row_order),
         cmocka_unit_test(test_refuses_other_kinds),

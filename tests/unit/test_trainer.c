@@ -91,19 +91,19 @@ static void check_matrix(shoal_trainer *tr, const fixture_samples *s, float *p, 
     }
 }
 
-static void check_finite_differences(const shoal_tiny_opts *opts)
+static void check_finite_differences(const shoal_tiny_opts *opts, const shoal_lora_spec *spec)
 {
     fixture_exec f;
     fixture_samples s;
     shoal_rng rng = shoal_rng_init(5);
     shoal_model *m = fixture_model(11, opts);
-    shoal_adapter *a = fixture_adapter(m, 3, SHOAL_TARGETS_ALL, 0, 21);
+    shoal_adapter *a = fixture_adapter_like(m, spec, 21);
     fixture_exec_open(&f, 1, true);
     fixture_samples_fill(&s, m->cfg.n_vocab, 31);
     shoal_trainer *tr = fixture_trainer(m, a, &f.ex, MAX_TOKENS, SHOAL_RECOMPUTE_OFF);
 
     compute_gradient(tr, &s);
-    for (size_t i = 0; i < m->cfg.n_layer * SHOAL_N_PROJ; i++) {
+    for (size_t i = a->spec.first_layer * SHOAL_N_PROJ; i < m->cfg.n_layer * SHOAL_N_PROJ; i++) {
         size_t rows = 0;
         size_t cols = 0;
         shoal_config_proj_shape(&m->cfg, (shoal_proj)(i % SHOAL_N_PROJ), &rows, &cols);
@@ -122,8 +122,11 @@ static void test_finite_differences(void **state)
 {
     (void)state;
     const shoal_tiny_variant *v = NULL;
+    const shoal_lora_spec plain = {3, 6.0f, SHOAL_TARGETS_ALL, 0, {0}};
+    const shoal_lora_spec mixed = {3, 6.0f, SHOAL_TARGETS_ALL, 1, {1, 2, 5, 4, 3, 1, 2}};
+    check_finite_differences(&shoal_tiny_variant_at(0)->opts, &mixed);
     for (size_t i = 0; (v = shoal_tiny_variant_at(i)) != NULL; i++) {
-        check_finite_differences(&v->opts);
+        check_finite_differences(&v->opts, &plain);
     }
 }
 
