@@ -24,7 +24,7 @@ typedef struct group_type {
     unpack_fn *unpack;
     size_t subs, bytes; /* of a block: parts of 32 weights, size */
     bool packed;        /* eight rows interleaved: their blocks lie together */
-    bool wide;          /* codes of eight bits; otherwise |code| <= 32 */
+    size_t run;         /* steps of four codes a row that 16 bits hold: dot_neon.c */
     bool minimum;       /* m counts */
     bool halves;        /* an integer scale for each 16 weights */
     bool low;           /* m times an integer minimum for each 16 weights */
@@ -145,27 +145,32 @@ SHOAL_INLINE void dot_groups(const dot_level *level, const group_type *type, con
     }
 
 /* The slots of all formats at a level. */
-#define SHOAL_DOT_ARM_ALL(level)                                                       \
-    SHOAL_DOT_ARM(level, q4_0, Q4_0, Q4_0, .subs = 1, .minimum = true)                 \
-    SHOAL_DOT_ARM(level, q4_1, Q4_1, Q4_1, .subs = 1, .minimum = true)                 \
-    SHOAL_DOT_ARM(level, q5_0, Q5_0, Q5_0, .subs = 1, .minimum = true)                 \
-    SHOAL_DOT_ARM(level, q5_1, Q5_1, Q5_1, .subs = 1, .minimum = true)                 \
-    SHOAL_DOT_ARM(level, q8_0, Q8_0, Q8_0, .subs = 1, .wide = true)                    \
-    SHOAL_DOT_ARM(level, iq4_nl, IQ4_NL, IQ4_NL, .subs = 1, .wide = true)              \
-    SHOAL_DOT_ARM(level, p4_0, P4_0, Q4_0, .subs = 1, .minimum = true, .packed = true) \
-    SHOAL_DOT_ARM(level, p4_1, P4_1, Q4_1, .subs = 1, .minimum = true, .packed = true) \
-    SHOAL_DOT_ARM(level, p8_0, P8_0, Q8_0, .subs = 1, .wide = true, .packed = true)    \
-    SHOAL_DOT_ARM(level, q2_k, Q2_K, Q2_K, .subs = SUBS, .halves = true, .low = true)  \
-    SHOAL_DOT_ARM(level, q3_k, Q3_K, Q3_K, .subs = SUBS, .halves = true)               \
-    SHOAL_DOT_ARM(level, q4_k, Q4_K, Q4_K, .subs = SUBS, .minimum = true)              \
-    SHOAL_DOT_ARM(level, q5_k, Q5_K, Q5_K, .subs = SUBS, .minimum = true)              \
-    SHOAL_DOT_ARM(level, q6_k, Q6_K, Q6_K, .subs = SUBS, .halves = true)
+#define SHOAL_DOT_ARM_ALL(level)                                                                 \
+    SHOAL_DOT_ARM(level, q4_0, Q4_0, Q4_0, .subs = 1, .minimum = true, .run = 8)                 \
+    SHOAL_DOT_ARM(level, q4_1, Q4_1, Q4_1, .subs = 1, .minimum = true, .run = 8)                 \
+    SHOAL_DOT_ARM(level, q5_0, Q5_0, Q5_0, .subs = 1, .minimum = true, .run = 8)                 \
+    SHOAL_DOT_ARM(level, q5_1, Q5_1, Q5_1, .subs = 1, .minimum = true, .run = 8)                 \
+    SHOAL_DOT_ARM(level, q8_0, Q8_0, Q8_0, .subs = 1, .run = 2)                                  \
+    SHOAL_DOT_ARM(level, iq4_nl, IQ4_NL, IQ4_NL, .subs = 1, .run = 2)                            \
+    SHOAL_DOT_ARM(level, p4_0, P4_0, Q4_0, .subs = 1, .minimum = true, .packed = true, .run = 8) \
+    SHOAL_DOT_ARM(level, p4_1, P4_1, Q4_1, .subs = 1, .minimum = true, .packed = true, .run = 8) \
+    SHOAL_DOT_ARM(level, p8_0, P8_0, Q8_0, .subs = 1, .packed = true, .run = 2)                  \
+    SHOAL_DOT_ARM(level, q4_a, Q4_A, Q4_A, .subs = 1, .minimum = true, .run = 8)                 \
+    SHOAL_DOT_ARM(level, q6_a, Q6_A, Q6_A, .subs = 1, .minimum = true, .run = 4)                 \
+    SHOAL_DOT_ARM(level, p4_a, P4_A, Q4_A, .subs = 1, .minimum = true, .packed = true, .run = 8) \
+    SHOAL_DOT_ARM(level, p6_a, P6_A, Q6_A, .subs = 1, .minimum = true, .packed = true, .run = 4) \
+    SHOAL_DOT_ARM(level, q2_k, Q2_K, Q2_K, .subs = SUBS, .halves = true, .low = true, .run = 8)  \
+    SHOAL_DOT_ARM(level, q3_k, Q3_K, Q3_K, .subs = SUBS, .halves = true, .run = 8)               \
+    SHOAL_DOT_ARM(level, q4_k, Q4_K, Q4_K, .subs = SUBS, .minimum = true, .run = 8)              \
+    SHOAL_DOT_ARM(level, q5_k, Q5_K, Q5_K, .subs = SUBS, .minimum = true, .run = 8)              \
+    SHOAL_DOT_ARM(level, q6_k, Q6_K, Q6_K, .subs = SUBS, .halves = true, .run = 8)
 
 /* Their table. */
 #define SHOAL_DOT_ARM_SLOTS                                                                       \
     {                                                                                             \
-        [SHOAL_TYPE_Q4_0] = dot_q4_0, [SHOAL_TYPE_Q4_1] = dot_q4_1, [SHOAL_TYPE_Q5_0] = dot_q5_0, \
-        [SHOAL_TYPE_Q5_1] = dot_q5_1, [SHOAL_TYPE_Q8_0] = dot_q8_0,                               \
+        [SHOAL_TYPE_Q4_A] = dot_q4_a, [SHOAL_TYPE_Q6_A] = dot_q6_a, [SHOAL_TYPE_P4_A] = dot_p4_a, \
+        [SHOAL_TYPE_P6_A] = dot_p6_a, [SHOAL_TYPE_Q4_0] = dot_q4_0, [SHOAL_TYPE_Q4_1] = dot_q4_1, \
+        [SHOAL_TYPE_Q5_0] = dot_q5_0, [SHOAL_TYPE_Q5_1] = dot_q5_1, [SHOAL_TYPE_Q8_0] = dot_q8_0, \
         [SHOAL_TYPE_IQ4_NL] = dot_iq4_nl, [SHOAL_TYPE_P4_0] = dot_p4_0,                           \
         [SHOAL_TYPE_P4_1] = dot_p4_1, [SHOAL_TYPE_P8_0] = dot_p8_0, [SHOAL_TYPE_Q2_K] = dot_q2_k, \
         [SHOAL_TYPE_Q3_K] = dot_q3_k, [SHOAL_TYPE_Q4_K] = dot_q4_k, [SHOAL_TYPE_Q5_K] = dot_q5_k, \
@@ -176,7 +181,7 @@ SHOAL_INLINE void dot_groups(const dot_level *level, const group_type *type, con
  */
 
 /* sum = products of `vectors` (8 or 16) code vectors with the activations at q, a lane a row. */
-typedef void sum_fn(const int8x16_t *code, size_t vectors, const int8_t *q, bool wide,
+typedef void sum_fn(const int8x16_t *code, size_t vectors, const int8_t *q, size_t run,
                     int32x4_t sum[2]);
 
 /* The two halves of a block, each times its scale: at most 2 * 128 * 16 * 32 * 127 < 2^24, exact as
@@ -185,8 +190,8 @@ SHOAL_INLINE void scaled_halves(const group_type *type, sum_fn *sum_codes, const
                                 const int8_t *q, int32x4_t sum[2])
 {
     int32x4_t second[2];
-    sum_codes(g->code, 8, q, type->wide, sum);
-    sum_codes(g->code + 8, 8, q + 16, type->wide, second);
+    sum_codes(g->code, 8, q, type->run, sum);
+    sum_codes(g->code + 8, 8, q + 16, type->run, second);
     for (size_t i = 0; i < 2; i++) {
         sum[i] = vmlaq_s32(vmulq_s32(sum[i], g->half[0][i]), second[i], g->half[1][i]);
     }
@@ -200,7 +205,7 @@ SHOAL_INLINE void add_row4(const group_type *type, sum_fn *sum_codes, const grou
     if (type->halves) {
         scaled_halves(type, sum_codes, g, q, sum);
     } else {
-        sum_codes(g->code, 16, q, type->wide, sum);
+        sum_codes(g->code, 16, q, type->run, sum);
     }
     SHOAL_UNROLL
     for (size_t i = 0; i < 2; i++) {

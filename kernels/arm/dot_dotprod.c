@@ -11,10 +11,10 @@
     sum[0] = vdotq_laneq_s32(sum[0], code[2 * (lane)], x, lane), \
     sum[1] = vdotq_laneq_s32(sum[1], code[2 * (lane) + 1], x, lane)
 
-SHOAL_INLINE void sum_codes(const int8x16_t *code, size_t vectors, const int8_t *q, bool wide,
+SHOAL_INLINE void sum_codes(const int8x16_t *code, size_t vectors, const int8_t *q, size_t run,
                             int32x4_t sum[2])
 {
-    (void)wide;
+    (void)run;
     sum[0] = sum[1] = vdupq_n_s32(0);
     SHOAL_UNROLL
     for (size_t i = 0; i < vectors / 8; i++, code += 8, q += 16) {

@@ -1,8 +1,8 @@
 /* dot_neon.c - block formats times 8-bit activations with what every 64-bit ARM has.
  *
  * Four activations are broadcast and multiplied with four weights of two rows at a time (smull,
- * smlal), adding up in 16 bits: eight steps of |code| <= 32 reach 8 * 32 * 127 = 32512, two of
- * eight-bit codes 2 * 128 * 127 = 32512. See dot_arm.h.
+ * smlal), adding up in 16 bits for `run` steps: eight of |code| <= 32 reach 8 * 32 * 127 = 32512,
+ * four of codes to 63 reach 32004, two of eight-bit codes 2 * 128 * 127 = 32512. See dot_arm.h.
  */
 #include "kernels/arm/arm.h"
 #include "kernels/arm/dot_arm.h"
@@ -17,10 +17,11 @@ SHOAL_INLINE void multiply(bool first, int8x16_t a, int8x16_t b, int8x16_t x, in
     acc[3] = first ? vmull_high_s8(b, x) : vmlal_high_s8(acc[3], b, x);
 }
 
-SHOAL_INLINE void sum_codes(const int8x16_t *code, size_t vectors, const int8_t *q, bool wide,
+SHOAL_INLINE void sum_codes(const int8x16_t *code, size_t vectors, const int8_t *q, size_t run,
                             int32x4_t sum[2])
 {
-    const size_t steps = vectors / 2, run = wide ? 2 : steps; /* steps that 16 bits can hold */
+    const size_t steps = vectors / 2;
+    if (run > steps) run = steps;
     int32x4_t pairs[4];
     int16x8_t acc[4];
     SHOAL_UNROLL

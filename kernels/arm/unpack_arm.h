@@ -74,7 +74,23 @@ SHOAL_INLINE void rows16(code_order order, const uint8_t *p, size_t stride, uint
     }
 }
 
-/* The same from a packed group, which lies in the order ROWS4. */
+/* `count` vectors (4 or 8) in the order ROWS4, brought to the order asked for. */
+SHOAL_INLINE void reorder(code_order order, const uint8x16_t *v, size_t count, uint8x16_t *out)
+{
+    SHOAL_UNROLL
+    for (size_t i = 0; i < count; i++) {
+        if (order == ROWS4) {
+            out[i] = v[i];
+            continue;
+        }
+        /* vector 4 g + i: two dwords of two rows from v[4 g] and v[4 g + 2], or the next ones */
+        size_t at = i / 4 * 4 + i % 4 / 2;
+        uint32x4_t a = vreinterpretq_u32_u8(v[at]), b = vreinterpretq_u32_u8(v[at + 2]);
+        out[i] = vreinterpretq_u8_u32(i % 2 == 0 ? vzip1q_u32(a, b) : vzip2q_u32(a, b));
+    }
+}
+
+/* 16 bytes a row of a packed group, which lies in the order ROWS4. */
 SHOAL_INLINE void packed16(code_order order, const uint8_t *p, uint8x16_t out[8])
 {
     uint8x16_t v[8];
@@ -82,18 +98,7 @@ SHOAL_INLINE void packed16(code_order order, const uint8_t *p, uint8x16_t out[8]
     for (size_t i = 0; i < 8; i++) {
         v[i] = vld1q_u8(p + 16 * i);
     }
-    SHOAL_UNROLL
-    for (size_t i = 0; i < 8; i++) {
-        if (order == ROWS4) {
-            out[i] = v[i];
-            continue;
-        }
-        /* vector 4 g + i: two dwords of two rows from v[4 g] and v[4 g + 2], or from the next ones
-         */
-        size_t at = i / 4 * 4 + i % 4 / 2;
-        uint32x4_t a = vreinterpretq_u32_u8(v[at]), b = vreinterpretq_u32_u8(v[at + 2]);
-        out[i] = vreinterpretq_u8_u32(i % 2 == 0 ? vzip1q_u32(a, b) : vzip2q_u32(a, b));
-    }
+    reorder(order, v, 8, out);
 }
 
 /* The first 4 bytes of eight rows, a row a lane. */
@@ -250,6 +255,79 @@ SHOAL_INLINE void unpack_iq4_nl(code_order order, const uint8_t *p, size_t strid
     }
 }
 
+/* Scales and minimums of affine words, one a lane; z = u * unit. */
+SHOAL_INLINE void affine_words(const uint32x4_t words[2], float unit, group_block *g)
+{
+    const uint32x4_t bias = vdupq_n_u32((uint32_t)SHOAL_AFFINE_BIAS << 23);
+    const uint32x4_t mask = vdupq_n_u32((1u << SHOAL_AFFINE_ZERO_BITS) - 1);
+    SHOAL_UNROLL
+    for (size_t i = 0; i < 2; i++) {
+        uint32x4_t scale = vshrq_n_u32(words[i], SHOAL_AFFINE_ZERO_BITS);
+        scale = vaddq_u32(vshlq_n_u32(scale, 23 - SHOAL_AFFINE_FRACTION_BITS), bias);
+        g->d[i] = vreinterpretq_f32_u32(scale);
+        float32x4_t z = vmulq_n_f32(vcvtq_f32_u32(vandq_u32(words[i], mask)), -unit);
+        g->m[i] = vmulq_f32(g->d[i], z);
+    }
+}
+
+/* The word that eight plain rows start with, a row a lane. */
+SHOAL_INLINE void plain_words(const uint8_t *p, size_t stride, uint32x4_t out[2])
+{
+    heads(p, stride, out);
+    out[0] = vandq_u32(out[0], vdupq_n_u32(0xffff));
+    out[1] = vandq_u32(out[1], vdupq_n_u32(0xffff));
+}
+
+/* Eight words that lie together. */
+SHOAL_INLINE void packed_words(const uint8_t *p, uint32x4_t out[2])
+{
+    uint16x8_t v = vreinterpretq_u16_u8(vld1q_u8(p));
+    out[0] = vmovl_u16(vget_low_u16(v));
+    out[1] = vmovl_high_u16(v);
+}
+
+/* code |= bits 4 and 5: bits 2 h, 2 h + 1 of a row's byte k belong to weight 8 h + k. `lies` holds
+ * the rows' eight bytes in the order ROWS4. */
+SHOAL_INLINE void add_pairs(code_order order, const uint8x16_t lies[4], int8x16_t code[16])
+{
+    uint8x16_t pairs[4];
+    reorder(order, lies, 4, pairs);
+    SHOAL_UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        const uint8x16_t mask = vdupq_n_u8(0x30), p = pairs[i];
+        const uint8x16_t moved[4] = {vshlq_n_u8(p, 4), vshlq_n_u8(p, 2), p, vshrq_n_u8(p, 2)};
+        SHOAL_UNROLL
+        for (size_t h = 0; h < 4; h++) {
+            int8x16_t top = vreinterpretq_s8_u8(vandq_u8(moved[h], mask));
+            code[4 * h + i] = vorrq_s8(code[4 * h + i], top);
+        }
+    }
+}
+
+SHOAL_INLINE void unpack_q4_a(code_order order, const uint8_t *p, size_t stride, group_block *g)
+{
+    uint32x4_t words[2];
+    plain_words(p, stride, words);
+    affine_words(words, 1.0f / 8, g);
+    unpack_nibbles(order, p + 2, stride, g->code);
+}
+
+SHOAL_INLINE void unpack_q6_a(code_order order, const uint8_t *p, size_t stride, group_block *g)
+{
+    uint32x4_t words[2], pairs[4];
+    uint8x16_t lies[4];
+    plain_words(p, stride, words);
+    affine_words(words, 1.0f / 2, g);
+    unpack_nibbles(order, p + 2, stride, g->code);
+    heads(p + 18, stride, pairs);
+    heads(p + 22, stride, pairs + 2);
+    SHOAL_UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        lies[i] = vreinterpretq_u8_u32(pairs[i]);
+    }
+    add_pairs(order, lies, g->code);
+}
+
 /* Eight binary16 that lie together. */
 SHOAL_INLINE void eight_halves(const uint8_t *p, float32x4_t out[2])
 {
@@ -287,6 +365,34 @@ SHOAL_INLINE void unpack_p8_0(code_order order, const uint8_t *p, size_t stride,
     signed_codes(q, g->code);
     packed16(order, p + 144, q);
     signed_codes(q, g->code + 8);
+}
+
+SHOAL_INLINE void unpack_p4_a(code_order order, const uint8_t *p, size_t stride, group_block *g)
+{
+    (void)stride;
+    uint32x4_t words[2];
+    uint8x16_t q[8];
+    packed_words(p, words);
+    affine_words(words, 1.0f / 8, g);
+    packed16(order, p + 16, q);
+    split_nibbles(q, g->code);
+}
+
+SHOAL_INLINE void unpack_p6_a(code_order order, const uint8_t *p, size_t stride, group_block *g)
+{
+    uint8x16_t lies[4];
+    SHOAL_UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        lies[i] = vld1q_u8(p + 144 + 16 * i);
+    }
+    uint32x4_t words[2];
+    uint8x16_t q[8];
+    (void)stride;
+    packed_words(p, words);
+    affine_words(words, 1.0f / 2, g);
+    packed16(order, p + 16, q);
+    split_nibbles(q, g->code);
+    add_pairs(order, lies, g->code);
 }
 
 #endif
