@@ -43,6 +43,10 @@ if(SHOAL_X86_WIDE_SOURCES)
   set_tests_properties(x86_instructions PROPERTIES LABELS fast SKIP_RETURN_CODE 77 TIMEOUT 60)
 endif()
 
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  shoal_test(test_arm_levels unit/test_arm_levels.c LIBS kernel_test)
+endif()
+
 # Speed of the matrix products; run by hand: build/tests/bench_kernels [threads] [cpu-mask]
 add_executable(bench_kernels bench/bench_kernels.c)
 target_link_libraries(bench_kernels PRIVATE shoal_kernels)

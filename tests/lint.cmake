@@ -6,6 +6,7 @@ endfunction()
 shoal_lint(layers ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -P ${CMAKE_CURRENT_LIST_DIR}/lint/layers.cmake)
 shoal_lint(banned ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -P ${CMAKE_CURRENT_LIST_DIR}/lint/banned.cmake)
 shoal_lint(headers ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -DCC=${CMAKE_C_COMPILER}
+           -DPROCESSOR=${CMAKE_SYSTEM_PROCESSOR}
            -P ${CMAKE_CURRENT_LIST_DIR}/lint/header_alone.cmake)
 shoal_lint(format bash ${CMAKE_CURRENT_LIST_DIR}/lint/format.sh ${PROJECT_SOURCE_DIR})
 shoal_lint(words bash ${CMAKE_CURRENT_LIST_DIR}/lint/project_words.sh ${PROJECT_SOURCE_DIR})

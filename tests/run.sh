@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # run.sh [quick] - installs what the tests need, builds, runs everything that can run here.
 #
-# Builds: release (all tests) and asan+ubsan (the fast tests). `quick` stops after the fast tests of
+# Builds: release (all tests), asan+ubsan (the fast tests), and aarch64, whose kernels and small model
+# run in emulated processors (without the cross compiler and qemu, which `install-packages.sh arm`
+# brings, that part is skipped and says so). `quick` stops after the fast tests of
 # the release build. Tests whose input is missing (the real model, the reference vectors) are listed
 # as skipped. SHOAL_SHARED names the folder with vectors/ and data/ (default ../shared).
 set -euo pipefail
@@ -34,4 +36,6 @@ ctest --preset release -j "$jobs" || status=$?
 cmake --preset asan >/dev/null
 cmake --build --preset asan -j "$jobs"
 ctest --preset asan -L fast -LE lint -j "$jobs" || status=$?
+
+bash tests/run-arm.sh || status=$?
 exit "$status"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install-packages.sh [build|test|bench] - installs the Debian packages that Shoal, its tests or its
+# install-packages.sh [build|test|bench|arm] - installs the Debian packages that Shoal, its tests or its
 # benchmarks' peers need, if any is missing. Needs root or sudo, and only when something is missing.
 # Used by run.sh here, by tests/run.sh and by tests/bench/run.sh.
 set -euo pipefail
@@ -10,12 +10,15 @@ build="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates python3 py
 test="$build libcmocka-dev clang clang-format curl libclang-rt-14-dev"
 
 bench="$build g++ python3-venv"
+# The cross compiler for 64-bit ARM, its emulator, and the libraries of the tests for it.
+arm="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libcmocka-dev:arm64 libjansson-dev:arm64"
 
 case "${1:-build}" in
 build) want=$build ;;
 test) want=$test ;;
 bench) want=$bench ;;
-*) echo "usage: $0 [build|test|bench]" >&2; exit 2 ;;
+arm) want=$arm ;;
+*) echo "usage: $0 [build|test|bench|arm]" >&2; exit 2 ;;
 esac
 
 missing=""
@@ -44,6 +47,9 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "installing:$missing" >&2
 export DEBIAN_FRONTEND=noninteractive
+case $missing in
+*:arm64*) $sudo dpkg --add-architecture arm64 ;;
+esac
 $sudo apt-get update -qq
 # shellcheck disable=SC2086
 $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
