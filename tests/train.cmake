@@ -5,6 +5,7 @@ shoal_test(test_adapter unit/test_adapter.c LIBS train_fixture)
 shoal_test(test_plan unit/test_plan.c LIBS train_fixture)
 shoal_test(test_schedule unit/test_schedule.c LIBS shoal_train)
 shoal_test(test_trainer unit/test_trainer.c LIBS train_fixture)
+shoal_test(test_pack unit/test_pack.c LIBS train_fixture)
 shoal_test(test_train_loop unit/test_train_loop.c LIBS train_fixture)
 find_library(JANSSON_LIBRARY jansson REQUIRED)
 shoal_test(test_train_parity unit/test_train_parity.c support/safetensors_read.c support/vectors.c

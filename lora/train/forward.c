@@ -158,11 +158,21 @@ shoal_attn shoal_tape_attn(const shoal_step *s, size_t layer, const shoal_tape *
         .kv_type = SHOAL_TYPE_F32,
         .n_past = 0,
         .first = s->m->layers[layer].local ? pack->first_local : pack->first,
+        .hole = pack->has_holes ? pack->hole : NULL,
+        .hole_end = pack->hole_end,
     };
     return attn;
 }
 
-/* Rotations of the rows, and where their windows begin: in the own sample. */
+/* The row where row t's window begins: in the own sample, be it in a shared beginning. */
+static uint32_t window_row(const shoal_config *c, const shoal_pack *pack, size_t t)
+{
+    uint32_t at = (uint32_t)shoal_window_first(c, pack->pos[t]);
+    uint32_t shared = pack->hole[t] - pack->first[t];
+    return at < shared ? pack->first[t] + at : pack->hole_end[t] + at - shared;
+}
+
+/* Rotations of the rows, and where their windows begin. */
 static void place_rows(const shoal_step *s)
 {
     const shoal_config *c = &s->m->cfg;
@@ -172,7 +182,7 @@ static void place_rows(const shoal_step *s)
         shoal_rope_table(ws->pack.pos, s->m->inv_freq_local, s->T, c->head_dim, ws->cs_local);
     }
     for (size_t t = 0; t < s->T && ws->pack.first_local != NULL; t++) {
-        ws->pack.first_local[t] = ws->pack.first[t] + shoal_window_first(c, ws->pack.pos[t]);
+        ws->pack.first_local[t] = window_row(c, &ws->pack, t);
     }
 }
 

@@ -27,14 +27,6 @@ typedef struct shoal_step {
     void *stop_ctx;
 } shoal_step;
 
-/* Rows a sample takes: up to, not including, its last target (which no row needs as input). */
-size_t shoal_sample_rows(const shoal_sample *s);
-
-/* Lays samples [from, n) end to end while they fit `max_rows`; returns how many were taken, at
- * least one when samples[from] fits. Targets carry the sample's index in the array. */
-size_t shoal_pack_fill(shoal_pack *pack, const shoal_sample *samples, size_t from, size_t n,
-                       size_t max_rows);
-
 /* Input of adapted block `layer` (or, for n_layer, output of the last), [T, D]. */
 float *shoal_block_input(const shoal_step *s, size_t layer);
 

@@ -6,6 +6,7 @@
 
 #include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
+#include "lora/train/pack.h"
 #include "lora/train/step.h"
 #include "lora/train/workspace.h"
 
@@ -16,6 +17,7 @@ struct shoal_trainer {
     shoal_trainer_options opts;
     shoal_plan plan;
     shoal_workspace ws;
+    shoal_packing packing;
 };
 
 static shoal_status check_options(const shoal_trainer_options *o, shoal_error *err)
@@ -138,7 +140,8 @@ static shoal_status run_pack(shoal_trainer *tr, float weight, shoal_loss *loss, 
     }
     shoal_step_head(&step, weight, loss->nll, &loss->nll_sum);
     loss->n_supervised += tr->ws.pack.n_sup;
-    loss->n_tokens += tr->ws.pack.n_rows;
+    loss->n_tokens += tr->ws.pack.n_tokens;
+    loss->n_rows += tr->ws.pack.n_rows;
     if (!isfinite(loss->nll_sum)) {
         shoal_status st = shoal_fail(err, SHOAL_ERR_OVERFLOW, "the loss is not a finite number");
         shoal_hint(err, "a lower learning rate usually helps");
@@ -156,12 +159,16 @@ static shoal_status run_all(shoal_trainer *tr, const shoal_sample *samples, size
     loss->nll_sum = 0.0;
     loss->n_supervised = 0;
     loss->n_tokens = 0;
+    loss->n_rows = 0;
     for (size_t i = 0; loss->nll != NULL && i < n; i++) {
         loss->nll[i] = 0.0;
     }
     for (size_t from = 0; from < n;) {
-        from += shoal_pack_fill(&tr->ws.pack, samples, from, n, tr->plan.max_tokens);
-        SHOAL_TRY(run_pack(tr, weight, loss, err));
+        from += shoal_packing_make(&tr->packing, samples, from, n, tr->plan.max_tokens);
+        for (size_t i = 0; i < tr->packing.n_packs; i++) {
+            shoal_packing_fill(&tr->packing, i, &tr->ws.pack);
+            SHOAL_TRY(run_pack(tr, weight, loss, err));
+        }
     }
     return SHOAL_OK;
 }

@@ -2,7 +2,8 @@
  *
  * The base is read where it lies, quantised; only A and B have gradients. Several samples share one
  * row of tokens (packing): attention sees only the own sample and positions start anew, so the
- * result is that of each sample alone. The derivation of every backward is in lora/README.md.
+ * result is that of each sample alone. What samples have in common at their beginning is computed
+ * once. The derivation of every backward is in lora/README.md.
  *
  * The gradient is a sum: accumulate over any number of calls, then step. All memory is one arena,
  * sized by the plan and taken at open; nothing is allocated afterwards.
@@ -68,7 +69,8 @@ SHOAL_MUST_USE shoal_status shoal_trainer_check(const shoal_trainer *tr,
 typedef struct shoal_loss {
     double nll_sum;      /* of all targets, in nats */
     size_t n_supervised; /* targets */
-    size_t n_tokens;     /* rows computed */
+    size_t n_tokens;     /* of the samples, up to the last target of each */
+    size_t n_rows;       /* rows computed for them: fewer where beginnings are shared */
     double *nll;         /* [n] in the order of the samples, caller-owned; set before the call */
 } shoal_loss;
 

@@ -84,6 +84,8 @@ static void lay_pack(layout *l, shoal_pack *pack, size_t T, const shoal_config *
     pack->pos = piece(l, T, 1, sizeof *pack->pos);
     pack->first = piece(l, T, 1, sizeof *pack->first);
     pack->first_local = c->window == 0 ? NULL : piece(l, T, 1, sizeof *pack->first_local);
+    pack->hole = piece(l, T, 1, sizeof *pack->hole);
+    pack->hole_end = piece(l, T, 1, sizeof *pack->hole_end);
     pack->sup_row = piece(l, T, 1, sizeof *pack->sup_row);
     pack->sup_target = piece(l, T, 1, sizeof *pack->sup_target);
     pack->sup_sample = piece(l, T, 1, sizeof *pack->sup_sample);

@@ -39,13 +39,17 @@ typedef struct shoal_tape {
     float *rstd_post_attn, *rstd_post_ffn; /* [T] */
 } shoal_tape;
 
-/* One micro-batch: samples laid end to end. */
+/* One micro-batch: samples laid end to end, or branching off a common beginning (pack.h). */
 typedef struct shoal_pack {
     int32_t *ids;          /* [T] */
     uint32_t *pos;         /* [T] position within the own sample */
-    uint32_t *first;       /* [T] row where the own sample starts */
+    uint32_t *first;       /* [T] row where the own sample starts, or its shared beginning */
     uint32_t *first_local; /* [T] or where the window of local layers does, if later; NULL: none */
+    uint32_t *hole;        /* [T] where the shared beginning ends ... */
+    uint32_t *hole_end;    /* [T] ... and the own rows go on; the rows between are of others */
+    bool has_holes;        /* any not empty */
     size_t n_rows;         /* used rows, <= T */
+    size_t n_tokens;       /* rows its samples would use alone */
     uint32_t *sup_row;     /* [T] rows with a target, ascending */
     int32_t *sup_target;   /* [T] what each of them should predict */
     uint32_t *sup_sample;  /* [T] index of its sample in the caller's array */

@@ -84,6 +84,18 @@ void fixture_samples_fill(fixture_samples *s, size_t n_vocab, uint64_t seed)
     }
 }
 
+void fixture_samples_share(fixture_samples *s, size_t n)
+{
+    s->n_targets = 0;
+    for (size_t i = 0; i < FIXTURE_SAMPLES; i++) {
+        if (s->items[i].n > n + 2) {
+            memcpy(s->ids[i], s->ids[0], n * sizeof s->ids[i][0]);
+            memset(s->mask[i], 0, n + 1);
+        }
+        s->n_targets += shoal_sample_targets(&s->items[i]);
+    }
+}
+
 shoal_trainer *fixture_trainer(const shoal_model *m, shoal_adapter *a, const shoal_exec *ex,
                                size_t max_tokens, shoal_recompute recompute)
 {

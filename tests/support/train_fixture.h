@@ -42,6 +42,9 @@ typedef struct fixture_samples {
 } fixture_samples;
 void fixture_samples_fill(fixture_samples *s, size_t n_vocab, uint64_t seed);
 
+/* Lets them begin with the same n tokens, none learnt (those longer than n + 2 tokens). */
+void fixture_samples_share(fixture_samples *s, size_t n);
+
 shoal_trainer *fixture_trainer(const shoal_model *m, shoal_adapter *a, const shoal_exec *ex,
                                size_t max_tokens, shoal_recompute recompute);
 

@@ -91,7 +91,8 @@ static void check_matrix(shoal_trainer *tr, const fixture_samples *s, float *p, 
     }
 }
 
-static void check_finite_differences(const shoal_tiny_opts *opts, const shoal_lora_spec *spec)
+static void check_finite_differences(const shoal_tiny_opts *opts, const shoal_lora_spec *spec,
+                                     size_t shared)
 {
     fixture_exec f;
     fixture_samples s;
@@ -100,6 +101,7 @@ static void check_finite_differences(const shoal_tiny_opts *opts, const shoal_lo
     shoal_adapter *a = fixture_adapter_like(m, spec, 21);
     fixture_exec_open(&f, 1, true);
     fixture_samples_fill(&s, m->cfg.n_vocab, 31);
+    if (shared > 0) fixture_samples_share(&s, shared);
     shoal_trainer *tr = fixture_trainer(m, a, &f.ex, MAX_TOKENS, SHOAL_RECOMPUTE_OFF);
 
     compute_gradient(tr, &s);
@@ -124,9 +126,10 @@ static void test_finite_differences(void **state)
     const shoal_tiny_variant *v = NULL;
     const shoal_lora_spec plain = {3, 6.0f, SHOAL_TARGETS_ALL, 0, {0}};
     const shoal_lora_spec mixed = {3, 6.0f, SHOAL_TARGETS_ALL, 1, {1, 2, 5, 4, 3, 1, 2}};
-    check_finite_differences(&shoal_tiny_variant_at(0)->opts, &mixed);
+    check_finite_differences(&shoal_tiny_variant_at(0)->opts, &mixed, 0);
     for (size_t i = 0; (v = shoal_tiny_variant_at(i)) != NULL; i++) {
-        check_finite_differences(&v->opts, &plain);
+        check_finite_differences(&v->opts, &plain, 0);
+        check_finite_differences(&v->opts, &plain, 6);
     }
 }
 

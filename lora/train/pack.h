@@ -1,0 +1,54 @@
+/* pack.h - samples arranged into rows of tokens: which go together, and what they share.
+ *
+ * Samples of a call are arranged a window at a time, without allocating. Their order among each
+ * other is free, as gradients are sums. Two things make rows of tokens fewer and fuller:
+ *
+ *   - Samples that begin with the same tokens (a system prompt, a template's preamble) share the
+ *     rows of that beginning: it is laid once, each of them sees it and itself. A beginning carries
+ *     no targets, so it ends before the row that predicts a sample's first one.
+ *   - Rows are filled first-fit, longest first (Johnson 1973: at most 11/9 of the fewest, plus 1),
+ *     those that have the sample's beginning already before others.
+ *
+ * Everything follows from the samples and their order alone.
+ *
+ * Layer: lora/train, private. Threads: pure functions on the caller's memory.
+ */
+#ifndef SHOAL_LORA_TRAIN_PACK_H
+#define SHOAL_LORA_TRAIN_PACK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lora/train/trainer.h"
+#include "lora/train/workspace.h"
+
+enum {
+    SHOAL_PACK_WINDOW = 256, /* samples arranged together */
+    SHOAL_PACK_SHARE_MIN = 4 /* shorter common beginnings are computed again */
+};
+
+/* The arrangement of one window. Samples are numbered from its first; groups are the samples that
+ * share a beginning, which may be one alone. */
+typedef struct shoal_packing {
+    const shoal_sample *samples; /* the caller's array */
+    size_t from, n;              /* the window: [from, from + n) of it */
+    size_t n_groups;
+    size_t n_packs;
+    uint32_t rows[SHOAL_PACK_WINDOW];   /* rows of a sample alone */
+    uint16_t group[SHOAL_PACK_WINDOW];  /* of a sample */
+    uint16_t pack[SHOAL_PACK_WINDOW];   /* where a sample lies */
+    uint32_t shared[SHOAL_PACK_WINDOW]; /* tokens a group shares */
+} shoal_packing;
+
+/* Rows a sample takes: up to, not including, its last target (which no row needs as input). */
+size_t shoal_sample_rows(const shoal_sample *s);
+
+/* Arranges samples [from, n) or the first window of them into packs of at most max_rows, none of
+ * them longer. Returns how many were arranged. */
+size_t shoal_packing_make(shoal_packing *p, const shoal_sample *samples, size_t from, size_t n,
+                          size_t max_rows);
+
+/* Lays pack `which` out. Targets carry their sample's index in the array. */
+void shoal_packing_fill(const shoal_packing *p, size_t which, shoal_pack *pack);
+
+#endif
