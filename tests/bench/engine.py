@@ -17,7 +17,7 @@ import time
 import rows
 
 # How `shoal quantize IN OUT ...` makes the form that Shoal runs best without losing quality.
-BEST_FORM = ("packed",)
+BEST_FORM = ("P4_A",)
 
 PROMPT = "The capital of France is"
 LICENCES = ("/usr/share/common-licenses/Apache-2.0", "/usr/share/common-licenses/MPL-2.0")
