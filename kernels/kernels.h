@@ -106,7 +106,8 @@ void shoal_lowrank_fwd(const shoal_exec *ex, const float *A, const float *B, siz
 
 /* Given dy [T, M], x and h (recomputed or kept):
  *   dB [M, R] += scale * dy^T h;  dh = scale * dy B;  dA [R, N] += dh^T x;  dx [T, N] += dh A.
- * dh [T, R] is scratch from the caller; dx may be NULL (lowest adapted layer). */
+ * dh [T, R] is scratch from the caller; dx may be NULL (lowest adapted layer), dA too
+ * (A frozen). */
 void shoal_lowrank_bwd(const shoal_exec *ex, const float *A, const float *B, size_t R, size_t N,
                        size_t M, float scale, const float *x, const float *h, const float *dy,
                        size_t T, float *dh, float *dA, float *dB, float *dx);

@@ -102,12 +102,18 @@ static void add_db(const lowrank_job *j, size_t m0, size_t cols)
     }
 }
 
+/* None when A is frozen. */
+static size_t tiles_of_a(const lowrank_job *j)
+{
+    return j->dA == NULL ? 0 : (j->N + COL_TILE - 1) / COL_TILE;
+}
+
 /* Tiles of columns: those of A first, then those of B^T. */
 static void backward_tiles(void *ctx, size_t begin, size_t end, unsigned worker)
 {
     (void)worker;
     const lowrank_job *j = ctx;
-    size_t tiles_a = (j->N + COL_TILE - 1) / COL_TILE;
+    size_t tiles_a = tiles_of_a(j);
     for (size_t i = begin; i < end; i++) {
         bool in_a = i < tiles_a;
         size_t first = (in_a ? i : i - tiles_a) * COL_TILE;
@@ -135,6 +141,6 @@ void shoal_lowrank_bwd(const shoal_exec *ex, const float *A, const float *B, siz
     j.dB = dB;
     j.dx = dx;
     shoal_parallel_for(ex->pool, T, ROW_GRAIN, backward_rows, &j);
-    size_t tiles = (N + COL_TILE - 1) / COL_TILE + (M + COL_TILE - 1) / COL_TILE;
+    size_t tiles = tiles_of_a(&j) + (M + COL_TILE - 1) / COL_TILE;
     shoal_parallel_for(ex->pool, tiles, 1, backward_tiles, &j);
 }

@@ -3,6 +3,7 @@
 
 #include "lora/model/arch.h"
 #include "lora/train/step.h"
+#include "lora/train/trained.h"
 
 static bool is_adapted(const shoal_step *s, size_t layer, shoal_proj p)
 {
@@ -41,8 +42,9 @@ static void d_project(const shoal_step *s, size_t layer, shoal_proj p, const flo
         shoal_matmul_dx(s->ex, w, dy, s->T, dx, accumulate);
     }
     if (pair->a != NULL) {
-        float *dA = s->ws->grad + (pair->a - s->a->params);
-        float *dB = s->ws->grad + (pair->b - s->a->params);
+        bool frozen = s->plan->freeze_a;
+        float *dA = frozen ? NULL : s->ws->grad + (pair->a - s->a->params);
+        float *dB = s->ws->grad + shoal_trained_b(s->a, frozen, layer, p);
         shoal_lowrank_bwd(s->ex, pair->a, pair->b, pair->rank, w->cols, w->rows, pair->scale, x,
                           tp->h[p], dy, s->T, s->ws->dh, dA, dB, dx);
     }

@@ -56,17 +56,19 @@ void shoal_optim_reset(shoal_optim *o)
     }
 }
 
-void shoal_optim_step(shoal_optim *o, const shoal_exec *ex, const shoal_adamw *h, float *p,
-                      const float *g)
+void shoal_optim_update(const shoal_optim *o, const shoal_exec *ex, const shoal_adamw *h, size_t at,
+                        size_t n, float *p, const float *g)
 {
     shoal_adamw now = *h;
-    now.step = ++o->step;
+    now.step = o->step;
     if (o->kind == SHOAL_OPTIMIZER_SGD) {
-        shoal_sgd_step(ex, &now, p, g, o->floats, o->n);
+        shoal_sgd_step(ex, &now, p, g, o->floats + at, n);
     } else if (o->kind == SHOAL_OPTIMIZER_ADAMW8) {
-        shoal_moments8 q = {o->codes, o->codes + o->n, o->floats, o->floats + blocks_of(o->n)};
-        shoal_adamw8_step(ex, &now, p, g, &q, o->n);
+        float *peaks = o->floats + at / SHOAL_MOMENT_BLOCK;
+        uint8_t *codes = o->codes + at;
+        shoal_moments8 q = {codes, codes + o->n, peaks, peaks + blocks_of(o->n)};
+        shoal_adamw8_step(ex, &now, p, g, &q, n);
     } else {
-        shoal_adamw_step(ex, &now, p, g, o->floats, o->floats + o->n, o->n);
+        shoal_adamw_step(ex, &now, p, g, o->floats + at, o->floats + o->n + at, n);
     }
 }

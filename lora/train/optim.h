@@ -45,9 +45,10 @@ bool shoal_optim_size(shoal_optim *o, shoal_optimizer kind, size_t n);
 /* As before the first step. */
 void shoal_optim_reset(shoal_optim *o);
 
-/* One step on p [n] by g [n]: counts it and passes its number on; h's own is not read. */
-void shoal_optim_step(shoal_optim *o, const shoal_exec *ex, const shoal_adamw *h, float *p,
-                      const float *g);
+/* Step number o->step on p [n] by g [n], whose state is [at, at + n) of o's; h's own number is not
+ * read. at is a multiple of SHOAL_MOMENT_BLOCK. */
+void shoal_optim_update(const shoal_optim *o, const shoal_exec *ex, const shoal_adamw *h, size_t at,
+                        size_t n, float *p, const float *g);
 
 #ifdef __cplusplus
 }

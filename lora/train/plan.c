@@ -2,6 +2,7 @@
 #include "lora/train/plan.h"
 
 #include "kernels/base/mem.h"
+#include "lora/train/trained.h"
 #include "lora/train/workspace.h"
 
 static bool add_mat(size_t *total, const shoal_mat *w)
@@ -103,6 +104,8 @@ shoal_status shoal_plan_make(shoal_plan *out, const shoal_model *m, const shoal_
     }
     plan.first_layer = a->spec.first_layer;
     plan.optimizer = opts->optimizer;
+    plan.freeze_a = opts->freeze_a;
+    plan.n_trained = shoal_trained_count(a, opts->freeze_a);
     plan.tapes = 1;
     if (!count_all(&plan, m, a)) {
         return shoal_fail(err, SHOAL_ERR_OVERFLOW, "a step of %zu tokens is too large to count",

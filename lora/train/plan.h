@@ -11,6 +11,7 @@
 #ifndef SHOAL_LORA_TRAIN_PLAN_H
 #define SHOAL_LORA_TRAIN_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kernels/base/buf.h"
@@ -41,6 +42,7 @@ typedef struct shoal_plan_options {
     size_t head_rows;  /* rows of logits held at once; 0: SHOAL_HEAD_ROWS_DEFAULT */
     shoal_recompute recompute;
     shoal_optimizer optimizer;
+    bool freeze_a; /* A has no gradient (LoRA-FA) */
 } shoal_plan_options;
 
 typedef struct shoal_plan {
@@ -53,6 +55,8 @@ typedef struct shoal_plan {
     size_t work_bytes;    /* shared scratch of forward and backward */
     size_t head_bytes;    /* logits and what belongs to them */
     shoal_optimizer optimizer;
+    bool freeze_a;
+    size_t n_trained;     /* length of the gradient */
     size_t optim_bytes;   /* gradient and the optimiser's state */
     size_t arena_bytes;   /* what the trainer allocates: the sum of the above, and of `tapes` */
     size_t adapter_bytes; /* parameters */

@@ -8,6 +8,7 @@
 #include "kernels/base/mem.h"
 #include "lora/train/pack.h"
 #include "lora/train/step.h"
+#include "lora/train/trained.h"
 #include "lora/train/workspace.h"
 
 struct shoal_trainer {
@@ -175,7 +176,7 @@ static shoal_status run_all(shoal_trainer *tr, const shoal_sample *samples, size
 
 static void zero_gradient(shoal_trainer *tr)
 {
-    memset(tr->ws.grad, 0, tr->a->n_params * sizeof *tr->ws.grad);
+    memset(tr->ws.grad, 0, tr->plan.n_trained * sizeof *tr->ws.grad);
 }
 
 shoal_status shoal_trainer_accumulate(shoal_trainer *tr, const shoal_sample *samples, size_t n,
@@ -199,9 +200,29 @@ shoal_status shoal_trainer_loss(shoal_trainer *tr, const shoal_sample *samples, 
     return run_all(tr, samples, n, 0.0f, loss, err);
 }
 
+/* All parameters that have a gradient. */
+static void update(shoal_trainer *tr, const shoal_adamw *h)
+{
+    const shoal_optim *optim = &tr->ws.optim;
+    shoal_adapter *a = tr->a;
+    if (!tr->plan.freeze_a) {
+        shoal_optim_update(optim, tr->ex, h, 0, a->n_params, a->params, tr->ws.grad);
+        return;
+    }
+    for (size_t i = a->spec.first_layer * SHOAL_N_PROJ; i < a->cfg.n_layer * SHOAL_N_PROJ; i++) {
+        size_t layer = i / SHOAL_N_PROJ;
+        shoal_proj p = (shoal_proj)(i % SHOAL_N_PROJ);
+        if (a->pairs[i].a != NULL) {
+            size_t at = shoal_trained_b(a, true, layer, p);
+            shoal_optim_update(optim, tr->ex, h, at, shoal_trained_b_size(a, layer, p),
+                               a->pairs[i].b, tr->ws.grad + at);
+        }
+    }
+}
+
 shoal_status shoal_trainer_step(shoal_trainer *tr, float lr, double *grad_norm, shoal_error *err)
 {
-    double norm = sqrt(shoal_sum_squares(tr->ex, tr->ws.grad, tr->a->n_params));
+    double norm = sqrt(shoal_sum_squares(tr->ex, tr->ws.grad, tr->plan.n_trained));
     if (grad_norm != NULL) {
         *grad_norm = norm;
     }
@@ -215,7 +236,8 @@ shoal_status shoal_trainer_step(shoal_trainer *tr, float lr, double *grad_norm, 
     shoal_adamw adamw = {.lr = lr, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps};
     adamw.weight_decay = o->weight_decay;
     adamw.grad_scale = (float)scale;
-    shoal_optim_step(&tr->ws.optim, tr->ex, &adamw, tr->a->params, tr->ws.grad);
+    tr->ws.optim.step++;
+    update(tr, &adamw);
     zero_gradient(tr);
     return SHOAL_OK;
 }
@@ -236,9 +258,13 @@ static uint64_t hash_number(uint64_t h, double x)
 uint64_t shoal_trainer_method_id(const shoal_trainer *tr)
 {
     const shoal_trainer_options *o = &tr->opts;
-    const double settings[] = {(double)tr->plan.optimizer, (double)o->beta1,
-                               (double)o->beta2,           (double)o->eps,
-                               (double)o->weight_decay,    (double)o->clip};
+    const double settings[] = {(double)tr->plan.optimizer,
+                               (double)o->beta1,
+                               (double)o->beta2,
+                               (double)o->eps,
+                               (double)o->weight_decay,
+                               (double)o->clip,
+                               tr->plan.freeze_a ? 1.0 : 0.0};
     uint64_t h = SHOAL_FNV64_INIT;
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         h = hash_number(h, settings[i]);

@@ -86,7 +86,8 @@ SHOAL_MUST_USE shoal_status shoal_trainer_accumulate(shoal_trainer *tr, const sh
 SHOAL_MUST_USE shoal_status shoal_trainer_loss(shoal_trainer *tr, const shoal_sample *samples,
                                                size_t n, shoal_loss *loss, shoal_error *err);
 
-/* The gradient, [n_params] in manifest order; valid until close. */
+/* The gradient, [plan.n_trained]: all parameters in manifest order, or with freeze_a all B (the
+ * order is trained.h's); valid until close. */
 const float *shoal_trainer_grad(const shoal_trainer *tr);
 
 /* Clips, takes one optimiser step on the adapter and zeroes the gradient. grad_norm (before clipping)

@@ -158,8 +158,8 @@ static bool lay_out(layout *l, shoal_workspace *ws, shoal_plan *plan, const shoa
     plan->input_bytes = section(l);
     lay_head(l, ws, plan->head_rows, c);
     plan->head_bytes = section(l);
-    ws->grad = floats(l, a->n_params, 1);
-    if (!shoal_optim_size(&ws->optim, plan->optimizer, a->n_params)) {
+    ws->grad = floats(l, plan->n_trained, 1);
+    if (!shoal_optim_size(&ws->optim, plan->optimizer, plan->n_trained)) {
         return false;
     }
     ws->optim.floats = floats(l, ws->optim.n_floats, 1);
@@ -203,7 +203,7 @@ shoal_status shoal_workspace_open(shoal_workspace *ws, const shoal_plan *plan, c
         shoal_workspace_close(ws);
         return shoal_fail(err, SHOAL_ERR_INTERNAL, "the memory plan does not match its layout");
     }
-    memset(ws->grad, 0, a->n_params * sizeof *ws->grad);
+    memset(ws->grad, 0, plan->n_trained * sizeof *ws->grad);
     shoal_optim_reset(&ws->optim);
     return SHOAL_OK;
 }

@@ -83,7 +83,7 @@ typedef struct shoal_workspace {
     float *capped;     /* [C, V] a copy of soft-capped logits; NULL: no cap */
     double *head_nll;  /* [C] */
 
-    float *grad;       /* [n_params] */
+    float *grad;       /* [plan.n_trained], see trained.h */
     shoal_optim optim; /* over the same */
 } shoal_workspace;
 

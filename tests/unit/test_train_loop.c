@@ -63,12 +63,15 @@ static bool stop_inside(void *ctx)
 /* How a rig trains. */
 typedef struct method {
     shoal_optimizer optimizer;
+    bool freeze_a;
 } method;
 
 static const method METHODS[] = {
     {.optimizer = SHOAL_OPTIMIZER_ADAMW},
     {.optimizer = SHOAL_OPTIMIZER_ADAMW8},
     {.optimizer = SHOAL_OPTIMIZER_SGD},
+    {.optimizer = SHOAL_OPTIMIZER_ADAMW, .freeze_a = true},
+    {.optimizer = SHOAL_OPTIMIZER_ADAMW8, .freeze_a = true},
 };
 static const method *chosen = &METHODS[0];
 
@@ -77,11 +80,12 @@ static void rig_open(rig *r)
     shoal_error err = {0};
     memset(r, 0, sizeof *r);
     r->a = fixture_adapter(model, 4, SHOAL_TARGETS_ALL, 0, 2);
-    shoal_trainer_options opts = {.plan = {.max_tokens = 64, .optimizer = chosen->optimizer},
-                                  .weight_decay = 0.01f,
-                                  .clip = 1.0f,
-                                  .stop = stop_inside,
-                                  .stop_ctx = r};
+    shoal_trainer_options opts = {
+        .plan = {.max_tokens = 64, .optimizer = chosen->optimizer, .freeze_a = chosen->freeze_a},
+        .weight_decay = 0.01f,
+        .clip = 1.0f,
+        .stop = stop_inside,
+        .stop_ctx = r};
     assert_int_equal(shoal_trainer_open(&r->tr, model, r->a, &exec.ex, &opts, &err), SHOAL_OK);
 }
 

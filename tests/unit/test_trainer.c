@@ -12,6 +12,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
+#include "lora/train/trained.h"
 #include "tests/support/train_fixture.h"
 
 enum { MAX_TOKENS = 40, MAX_MATRIX = 1024 };
@@ -317,6 +318,80 @@ static void test_steps_allocate_nothing(void **state)
     shoal_model_close(m);
 }
 
+/* The trainer of an adapter whose A is frozen. */
+static shoal_trainer *frozen_trainer(const shoal_model *m, shoal_adapter *a, const shoal_exec *ex)
+{
+    shoal_error err = {0};
+    shoal_trainer *tr = NULL;
+    shoal_trainer_options opts = {.plan = {.max_tokens = MAX_TOKENS, .freeze_a = true}};
+    assert_int_equal(shoal_trainer_open(&tr, m, a, ex, &opts, &err), SHOAL_OK);
+    return tr;
+}
+
+/* dB of layer 1 has the bits it has when A is trained as well. */
+static void check_same_db(const shoal_trainer *tr, const shoal_trainer *whole,
+                          const shoal_adapter *a)
+{
+    for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
+        const shoal_lora_pair *pair = shoal_adapter_pair(a, 1, (shoal_proj)p);
+        if (pair->a == NULL) continue;
+        size_t n = shoal_trained_b_size(a, 1, (shoal_proj)p);
+        const float *got = shoal_trainer_grad(tr) + shoal_trained_b(a, true, 1, (shoal_proj)p);
+        const float *want = shoal_trainer_grad(whole) + (pair->b - a->params);
+        assert_memory_equal(got, want, n * sizeof *got);
+    }
+}
+
+/* A of layer 1 is what it was, B is not. */
+static void check_only_b_moved(const shoal_adapter *a, const shoal_adapter *was)
+{
+    for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
+        const shoal_lora_pair *pair = shoal_adapter_pair(a, 1, (shoal_proj)p);
+        const shoal_lora_pair *old = shoal_adapter_pair(was, 1, (shoal_proj)p);
+        if (pair->a == NULL) continue;
+        assert_memory_equal(pair->a, old->a, (size_t)(pair->b - pair->a) * sizeof(float));
+        assert_true(pair->b[0] != old->b[0]);
+    }
+}
+
+/* With A frozen: the same dB, a smaller state, no allocation in a step, and it learns. */
+static void test_frozen_a(void **state)
+{
+    (void)state;
+    fixture_exec f;
+    fixture_samples s;
+    shoal_error err = {0};
+    shoal_loss loss = {0};
+    const shoal_lora_spec spec = {3, 6.0f, 0x5b, 1, {1, 2, 0, 4, 3, 0, 2}};
+    shoal_model *m = fixture_model(18, NULL);
+    shoal_adapter *a = fixture_adapter_like(m, &spec, 9);
+    shoal_adapter *was = fixture_adapter_like(m, &spec, 9);
+    fixture_exec_open(&f, 2, false);
+    fixture_samples_fill(&s, m->cfg.n_vocab, 37);
+    shoal_trainer *whole = fixture_trainer(m, was, &f.ex, MAX_TOKENS, SHOAL_RECOMPUTE_AUTO);
+    shoal_trainer *tr = frozen_trainer(m, a, &f.ex);
+    assert_true(shoal_trainer_plan(tr)->n_trained < a->n_params);
+    assert_true(shoal_trainer_plan(tr)->optim_bytes < shoal_trainer_plan(whole)->optim_bytes);
+    double first = compute_gradient(whole, &s);
+    assert_true(first == compute_gradient(tr, &s));
+    check_same_db(tr, whole, was);
+    uint64_t before = shoal_mem_count();
+    for (size_t i = 0; i < 30; i++) {
+        assert_int_equal(shoal_trainer_accumulate(tr, s.items, FIXTURE_SAMPLES, 0.02f, &loss, &err),
+                         SHOAL_OK);
+        assert_int_equal(shoal_trainer_step(tr, 3e-3f, NULL, &err), SHOAL_OK);
+    }
+    assert_int_equal(shoal_mem_count(), before);
+    assert_true(compute_loss(tr, &s) < 0.97 * first);
+    check_only_b_moved(a, was);
+    shoal_trainer_close(tr);
+    shoal_trainer_close(whole);
+    fixture_exec_close(&f);
+    shoal_adapter_close(a);
+    shoal_adapter_close(was);
+    shoal_model_close(m);
+}
+
 static bool stop_after(void *ctx)
 {
     size_t *left = ctx;
@@ -487,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_same_gradient),
         cmocka_unit_test(test_packed_samples_are_apart),
         cmocka_unit_test(test_steps_allocate_nothing),
+        cmocka_unit_test(test_frozen_a),
         cmocka_unit_test(test_stops_between_blocks),
         cmocka_unit_test(test_refuses_bad_samples),
         cmocka_unit_test(test_reports_divergence),
