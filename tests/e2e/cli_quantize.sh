@@ -34,7 +34,8 @@ done
 cmp -s "$work/tiny.grads" "$work/packed.grads" || fail "gradients differ"
 
 # Every writable type: loads, runs, and its file is what the report says.
-for type in F32 F16 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 Q6_K Q5_K Q4_K P8_0 P4_1 P4_0 q4_0; do
+for type in F32 F16 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 Q6_K Q5_K Q4_K P8_0 P4_1 P4_0 q4_0 \
+  Q4_A Q6_A P4_A P6_A; do
   expect 0 "$shoal" quantize "$model" "$work/$type.gguf" "$type" --json
   json 'o["changed"] > 5 and o["copied"] > 0 and o["bytes_out"] > 0'
   scores "$work/$type.gguf" "$work/scores"
@@ -46,7 +47,17 @@ expect 0 "$shoal" quantize "$work/head4.gguf" "$work/p4.gguf" packed
 expect 0 "$shoal" quantize "$model" "$work/p4_direct.gguf" P4_0 --head P4_0
 cmp -s "$work/p4.gguf" "$work/p4_direct.gguf" || fail "P4_0 is not Q4_0 packed"
 
-# Refused, with nothing left behind.
+expect 0 "$shoal" quantize "$work/Q4_A.gguf" "$work/pa.gguf" packed
+cmp -s "$work/pa.gguf" "$work/P4_A.gguf" || fail "P4_A is not Q4_A packed"
+
+# Refused, with nothing left behind. One weight of 1000.0 in the middle of the matrices spans too much.
+cp "$work/F32.gguf" "$work/wide.gguf"
+printf '\000\000\172\104' | dd of="$work/wide.gguf" bs=4 conv=notrunc status=none \
+  seek=$(($(stat -c %s "$work/wide.gguf") / 8))
+expect 1 "$shoal" quantize "$work/wide.gguf" "$work/none.gguf" P4_A
+said 'span more than'
+said 'hint: choose a type with a binary16 scale'
+expect 0 "$shoal" quantize "$work/wide.gguf" "$work/wide4.gguf" P4_1
 before=$(sha256sum <"$model")
 expect 2 "$shoal" quantize "$model" "$model" Q4_0
 said 'are the same file'
