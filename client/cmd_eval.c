@@ -254,10 +254,7 @@ static shoal_status evaluate(evaluation *v, shoal_error *err)
 {
     const shoal_data_options data = {.max_tokens = (size_t)v->o->ctx};
     SHOAL_TRY(shoal_dataset_load(&v->data, v->o->data, v->e.model, &data, err));
-    if (v->data.n_cut > 0) {
-        shoal_term_warn("%zu conversations are longer than %zu tokens and were cut", v->data.n_cut,
-                        data.max_tokens);
-    }
+    shoal_dataset_warn_long(&v->data, data.max_tokens);
     SHOAL_TRY(need_adapter(v, err));
     SHOAL_TRY(measure_loss(v, err));
     if (wants_answers(v)) SHOAL_TRY(answer_all(v, err));

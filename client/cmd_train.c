@@ -111,10 +111,7 @@ static shoal_status load_data(training *t, shoal_error *err)
     if (t->o->valid != NULL) {
         SHOAL_TRY(shoal_dataset_load(&t->valid, t->o->valid, t->e.model, &o, err));
     }
-    if (t->data.n_cut > 0) {
-        shoal_term_warn("%zu of %zu conversations are longer than %zu tokens and were cut",
-                        t->data.n_cut, t->data.n, o.max_tokens);
-    }
+    shoal_dataset_warn_long(&t->data, o.max_tokens);
     return SHOAL_OK;
 }
 

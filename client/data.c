@@ -8,7 +8,7 @@
 #include "client/json.h"
 #include "kernels/base/buf.h"
 #include "kernels/base/mem.h"
-#include "lora/model/chat_template.h"
+#include "kernels/base/term.h"
 #include "lora/model/tokenizer.h"
 
 enum { CHUNK = 1 << 16 };
@@ -117,6 +117,15 @@ shoal_status shoal_lines_each(const char *path, shoal_line_fn *fn, void *ctx, sh
 
 /* ---- one line to one sample ------------------------------------------------------------------ */
 
+/* A line on its way into a data set. */
+typedef struct adding {
+    shoal_dataset *d;
+    const shoal_model *m;
+    const shoal_data_options *o;
+    const char *where; /* "file:line" */
+    size_t line;
+} adding;
+
 /* What a sample is made from while it is being built. */
 typedef struct draft {
     shoal_tokens ids;
@@ -124,21 +133,40 @@ typedef struct draft {
     shoal_str answer;
 } draft;
 
-static shoal_status encode_messages(draft *d, const json_t *array, const shoal_model *m,
-                                    const char *where, shoal_error *err)
+static draft draft_init(void)
 {
-    shoal_message msgs[SHOAL_JSON_MAX_MESSAGES];
-    shoal_chat_template ct;
-    size_t n = 0;
-    SHOAL_TRY(shoal_json_messages(array, msgs, &n, where, err));
+    return (draft){.mask = shoal_buf_init(SHOAL_DATA_MAX_TOKENS)};
+}
+
+static void draft_clear(draft *d)
+{
+    shoal_tokens_clear(&d->ids);
+    shoal_buf_clear(&d->mask);
+    *d = draft_init();
+}
+
+static bool is_role(const shoal_message *m, const char *role)
+{
+    return strcmp(m->role, role) == 0;
+}
+
+/* One sample of the whole of the messages. */
+static shoal_status encode_messages(const adding *w, draft *d, const shoal_message *msgs, size_t n,
+                                    shoal_error *err)
+{
+    draft_clear(d);
     for (size_t i = n; i-- > 0 && d->answer.p == NULL;) {
-        if (strcmp(msgs[i].role, "assistant") == 0) d->answer = msgs[i].content;
+        if (is_role(&msgs[i], "assistant")) d->answer = msgs[i].content;
     }
     if (d->answer.p == NULL) {
-        return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: no assistant message to learn from", where);
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: no assistant message to learn from",
+                          w->where);
     }
-    SHOAL_TRY(shoal_chat_template_init(&ct, m->gguf, m->tok, err));
-    return shoal_chat_encode(&ct, msgs, n, false, &d->ids, &d->mask, err);
+    if (w->d->chat_of != w->m) {
+        SHOAL_TRY(shoal_chat_template_init(&w->d->chat, w->m->gguf, w->m->tok, err));
+        w->d->chat_of = w->m;
+    }
+    return shoal_chat_encode(&w->d->chat, msgs, n, false, &d->ids, &d->mask, err);
 }
 
 static shoal_status encode_text(draft *d, shoal_str text, const shoal_model *m, shoal_error *err)
@@ -151,19 +179,6 @@ static shoal_status encode_text(draft *d, shoal_str text, const shoal_model *m, 
         (void)shoal_buf_put_u8(&d->mask, 1);
     }
     return shoal_buf_status(&d->mask, err);
-}
-
-static shoal_status encode_line(draft *d, const json_t *obj, const shoal_model *m,
-                                const char *where, shoal_error *err)
-{
-    shoal_str text = {NULL, 0};
-    const json_t *messages = json_object_get(obj, "messages");
-    if (messages != NULL) return encode_messages(d, messages, m, where, err);
-    if (shoal_json_str(obj, "text", &text)) return encode_text(d, text, m, err);
-    (void)shoal_fail(err, SHOAL_ERR_FORMAT, "%s: neither \"messages\" nor \"text\"", where);
-    shoal_hint(err, "a line looks like {\"messages\":[{\"role\":\"user\",\"content\":\"...\"},"
-                    "{\"role\":\"assistant\",\"content\":\"...\"}]}");
-    return SHOAL_ERR_FORMAT;
 }
 
 /* Where the last run of learnt tokens begins: the tokens before it are what a generator is given.
@@ -179,7 +194,9 @@ static size_t last_run(const uint8_t *mask, size_t n)
     return n;
 }
 
-static shoal_status copy_out(shoal_example *e, const draft *d, size_t n, shoal_error *err)
+/* Copies tokens [from, from + n) and the answer. */
+static shoal_status copy_out(shoal_example *e, const draft *d, size_t from, size_t n,
+                             shoal_error *err)
 {
     e->ids = shoal_alloc(n * sizeof *e->ids);
     e->mask = shoal_alloc(n);
@@ -188,29 +205,8 @@ static shoal_status copy_out(shoal_example *e, const draft *d, size_t n, shoal_e
     if (e->ids == NULL || e->mask == NULL || (d->answer.p != NULL && e->answer == NULL)) {
         return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory for the data");
     }
-    memcpy(e->ids, d->ids.ids, n * sizeof *e->ids);
-    memcpy(e->mask, d->mask.data, n);
-    return SHOAL_OK;
-}
-
-static shoal_status finish(shoal_example *e, shoal_sample *s, draft *d, const shoal_data_options *o,
-                           const char *where, shoal_error *err)
-{
-    uint8_t *mask = d->mask.data;
-    size_t n = o->max_tokens > 0 && d->ids.n > o->max_tokens ? o->max_tokens : d->ids.n;
-    e->n_prompt = d->answer.p == NULL ? 0 : last_run(mask, d->ids.n);
-    if (n > 0) mask[0] = 0; /* nothing comes before it */
-    if (o->train_on_all && n > 1) memset(mask + 1, 1, n - 1);
-    *s = (shoal_sample){NULL, mask, n};
-    if (n == 0 || shoal_sample_targets(s) == 0) {
-        (void)shoal_fail(err, SHOAL_ERR_FORMAT, "%s: nothing to learn in its first %zu tokens",
-                         where, n);
-        shoal_hint(err, "this line has %zu tokens: raise --ctx, or remove the line", d->ids.n);
-        return SHOAL_ERR_FORMAT;
-    }
-    SHOAL_TRY(copy_out(e, d, n, err));
-    s->ids = e->ids;
-    s->mask = e->mask;
+    memcpy(e->ids, d->ids.ids + from, n * sizeof *e->ids);
+    memcpy(e->mask, d->mask.data + from, n);
     return SHOAL_OK;
 }
 
@@ -256,31 +252,175 @@ static shoal_status append(shoal_dataset *d, const shoal_sample *s, const shoal_
     return SHOAL_OK;
 }
 
+/* Adds tokens [from, from + n) of a draft as a sample. */
+static shoal_status append_part(const adding *w, const draft *d, size_t from, size_t n,
+                                shoal_error *err)
+{
+    uint8_t *mask = d->mask.data + from;
+    shoal_example e = {.line = w->line};
+    shoal_sample s = {NULL, mask, n};
+    e.n_prompt = d->answer.p == NULL ? 0 : last_run(mask, n);
+    if (n > 0) mask[0] = 0; /* nothing comes before it */
+    if (w->o->train_on_all && n > 1) memset(mask + 1, 1, n - 1);
+    if (n == 0 || shoal_sample_targets(&s) == 0) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: nothing to learn", w->where);
+    }
+    shoal_status st = copy_out(&e, d, from, n, err);
+    s.ids = e.ids;
+    s.mask = e.mask;
+    if (st == SHOAL_OK) st = append(w->d, &s, &e, err);
+    if (st != SHOAL_OK) clear_example(&e);
+    return st;
+}
+
+static shoal_status append_draft(const adding *w, const draft *d, shoal_error *err)
+{
+    return append_part(w, d, 0, d->ids.n, err);
+}
+
+/* ---- what is too long ------------------------------------------------------------------------ */
+
+static bool is_too_long(const adding *w, const draft *d)
+{
+    return w->o->max_tokens > 0 && d->ids.n > w->o->max_tokens;
+}
+
+static void leave_out(const adding *w)
+{
+    shoal_dataset *d = w->d;
+    if (d->n_left_out < SHOAL_DATA_LINES_NAMED) d->left_out[d->n_left_out] = w->line;
+    d->n_left_out++;
+}
+
+/* The end of the exchange that begins at message `at`: behind its answer. */
+static size_t exchange_end(const shoal_message *msgs, size_t at, size_t n)
+{
+    while (at < n && !is_role(&msgs[at], "assistant")) {
+        at++;
+    }
+    while (at < n && is_role(&msgs[at], "assistant")) {
+        at++;
+    }
+    return at;
+}
+
+/* As many exchanges from message `at` on as fit, behind the first `n_system` messages; *end is
+ * behind them, or `at` when not even one fits. */
+static shoal_status longest_part(const adding *w, draft *d, const shoal_message *msgs,
+                                 size_t n_system, size_t at, size_t n, size_t *end,
+                                 shoal_error *err)
+{
+    shoal_message part[SHOAL_JSON_MAX_MESSAGES];
+    draft next = draft_init();
+    shoal_status st = SHOAL_OK;
+    memcpy(part, msgs, n_system * sizeof *part);
+    *end = at;
+    for (size_t to = exchange_end(msgs, at, n); st == SHOAL_OK; to = exchange_end(msgs, to, n)) {
+        memcpy(part + n_system, msgs + at, (to - at) * sizeof *part);
+        st = encode_messages(w, &next, part, n_system + to - at, err);
+        if (st != SHOAL_OK || is_too_long(w, &next)) break;
+        draft kept = *d;
+        *d = next;
+        next = kept;
+        *end = to;
+        if (to == n) break;
+    }
+    draft_clear(&next);
+    return st;
+}
+
+static shoal_status split_messages(const adding *w, draft *d, const shoal_message *msgs, size_t n,
+                                   shoal_error *err)
+{
+    size_t n_system = is_role(&msgs[0], "system") ? 1 : 0;
+    size_t before = w->d->n;
+    while (n > 0 && !is_role(&msgs[n - 1], "assistant")) {
+        n--; /* questions without an answer teach nothing */
+    }
+    for (size_t at = n_system; at < n;) {
+        size_t end = at;
+        SHOAL_TRY(longest_part(w, d, msgs, n_system, at, n, &end, err));
+        if (end > at) {
+            SHOAL_TRY(append_draft(w, d, err));
+        } else {
+            leave_out(w);
+        }
+        at = end > at ? end : exchange_end(msgs, at, n);
+    }
+    w->d->n_split += w->d->n > before + 1;
+    return SHOAL_OK;
+}
+
+/* Parts overlap by a token, so that each token but the first is learnt once. */
+static shoal_status split_text(const adding *w, const draft *d, shoal_error *err)
+{
+    for (size_t at = 0; at + 1 < d->ids.n; at += w->o->max_tokens - 1) {
+        size_t left = d->ids.n - at;
+        size_t n = left < w->o->max_tokens ? left : w->o->max_tokens;
+        SHOAL_TRY(append_part(w, d, at, n, err));
+    }
+    w->d->n_split++;
+    return SHOAL_OK;
+}
+
+static shoal_status add_messages(const adding *w, draft *d, const json_t *array, shoal_error *err)
+{
+    shoal_message msgs[SHOAL_JSON_MAX_MESSAGES];
+    size_t n = 0;
+    SHOAL_TRY(shoal_json_messages(array, msgs, &n, w->where, err));
+    SHOAL_TRY(encode_messages(w, d, msgs, n, err));
+    return is_too_long(w, d) ? split_messages(w, d, msgs, n, err) : append_draft(w, d, err);
+}
+
+static shoal_status add_line(const adding *w, draft *d, const json_t *obj, shoal_error *err)
+{
+    shoal_str text = {NULL, 0};
+    const json_t *messages = json_object_get(obj, "messages");
+    if (messages != NULL) return add_messages(w, d, messages, err);
+    if (shoal_json_str(obj, "text", &text)) {
+        SHOAL_TRY(encode_text(d, text, w->m, err));
+        bool split = w->o->max_tokens > 1 && is_too_long(w, d);
+        return split ? split_text(w, d, err) : append_draft(w, d, err);
+    }
+    (void)shoal_fail(err, SHOAL_ERR_FORMAT, "%s: neither \"messages\" nor \"text\"", w->where);
+    shoal_hint(err, "a line looks like {\"messages\":[{\"role\":\"user\",\"content\":\"...\"},"
+                    "{\"role\":\"assistant\",\"content\":\"...\"}]}");
+    return SHOAL_ERR_FORMAT;
+}
+
 shoal_status shoal_dataset_add(shoal_dataset *d, const char *text, size_t n, const shoal_model *m,
                                const shoal_data_options *options, const char *name, size_t line,
                                shoal_error *err)
 {
     char where[128];
-    draft work = {.mask = shoal_buf_init(SHOAL_DATA_MAX_TOKENS)};
-    shoal_example e = {.line = line};
-    shoal_sample s = {NULL, NULL, 0};
+    draft work = draft_init();
     json_t *obj = NULL;
     /* Long paths keep their end, which tells files apart. */
     size_t n_name = strlen(name);
     (void)snprintf(where, sizeof where, "%s:%zu", name + (n_name > 100 ? n_name - 100 : 0), line);
+    const adding w = {d, m, options, where, line};
     shoal_status st = shoal_json_object(&obj, text, n, where, true, err);
-    if (st == SHOAL_OK) st = encode_line(&work, obj, m, where, err);
-    if (st == SHOAL_OK) st = finish(&e, &s, &work, options, where, err);
-    if (st == SHOAL_OK) st = append(d, &s, &e, err);
-    if (st == SHOAL_OK) {
-        d->n_cut += s.n < work.ids.n;
-    } else {
-        clear_example(&e);
-    }
+    if (st == SHOAL_OK) st = add_line(&w, &work, obj, err);
     json_decref(obj);
-    shoal_tokens_clear(&work.ids);
-    shoal_buf_clear(&work.mask);
+    draft_clear(&work);
     return st;
+}
+
+void shoal_dataset_warn_long(const shoal_dataset *d, size_t max_tokens)
+{
+    char lines[256] = "";
+    if (d->n_split > 0) {
+        shoal_term_warn("%zu lines are longer than %zu tokens and were split", d->n_split,
+                        max_tokens);
+    }
+    if (d->n_left_out == 0) return;
+    for (size_t i = 0, at = 0; i < d->n_left_out && i < SHOAL_DATA_LINES_NAMED; i++) {
+        int n = snprintf(lines + at, sizeof lines - at, "%s%zu", i > 0 ? ", " : "", d->left_out[i]);
+        at += n > 0 ? (size_t)n : 0;
+    }
+    shoal_term_warn("%zu exchanges are longer than %zu tokens and were left out: line %s%s",
+                    d->n_left_out, max_tokens, lines,
+                    d->n_left_out > SHOAL_DATA_LINES_NAMED ? ", ..." : "");
 }
 
 typedef struct loading {
@@ -301,7 +441,11 @@ shoal_status shoal_dataset_load(shoal_dataset *out, const char *path, const shoa
 {
     loading l = {out, m, options, strcmp(path, "-") == 0 ? "standard input" : path};
     shoal_status st = shoal_lines_each(path, load_line, &l, err);
-    if (st == SHOAL_OK && out->n == 0) {
+    if (st == SHOAL_OK && out->n == 0 && out->n_left_out > 0) {
+        st = shoal_fail(err, SHOAL_ERR_FORMAT, "%.200s:%zu: nothing to learn within %zu tokens",
+                        l.name, out->left_out[0], options->max_tokens);
+        shoal_hint(err, "every exchange is longer than that: raise --ctx");
+    } else if (st == SHOAL_OK && out->n == 0) {
         st = shoal_fail(err, SHOAL_ERR_FORMAT, "%.200s: no data", l.name);
     }
     if (st != SHOAL_OK) shoal_dataset_clear(out);

@@ -7,6 +7,10 @@
  * of either form is an error that names file and line; nothing is skipped in silence. Blank lines
  * are allowed.
  *
+ * A conversation that is too long becomes several samples: it is split where an answer ends, and
+ * each part begins with the system prompt again. A text is split anywhere. An exchange that is too
+ * long by itself is left out, counted and named by its line; nothing is ever cut short.
+ *
  * Layer: client. Threads: a data set is read by many, written by one.
  */
 #ifndef SHOAL_CLIENT_DATA_H
@@ -17,6 +21,7 @@
 #include <stdint.h>
 
 #include "kernels/base/status.h"
+#include "lora/model/chat_template.h"
 #include "lora/model/model.h"
 #include "lora/train/trainer.h"
 
@@ -25,8 +30,9 @@ extern "C" {
 #endif
 
 enum {
-    SHOAL_DATA_MAX_LINE = 1 << 20, /* bytes of one line */
-    SHOAL_DATA_MAX_LINES = 1 << 20 /* samples of one file */
+    SHOAL_DATA_MAX_LINE = 1 << 20,  /* bytes of one line */
+    SHOAL_DATA_MAX_LINES = 1 << 20, /* samples of one file */
+    SHOAL_DATA_LINES_NAMED = 8      /* lines remembered by number, of those left out */
 };
 #define SHOAL_DATA_MAX_TOKENS ((size_t)1 << 28) /* tokens of one file */
 
@@ -48,20 +54,27 @@ typedef struct shoal_dataset {
     size_t n_tokens;     /* of all samples */
     size_t n_supervised; /* targets of all samples */
     size_t longest;      /* tokens of the longest sample */
-    size_t n_cut;        /* samples that were longer than max_tokens and lost their tail */
+    size_t n_split;      /* lines that were too long and became several samples */
+    size_t n_left_out;   /* exchanges that were too long by themselves */
+    size_t left_out[SHOAL_DATA_LINES_NAMED]; /* lines of the first of them */
+    const shoal_model *chat_of;              /* the model that `chat` was taken from, once */
+    shoal_chat_template chat;
 } shoal_dataset;
 
 typedef struct shoal_data_options {
-    size_t max_tokens; /* longest sample; longer ones are cut at the end (0: no limit) */
+    size_t max_tokens; /* longest sample; longer lines are split (0: no limit) */
     bool train_on_all; /* learn every token, not only the assistant's */
 } shoal_data_options;
 
-/* Reads a whole file ("-" is stdin). A cut sample without a learnt token left is an error naming
- * its line. A zero-initialised *out is filled; on failure it is empty. */
+/* Reads a whole file ("-" is stdin). A file of which nothing is short enough is an error. A
+ * zero-initialised *out is filled; on failure it is empty. */
 SHOAL_MUST_USE shoal_status shoal_dataset_load(shoal_dataset *out, const char *path,
                                                const shoal_model *m,
                                                const shoal_data_options *options, shoal_error *err);
 void shoal_dataset_clear(shoal_dataset *d);
+
+/* Warns the user of what was split and left out; silent when all of it fitted. */
+void shoal_dataset_warn_long(const shoal_dataset *d, size_t max_tokens);
 
 /* Adds one line of text (without its line end); `name` and `line` are for the error text. */
 SHOAL_MUST_USE shoal_status shoal_dataset_add(shoal_dataset *d, const char *text, size_t n,

@@ -111,24 +111,80 @@ static void test_train_on_all(void **state)
     shoal_dataset_clear(&d);
 }
 
-static void test_cuts_long_samples(void **state)
+static const char long_talk[] =
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},"
+    "{\"role\":\"user\",\"content\":\"first\"},{\"role\":\"assistant\",\"content\":\"one\"},"
+    "{\"role\":\"user\",\"content\":\"second\"},{\"role\":\"assistant\",\"content\":\"two\"},"
+    "{\"role\":\"user\",\"content\":\"third\"},{\"role\":\"assistant\",\"content\":\"three\"}]}";
+
+/* The text of a sample's ids, control tokens shown. */
+static void text_of(const shoal_sample *s, shoal_buf *text)
 {
-    shoal_dataset d;
-    shoal_dataset whole;
+    shoal_error err = {0};
+    text->len = 0;
+    assert_int_equal(shoal_detokenize(model->tok, s->ids, s->n, true, text, &err), SHOAL_OK);
+}
+
+/* At every length: each answer is learnt once in a part that fits and has the system prompt, or is
+ * left out and named. */
+static void test_splits_long_conversations(void **state)
+{
+    static const char *const answers[] = {"one<|im_end|>", "two<|im_end|>", "three<|im_end|>"};
+    shoal_dataset whole, d;
+    shoal_error err = {0};
+    shoal_buf text = shoal_buf_init(4096);
+    (void)state;
+    assert_int_equal(load(&whole, long_talk, sizeof long_talk - 1, 0, &err), SHOAL_OK);
+    size_t seen_parts[4] = {0};
+    for (size_t most = whole.longest; most > 4; most--) {
+        if (load(&d, long_talk, sizeof long_talk - 1, most, &err) != SHOAL_OK) {
+            assert_non_null(strstr(err.msg, ":1: nothing to learn within"));
+            seen_parts[0]++;
+            continue;
+        }
+        size_t found = 0;
+        for (size_t i = 0; i < d.n; i++) {
+            assert_true(d.samples[i].n <= most);
+            assert_int_equal(d.examples[i].line, 1);
+            text_of(&d.samples[i], &text);
+            assert_non_null(strstr(shoal_buf_str(&text), "system\ns<|im_end|>"));
+            for (size_t k = 0; k < 3; k++) {
+                found += strstr(shoal_buf_str(&text), answers[k]) != NULL;
+            }
+        }
+        assert_int_equal(found + d.n_left_out, 3);
+        assert_true(d.n_left_out == 0 || d.left_out[0] == 1);
+        if (d.n_left_out == 0) assert_int_equal(d.n_supervised, whole.n_supervised);
+        assert_int_equal(d.n_split, d.n > 1);
+        seen_parts[d.n]++;
+        shoal_dataset_clear(&d);
+    }
+    assert_true(seen_parts[0] > 0 && seen_parts[1] > 0 && seen_parts[2] > 0 && seen_parts[3] > 0);
+    shoal_buf_clear(&text);
+    shoal_dataset_clear(&whole);
+}
+
+static void test_splits_long_texts(void **state)
+{
+    static const char line[] = "{\"text\":\"a rather long text of several words in a row\"}";
+    shoal_dataset whole, d;
     shoal_error err = {0};
     (void)state;
-    assert_int_equal(load(&whole, good, sizeof good - 1, 0, &err), SHOAL_OK);
-    size_t keep = whole.samples[0].n - 2; /* within the answer */
-    size_t first = whole.examples[0].n_prompt;
+    assert_int_equal(load(&whole, line, sizeof line - 1, 0, &err), SHOAL_OK);
+    for (size_t most = 2; most < whole.longest; most++) {
+        assert_int_equal(load(&d, line, sizeof line - 1, most, &err), SHOAL_OK);
+        assert_int_equal(d.n_supervised, whole.n_supervised);
+        assert_int_equal(d.n_split, 1);
+        assert_true(d.longest <= most);
+        size_t at = 0;
+        for (size_t i = 0; i < d.n; at += d.samples[i].n - 1, i++) {
+            assert_memory_equal(d.samples[i].ids, whole.samples[0].ids + at,
+                                d.samples[i].n * sizeof(int32_t));
+        }
+        assert_int_equal(at + 1, whole.longest);
+        shoal_dataset_clear(&d);
+    }
     shoal_dataset_clear(&whole);
-    size_t n = (size_t)(strchr(good, '\n') - good);
-    assert_int_equal(load(&d, good, n, keep, &err), SHOAL_OK);
-    assert_int_equal(d.n_cut, 1);
-    assert_int_equal(d.samples[0].n, keep);
-    shoal_dataset_clear(&d);
-    assert_int_equal(load(&d, good, n, first, &err), SHOAL_ERR_FORMAT); /* nothing to learn left */
-    assert_non_null(strstr(err.msg, ".jsonl:1: nothing to learn"));
-    assert_int_equal(d.n, 0);
 }
 
 static void test_names_the_bad_line(void **state)
@@ -246,7 +302,8 @@ int main(void)
         cmocka_unit_test(test_reads_messages_and_text),
         cmocka_unit_test(test_mask_covers_the_answer),
         cmocka_unit_test(test_train_on_all),
-        cmocka_unit_test(test_cuts_long_samples),
+        cmocka_unit_test(test_splits_long_conversations),
+        cmocka_unit_test(test_splits_long_texts),
         cmocka_unit_test(test_names_the_bad_line),
         cmocka_unit_test(test_empty_and_missing),
         cmocka_unit_test(test_nul_and_bom),
