@@ -11,7 +11,7 @@
 #include "client/interrupt.h"
 #include "client/json.h"
 #include "client/store.h"
-#include "lora/train/targets.h"
+#include "client/train_method.h"
 #include "kernels/base/term.h"
 #include "kernels/base/file.h"
 #include "kernels/base/mem.h"
@@ -49,9 +49,10 @@ static const shoal_usage usage = {
 
 typedef struct train_options {
     shoal_engine_options engine;
-    const char *data, *valid, *out, *targets, *schedule;
-    uint64_t rank, epochs, ctx, batch, seed, max_ram, checkpoint_every, max_steps;
-    double alpha, lr, warmup, clip, weight_decay;
+    shoal_method method;
+    const char *data, *valid, *out, *schedule;
+    uint64_t epochs, ctx, batch, seed, max_ram, checkpoint_every, max_steps;
+    double lr, warmup, clip, weight_decay;
     bool resume, json, train_on_all, max_ram_given;
 } train_options;
 
@@ -163,12 +164,8 @@ static shoal_status split_data(training *t, shoal_error *err)
 static shoal_status make_adapter(training *t, shoal_error *err)
 {
     if (t->e.adapter != NULL) return SHOAL_OK;
-    shoal_lora_spec spec = {.rank = (size_t)t->o->rank, .alpha = (float)t->o->alpha};
-    if (!shoal_targets_parse(t->o->targets, &spec.targets)) {
-        (void)shoal_fail(err, SHOAL_ERR_ARG, "--targets does not know \"%.60s\"", t->o->targets);
-        shoal_hint(err, "use all, attn, mlp, or a list of q,k,v,o,gate,up,down");
-        return SHOAL_ERR_ARG;
-    }
+    shoal_lora_spec spec;
+    SHOAL_TRY(shoal_method_spec(&t->o->method, t->e.model->cfg.n_layer, &spec, err));
     return shoal_adapter_open(&t->e.adapter, t->e.model, &spec, t->o->seed, err);
 }
 
@@ -217,6 +214,7 @@ static shoal_status open_trainer(training *t, shoal_error *err)
     size_t rows = most * (size_t)t->o->batch;
     to.plan.max_tokens = rows > t->o->ctx ? (size_t)t->o->ctx : rows;
     to.plan.max_ram = ram_for_plan(t);
+    SHOAL_TRY(shoal_method_apply(&t->o->method, &to.plan, err));
     shoal_status st = shoal_trainer_open(&t->tr, t->e.model, t->e.adapter, &t->e.exec, &to, err);
     if (st == SHOAL_ERR_NOMEM && !t->o->max_ram_given) {
         to.plan.max_ram = 0; /* a larger model: as little as possible instead of a fixed bound */
@@ -460,7 +458,7 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
         SHOAL_COUNT("ctx", 0, &o->ctx, "N", "longest conversation in tokens (512)", 2,
                     SHOAL_TRAIN_MAX_TOKENS),
         SHOAL_NUMBER("clip", 0, &o->clip, "X", "bound on the gradient norm, 0: none (1)", 0, 1e9),
-        SHOAL_NUMBER("weight-decay", 0, &o->weight_decay, "X", "of AdamW (0)", 0, 1),
+        SHOAL_NUMBER("weight-decay", 0, &o->weight_decay, "X", "of the parameters, a step of lr (0)", 0, 1),
         SHOAL_FLAG("train-on-all", 0, &o->train_on_all, "learn all, not only the assistant's text"),
         SHOAL_COUNT("seed", 0, &o->seed, "N", "of start, order and held-out lines (1)", 0, 0)};
     const shoal_option safety[] = {
@@ -490,15 +488,13 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
 
 int shoal_cmd_train(int argc, char **argv)
 {
-    train_options o = {.targets = "all",
+    train_options o = {.method = shoal_method_default(),
                        .schedule = "cosine",
-                       .rank = 8,
                        .epochs = 1,
                        .ctx = 512,
                        .batch = 8,
                        .seed = 1,
                        .max_ram = RAM_DEFAULT,
-                       .alpha = 16.0,
                        .lr = 1e-3,
                        .warmup = 0.03,
                        .clip = 1.0};
@@ -507,12 +503,9 @@ int shoal_cmd_train(int argc, char **argv)
         SHOAL_STRING("valid", 0, &o.valid, "FILE", "measure the loss on this file"),
         SHOAL_STRING("out", 'o', &o.out, "ADAPTER.gguf", "where the adapter goes"),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object a step on stdout")};
-    const shoal_option lora[] = {
-        SHOAL_COUNT("rank", 0, &o.rank, "R", "rank of the adapter (8)", 1, SHOAL_LORA_MAX_RANK),
-        SHOAL_NUMBER("alpha", 0, &o.alpha, "A", "scale is alpha / rank (16)", 1e-3, 1e5),
-        SHOAL_STRING("targets", 0, &o.targets, "LIST",
-                     "all, attn, mlp, or of q,k,v,o,gate,up,down (all)")};
+    shoal_option lora[SHOAL_METHOD_N_OPTIONS];
+    shoal_method_table(&o.method, lora);
     const shoal_option_group groups[] = {{"data", data, SHOAL_OPTION_COUNT_OF(data)},
-                                         {"adapter", lora, SHOAL_OPTION_COUNT_OF(lora)}};
+                                         {"adapter and method", lora, SHOAL_OPTION_COUNT_OF(lora)}};
     return parse_and_train(&o, groups, argc, argv);
 }
