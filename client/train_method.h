@@ -1,4 +1,5 @@
-/* train_method.h - the options of `shoal train` that choose an adapter's shape and how it is trained.
+/* train_method.h - the options of `shoal train` that choose an adapter's shape and how it is
+ * trained.
  *
  * Layer: client. Threads: pure functions.
  */
