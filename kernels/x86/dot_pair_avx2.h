@@ -108,29 +108,29 @@ SHOAL_INLINE void pair_rows(const group_type *type, bool wide, const uint8_t *w,
 
 /* As SHOAL_DOT_AVX2; whole pairs of groups go here when n is large enough to pay for it. Two
  * functions, so that neither loop costs the other registers. */
-#define SHOAL_DOT_PAIR_AVX2(lower, UPPER, adder, wide, parts, group)                             \
-    SHOAL_NOINLINE static void pairs_##lower(const uint8_t *w, size_t row_bytes, size_t rows,    \
-                                             size_t blocks, const int8_t *x, size_t n, float *y, \
-                                             size_t ldy)                                         \
-    {                                                                                            \
-        const group_type type = {unpack_##lower, adder, parts, SHOAL_##UPPER##_BYTES, group};    \
-        pair_rows(&type, wide, w, row_bytes, rows, blocks, x, n, y, ldy);                        \
-    }                                                                                            \
-    SHOAL_NOINLINE static void groups_##lower(const uint8_t *w, size_t row_bytes, size_t rows,   \
-                                              size_t blocks, const int8_t *x, size_t n,          \
-                                              float *y, size_t ldy)                              \
-    {                                                                                            \
-        const group_type type = {unpack_##lower, adder, parts, SHOAL_##UPPER##_BYTES, group};    \
-        dot_rows(&type, w, row_bytes, rows, blocks, x, n, y, ldy);                               \
-    }                                                                                            \
-    static void dot_##lower(const void *w, size_t row_bytes, size_t rows, size_t blocks,         \
-                            const void *tile, size_t n, float *y, size_t ldy)                    \
-    {                                                                                            \
-        size_t least = (group) ? PAIR_MIN_PACKED : PAIR_MIN_PLAIN;                               \
-        size_t pairs = n < least ? 0 : rows / PAIR_ROWS * PAIR_ROWS;                             \
-        if (pairs > 0) pairs_##lower(w, row_bytes, pairs, blocks, tile, n, y, ldy);              \
-        groups_##lower((const uint8_t *)w + pairs * row_bytes, row_bytes, rows - pairs, blocks,  \
-                       tile, n, y + pairs, ldy);                                                 \
+#define SHOAL_DOT_PAIR_AVX2(lower, UPPER, adder, wide, parts, group)                              \
+    SHOAL_NOINLINE static void pairs_##lower(const uint8_t *w, size_t row_bytes, size_t rows,     \
+                                             size_t blocks, const int8_t *x, size_t n, float *y,  \
+                                             size_t ldy)                                          \
+    {                                                                                             \
+        const group_type type = {unpack_##lower, adder, parts, SHOAL_##UPPER##_BYTES, group};     \
+        pair_rows(&type, wide, w, row_bytes, rows, blocks, x, n, y, ldy);                         \
+    }                                                                                             \
+    SHOAL_NOINLINE static void groups_##lower(const uint8_t *w, size_t row_bytes, size_t rows,    \
+                                              size_t blocks, const int8_t *x, size_t n, float *y, \
+                                              size_t ldy)                                         \
+    {                                                                                             \
+        const group_type type = {unpack_##lower, adder, parts, SHOAL_##UPPER##_BYTES, group};     \
+        dot_rows(&type, w, row_bytes, rows, blocks, x, n, y, ldy);                                \
+    }                                                                                             \
+    static void dot_##lower(const void *w, size_t row_bytes, size_t rows, size_t blocks,          \
+                            const void *tile, size_t n, float *y, size_t ldy)                     \
+    {                                                                                             \
+        size_t least = (group) ? PAIR_MIN_PACKED : PAIR_MIN_PLAIN;                                \
+        size_t pairs = n < least ? 0 : rows / PAIR_ROWS * PAIR_ROWS;                              \
+        if (pairs > 0) pairs_##lower(w, row_bytes, pairs, blocks, tile, n, y, ldy);               \
+        groups_##lower((const uint8_t *)w + pairs * row_bytes, row_bytes, rows - pairs, blocks,   \
+                       tile, n, y + pairs, ldy);                                                  \
     }
 
 #endif

@@ -34,7 +34,8 @@ size_t shoal_residency_least(const shoal_model *m);
 size_t shoal_residency_most(const shoal_model *m);
 
 /* From now on at most `budget` bytes of m's weights are in memory; m must have no user meanwhile,
- * and have been opened in small pages (ARG). A second call replaces the budget. TOO_LARGE with a hint when it is below the least. */
+ * and have been opened in small pages (ARG). A second call replaces the budget. TOO_LARGE with a
+ * hint when it is below the least. */
 SHOAL_MUST_USE shoal_status shoal_residency_open(shoal_model *m, size_t budget, shoal_error *err);
 /* Ends it: the whole file may be in memory again. shoal_model_close does so too. */
 void shoal_residency_close(shoal_model *m);
