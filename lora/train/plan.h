@@ -48,12 +48,12 @@ typedef struct shoal_plan_options {
 typedef struct shoal_plan {
     size_t max_tokens; /* T */
     size_t head_rows;
-    size_t first_layer;   /* lowest adapted layer: no gradient flows below it */
-    size_t tapes;         /* blocks whose tape is kept, 1..n_layer - first_layer */
-    size_t tape_bytes;    /* one tape */
-    size_t input_bytes;   /* inputs of all blocks from first_layer up, [n, T, D] */
-    size_t work_bytes;    /* shared scratch of forward and backward */
-    size_t head_bytes;    /* logits and what belongs to them */
+    size_t first_layer; /* lowest adapted layer: no gradient flows below it */
+    size_t tapes;       /* blocks whose tape is kept, 1..n_layer - first_layer */
+    size_t tape_bytes;  /* one tape */
+    size_t input_bytes; /* inputs of all blocks from first_layer up, [n, T, D] */
+    size_t work_bytes;  /* shared scratch of forward and backward */
+    size_t head_bytes;  /* logits and what belongs to them */
     shoal_optimizer optimizer;
     bool freeze_a;
     size_t n_trained;     /* length of the gradient */

@@ -90,13 +90,14 @@ SHOAL_MUST_USE shoal_status shoal_trainer_loss(shoal_trainer *tr, const shoal_sa
  * order is trained.h's); valid until close. */
 const float *shoal_trainer_grad(const shoal_trainer *tr);
 
-/* Clips, takes one optimiser step on the adapter and zeroes the gradient. grad_norm (before clipping)
- * may be NULL. ERR_OVERFLOW, with nothing changed but the gradient zeroed, when the norm is not
- * finite. */
+/* Clips, takes one optimiser step on the adapter and zeroes the gradient. grad_norm (before
+ * clipping) may be NULL. ERR_OVERFLOW, with nothing changed but the gradient zeroed, when the norm
+ * is not finite. */
 SHOAL_MUST_USE shoal_status shoal_trainer_step(shoal_trainer *tr, float lr, double *grad_norm,
                                                shoal_error *err);
 
-/* Zeroes gradient, optimiser state and step count: as just opened, with the adapter as it is now. */
+/* Zeroes gradient, optimiser state and step count: as just opened, with the adapter as it is now.
+ */
 void shoal_trainer_reset(shoal_trainer *tr);
 
 /* A number that differs when steps are taken differently: optimiser and its settings. What a
