@@ -10,6 +10,8 @@
 #include "client/engine.h"
 #include "client/interrupt.h"
 #include "client/json.h"
+#include "client/passages.h"
+#include "client/report.h"
 #include "client/store.h"
 #include "client/train_method.h"
 #include "kernels/base/term.h"
@@ -20,8 +22,9 @@
 #include "lora/train/loop.h"
 
 enum {
-    HELD_OUT_SHARE = 10, /* one sample in so many is held out when there is no --valid */
-    HELD_OUT_MAX = 64    /* and no more than these: the loss is measured twice */
+    HELD_OUT_SHARE = 10,  /* one sample in so many is held out when there is no --valid */
+    HELD_OUT_MAX = 64,    /* and no more than these: the loss is measured twice */
+    GENERAL_PASSAGE = 256 /* tokens read at once of the general text */
 };
 /* Without --max-ram: what an app may use on a phone without being noticed. */
 #define RAM_DEFAULT ((uint64_t)320 * 1000 * 1000)
@@ -29,6 +32,7 @@ enum {
     ((uint64_t)6 * 1000 * 1000) /* stacks, buffers of files, the allocator's slack \
                                  */
 #define PRIVATE_USUAL ((uint64_t)32 * 1000 * 1000)
+#define REPORT_MAX ((size_t)4 << 20)
 #define CHECKPOINT_MAX ((size_t)4 << 30)
 #define ADAPTER_MAX ((size_t)1 << 30)
 
@@ -43,7 +47,10 @@ static const shoal_usage usage = {
         "out to\n"
         "measure it before and after, unless --valid names a file. Ctrl-C stops within two "
         "seconds,\n"
-        "keeps the work in ADAPTER.gguf.ckpt, and --resume goes on from there to the same result.",
+        "keeps the work in ADAPTER.gguf.ckpt, and --resume goes on from there to the same result.\n"
+        "An adapter whose held-out loss got worse goes to ADAPTER.gguf.rejected instead (exit 4), "
+        "unless\n"
+        "--keep-anyway.",
     .example = "  shoal train -m smollm2-135m -d notes.jsonl -o notes.gguf --rank 8 --epochs 2\n"
                "  shoal chat -m smollm2-135m -a notes.gguf"};
 
@@ -53,6 +60,8 @@ typedef struct train_options {
     const char *data, *valid, *out, *schedule;
     uint64_t epochs, ctx, batch, seed, max_ram, checkpoint_every, max_steps;
     double lr, warmup, clip, weight_decay;
+    const char *general, *report;
+    bool keep_anyway;
     bool resume, json, train_on_all, max_ram_given;
 } train_options;
 
@@ -71,7 +80,10 @@ typedef struct training {
     uint64_t run_id;
     char checkpoint[SHOAL_PATH_MAX];
     uint64_t n_checkpoints;
-    double loss_before, loss_after;
+    shoal_passages general;   /* a text that was not trained on: what was forgotten */
+    char out[SHOAL_PATH_MAX]; /* where the adapter went */
+    shoal_report report;
+    shoal_energy_meter meter;
     double step_begun_s;
     shoal_progress bar;
 } training;
@@ -281,12 +293,19 @@ static shoal_status load_checkpoint(training *t, shoal_error *err)
 /* ---- running ------------------------------------------------------------------------------------
  */
 
-static shoal_status measure(training *t, double *loss, shoal_error *err)
+static shoal_status mean_loss(training *t, const shoal_sample *samples, size_t n, double *loss,
+                              shoal_error *err)
 {
     shoal_loss sum = {.nll = NULL};
-    SHOAL_TRY(shoal_trainer_loss(t->tr, t->held, t->n_held, &sum, err));
+    SHOAL_TRY(shoal_trainer_loss(t->tr, samples, n, &sum, err));
     *loss = sum.nll_sum / (double)sum.n_supervised;
     return SHOAL_OK;
+}
+
+static shoal_status measure(training *t, double *held, double *general, shoal_error *err)
+{
+    SHOAL_TRY(mean_loss(t, t->held, t->n_held, held, err));
+    return mean_loss(t, t->general.samples, t->general.n, general, err);
 }
 
 static shoal_status print_step(const shoal_train_step *s, double tokens_per_s, shoal_error *err)
@@ -321,6 +340,8 @@ static shoal_status on_step(void *ctx, const shoal_train_step *s, shoal_error *e
     training *t = ctx;
     double now = shoal_clock_s();
     double tokens_per_s = (double)s->tokens / (now - t->step_begun_s + 1e-9);
+    shoal_report_step(&t->report, s, now - t->step_begun_s);
+    shoal_energy_sample(&t->meter);
     t->cursor = *s->cursor;
     if (t->o->json) SHOAL_TRY(print_step(s, tokens_per_s, err));
     show_step(t, s, tokens_per_s);
@@ -339,7 +360,7 @@ static shoal_status write_adapter(training *t, shoal_error *err)
 {
     shoal_buf b = shoal_buf_init(ADAPTER_MAX);
     shoal_status st = shoal_adapter_encode(t->e.adapter, &b, err);
-    if (st == SHOAL_OK) st = shoal_file_write_atomic(t->o->out, b.data, b.len, 0644, err);
+    if (st == SHOAL_OK) st = shoal_file_write_atomic(t->out, b.data, b.len, 0644, err);
     shoal_buf_clear(&b);
     return st;
 }
@@ -359,42 +380,126 @@ static shoal_status stopped(training *t, shoal_error *err)
     return SHOAL_ERR_CANCELLED;
 }
 
+static shoal_status write_page(const training *t, shoal_error *err)
+{
+    shoal_buf b = shoal_buf_init(REPORT_MAX);
+    shoal_status st = shoal_report_html(&t->report, &b, err);
+    if (st == SHOAL_OK) st = shoal_file_write_atomic(t->o->report, b.data, b.len, 0644, err);
+    shoal_buf_clear(&b);
+    return st;
+}
+
+/* What the report says besides steps and losses. */
+static void fill_report(training *t)
+{
+    shoal_report *r = &t->report;
+    r->model = t->o->engine.model;
+    r->data = t->o->data;
+    r->held_name = t->o->valid != NULL   ? t->o->valid
+                   : t->held == t->train ? "on the training data: too little to hold out"
+                                         : "held-out conversations";
+    r->general_name = shoal_passages_name(t->o->general);
+    r->adapter = t->out;
+    r->rank = t->e.adapter->spec.rank;
+    r->n_params = t->e.adapter->n_params;
+    r->n_train = t->n_train;
+    r->n_held = t->n_held;
+    r->peak_rss = shoal_peak_rss();
+}
+
+static void tell_report(const training *t)
+{
+    const shoal_report *r = &t->report;
+    char memory[24];
+    char time[24];
+    shoal_format_bytes(r->peak_rss, memory, sizeof memory);
+    shoal_format_seconds(r->seconds, time, sizeof time);
+    shoal_term_note("loss          %.4f -> %.4f (%s)", r->loss_before, r->loss_after, r->held_name);
+    shoal_term_note("general text  %.4f -> %.4f (%s; what rises is forgotten)", r->general_before,
+                    r->general_after, r->general_name);
+    shoal_term_note("speed         %.0f tok/s over %llu steps in %s", shoal_report_tokens_per_s(r),
+                    (unsigned long long)r->steps, time);
+    shoal_term_note("peak memory   %s", memory);
+    shoal_term_note("energy        %.1f J (%s)", r->energy.joules, r->energy.note);
+    if (t->o->report != NULL) shoal_term_note("report        %s", t->o->report);
+}
+
+static shoal_status print_done(const training *t, shoal_error *err)
+{
+    const shoal_report *r = &t->report;
+    return shoal_json_print(stdout,
+                            json_pack("{s:b, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:b}", "done",
+                                      1, "peak_rss_bytes", (json_int_t)r->peak_rss, "loss_before",
+                                      r->loss_before, "loss_after", r->loss_after, "general_before",
+                                      r->general_before, "general_after", r->general_after,
+                                      "tokens_per_s", shoal_report_tokens_per_s(r), "joules",
+                                      r->energy.joules, "energy_source", r->energy.source,
+                                      "activated", r->activated ? 1 : 0),
+                            err);
+}
+
+/* A worse adapter does not take the name that chat and serve are given. */
+static shoal_status choose_name(training *t, bool measured, shoal_error *err)
+{
+    shoal_report *r = &t->report;
+    r->better = r->loss_after <= r->loss_before; /* false for a loss that is no number */
+    r->activated = !measured || r->better || t->o->keep_anyway;
+    int n = snprintf(t->out, sizeof t->out, "%s%s", t->o->out, r->activated ? "" : ".rejected");
+    if (n > 0 && (size_t)n < sizeof t->out) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the path %.100s... is too long", t->o->out);
+}
+
+static shoal_status verdict(const training *t, shoal_error *err)
+{
+    const shoal_report *r = &t->report;
+    if (r->activated) {
+        if (!r->better) shoal_term_warn("held-out loss got worse; kept because of --keep-anyway");
+        shoal_term_note("adapter in %s; try it: shoal chat -m %s -a %s", t->out, t->o->engine.model,
+                        t->out);
+        return SHOAL_OK;
+    }
+    (void)shoal_fail(err, SHOAL_ERR_STATE,
+                     "held-out loss got worse, %.4f -> %.4f: the adapter is not used; it is in "
+                     "%.160s",
+                     r->loss_before, r->loss_after, t->out);
+    shoal_hint(err, "try a lower --lr, fewer --epochs or more data; --keep-anyway keeps it");
+    return SHOAL_ERR_STATE;
+}
+
 static shoal_status finish(training *t, shoal_error *err)
 {
-    char memory[24];
-    shoal_status measured = measure(t, &t->loss_after, err);
+    shoal_error why = {0};
+    shoal_status measured = SHOAL_OK;
+    t->report.energy = shoal_energy_end(&t->meter);
+    measured = measure(t, &t->report.loss_after, &t->report.general_after, err);
     shoal_trainer_close(t->tr); /* its memory first: encoding the adapter needs some */
     t->tr = NULL;
-    shoal_error why = {0};
-    shoal_status st = write_adapter(t, &why);
+    shoal_status st = choose_name(t, measured == SHOAL_OK, &why);
+    if (st == SHOAL_OK) st = write_adapter(t, &why);
     if (st != SHOAL_OK) {
         *err = why;
         return st;
     }
     if (measured == SHOAL_ERR_CANCELLED) {
         return shoal_fail(err, measured,
-                          "stopped while measuring the loss; the adapter is in %.200s", t->o->out);
+                          "stopped while measuring the loss; the adapter is in %.200s", t->out);
     }
     SHOAL_TRY(measured);
     if (t->o->resume || t->n_checkpoints > 0) (void)unlink(t->checkpoint);
-    shoal_format_bytes(shoal_peak_rss(), memory, sizeof memory);
-    shoal_term_note("loss %.4f -> %.4f, peak memory %s, adapter in %s", t->loss_before,
-                    t->loss_after, memory, t->o->out);
-    shoal_term_note("try it: shoal chat -m %s -a %s", t->o->engine.model, t->o->out);
-    if (!t->o->json) return SHOAL_OK;
-    return shoal_json_print(stdout,
-                            json_pack("{s:b, s:I, s:f, s:f}", "done", 1, "peak_rss_bytes",
-                                      (json_int_t)shoal_peak_rss(), "loss_before", t->loss_before,
-                                      "loss_after", t->loss_after),
-                            err);
+    fill_report(t);
+    if (t->o->report != NULL) SHOAL_TRY(write_page(t, err));
+    tell_report(t);
+    if (t->o->json) SHOAL_TRY(print_done(t, err));
+    return verdict(t, err);
 }
 
 static shoal_status run_training(training *t, shoal_error *err)
 {
-    SHOAL_TRY(measure(t, &t->loss_before, err));
+    SHOAL_TRY(measure(t, &t->report.loss_before, &t->report.general_before, err));
     if (t->o->resume) SHOAL_TRY(load_checkpoint(t, err));
     uint64_t total = shoal_train_total_steps(&t->loop, t->n_train);
     shoal_progress_begin(&t->bar, "training", total, t->cursor.step, t->o->json);
+    shoal_energy_begin(&t->meter, "/sys");
     t->step_begun_s = shoal_clock_s();
     shoal_train_cursor cursor = t->cursor;
     shoal_status st =
@@ -403,6 +508,14 @@ static shoal_status run_training(training *t, shoal_error *err)
     if (st == SHOAL_ERR_CANCELLED && !t->bar.quiet && shoal_term_is_live())
         (void)fputc('\n', stderr);
     return st;
+}
+
+/* In passages that the plan has room for: measuring needs no memory that training does not. */
+static shoal_status load_general(training *t, shoal_error *err)
+{
+    size_t most = shoal_trainer_plan(t->tr)->max_tokens;
+    if (most > GENERAL_PASSAGE) most = GENERAL_PASSAGE;
+    return shoal_passages_load(&t->general, t->o->general, t->e.model, most, err);
 }
 
 static shoal_status prepare(training *t, shoal_error *err)
@@ -418,12 +531,14 @@ static shoal_status prepare(training *t, shoal_error *err)
     SHOAL_TRY(split_data(t, err));
     SHOAL_TRY(make_schedule(t, err));
     SHOAL_TRY(open_trainer(t, err));
+    SHOAL_TRY(load_general(t, err));
     return shoal_trainer_check(t->tr, t->train, t->n_train, err);
 }
 
-static shoal_status train(const train_options *o, shoal_error *err)
+/* *rejected: all went well, but the adapter is worse than none. */
+static shoal_status train(const train_options *o, bool *rejected, shoal_error *err)
 {
-    training t = {.o = o};
+    training t = {.o = o, .report = {.activated = true}};
     if (o->data == NULL || o->out == NULL) {
         return shoal_fail(err, SHOAL_ERR_ARG, "-d DATA.jsonl and -o ADAPTER.gguf are needed");
     }
@@ -434,7 +549,9 @@ static shoal_status train(const train_options *o, shoal_error *err)
         if (st == SHOAL_ERR_CANCELLED) st = stopped(&t, err);
     }
     if (st == SHOAL_OK) st = finish(&t, err);
+    *rejected = !t.report.activated && st == SHOAL_ERR_STATE;
     shoal_trainer_close(t.tr);
+    shoal_passages_clear(&t.general);
     shoal_free(t.train);
     shoal_dataset_clear(&t.valid);
     shoal_dataset_clear(&t.data);
@@ -483,7 +600,9 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
                              &code)) {
         return code;
     }
-    return shoal_command_end(train(o, &err), &err);
+    bool rejected = false;
+    code = shoal_command_end(train(o, &rejected, &err), &err);
+    return rejected ? SHOAL_EXIT_VERIFY : code;
 }
 
 int shoal_cmd_train(int argc, char **argv)
@@ -502,6 +621,10 @@ int shoal_cmd_train(int argc, char **argv)
         SHOAL_STRING("data", 'd', &o.data, "DATA.jsonl", "conversations to learn"),
         SHOAL_STRING("valid", 0, &o.valid, "FILE", "measure the loss on this file"),
         SHOAL_STRING("out", 'o', &o.out, "ADAPTER.gguf", "where the adapter goes"),
+        SHOAL_STRING("general", 0, &o.general, "FILE",
+                     "measure forgetting on this text or .jsonl (a built-in text)"),
+        SHOAL_STRING("report", 0, &o.report, "FILE.html", "write a page with curves"),
+        SHOAL_FLAG("keep-anyway", 0, &o.keep_anyway, "use the adapter even if it got worse"),
         SHOAL_FLAG("json", 0, &o.json, "one JSON object a step on stdout")};
     shoal_option lora[SHOAL_METHOD_N_OPTIONS];
     shoal_method_table(&o.method, lora);

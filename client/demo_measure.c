@@ -114,14 +114,22 @@ shoal_status demo_train_alone(demo *d, shoal_error *err)
         *j = (job){.name = d->device[i].name};
         SHOAL_TRY(demo_path(d, j->out, err, "alone-%zu.jsonl", i + 1));
         SHOAL_TRY(demo_path(d, adapters[i], err, "alone-%zu.gguf", i + 1));
-        const char *argv[] = {d->shoal,      "train", "-m",         d->out->model,
-                              "-a",          start,   "-d",         d->device[i].data,
-                              "--valid",     valid,   "-o",         adapters[i],
-                              "--max-steps", steps,   "--epochs",   "1000",
-                              "--batch",     batch,   "--ctx",      ctx,
-                              "--lr",        DEMO_LR, "--schedule", "constant",
-                              "--warmup",    "0",     "--threads",  "1",
-                              "--json",      NULL};
+        const char *argv[] = {d->shoal,      "train",
+                              "-m",          d->out->model,
+                              "-a",          start,
+                              "-d",          d->device[i].data,
+                              "--valid",     valid,
+                              "-o",          adapters[i],
+                              "--max-steps", steps,
+                              "--epochs",    "1000",
+                              "--batch",     batch,
+                              "--ctx",       ctx,
+                              "--lr",        DEMO_LR,
+                              "--schedule",  "constant",
+                              "--warmup",    "0",
+                              "--threads",   "1",
+                              "--json",      "--keep-anyway",
+                              NULL};
         memcpy(j->argv, argv, sizeof argv);
     }
     uint64_t lines = (uint64_t)js.n * (d->opt->rounds * d->opt->steps + 1);

@@ -24,7 +24,7 @@ enum {
     SHOAL_EXIT_FAILED = 1,
     SHOAL_EXIT_USAGE = 2,
     SHOAL_EXIT_NOT_NOW = 3, /* policy says later */
-    SHOAL_EXIT_VERIFY = 4   /* a signature, tag or hash did not verify */
+    SHOAL_EXIT_VERIFY = 4   /* a signature, tag, hash or trained adapter did not verify */
 };
 
 /* Exit code that belongs to a status. */
