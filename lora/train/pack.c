@@ -62,9 +62,13 @@ static bool begins_before(const shoal_packing *p, size_t a, size_t b)
     return left_x > 0 && left_y > 0 ? x->ids[n] < y->ids[n] : left_x < left_y;
 }
 
-static bool is_longer(const shoal_packing *p, size_t a, size_t b)
+/* Order of placing: large groups before small ones, a group's longest sample first. */
+static bool is_placed_before(const shoal_packing *p, size_t a, size_t b)
 {
-    return p->rows[a] > p->rows[b];
+    size_t ga = p->group[a];
+    size_t gb = p->group[b];
+    if (ga == gb) return p->rows[a] > p->rows[b];
+    return p->together[ga] != p->together[gb] ? p->together[ga] > p->together[gb] : ga < gb;
 }
 
 /* Stable insertion: a window is small, and nothing may be allocated. */
@@ -114,13 +118,15 @@ static void make_groups(shoal_packing *p)
     p->n_groups = 0;
     for (size_t end = p->n; end > 0; end = start[end]) {
         size_t first = start[end];
-        for (size_t i = first; i < end; i++) {
-            p->group[order[i]] = (uint16_t)p->n_groups;
-        }
         p->shared[p->n_groups] = 0;
         if (end - first > 1) { /* the ends of a sorted run have in common what all have */
             size_t common = common_beginning(sample(p, order[first]), sample(p, order[end - 1]));
             p->shared[p->n_groups] = (uint32_t)common;
+        }
+        p->together[p->n_groups] = p->shared[p->n_groups];
+        for (size_t i = first; i < end; i++) {
+            p->group[order[i]] = (uint16_t)p->n_groups;
+            p->together[p->n_groups] += p->rows[order[i]] - p->shared[p->n_groups];
         }
         p->n_groups++;
     }
@@ -148,10 +154,13 @@ static void place(shoal_packing *p, bins *b, size_t i, const uint16_t *order, si
     while (at < p->n_packs && !(has_beginning[at] && own <= b->max_rows - b->used[at])) {
         at++;
     }
-    if (at == p->n_packs) {
+    if (at == p->n_packs) { /* the first of its group: where all of it fits */
+        bool is_first = done == 0 || p->group[order[done - 1]] != p->group[i];
+        size_t whole = p->together[p->group[i]];
         own = p->rows[i];
+        size_t need = is_first && whole <= b->max_rows ? whole : own;
         at = 0;
-        while (at < p->n_packs && own > b->max_rows - b->used[at]) {
+        while (at < p->n_packs && need > b->max_rows - b->used[at]) {
             at++;
         }
     }
@@ -176,7 +185,7 @@ size_t shoal_packing_make(shoal_packing *p, const shoal_sample *samples, size_t 
         p->rows[i] = (uint32_t)shoal_sample_rows(sample(p, i));
     }
     make_groups(p);
-    sort(p, is_longer, order);
+    sort(p, is_placed_before, order);
     for (size_t i = 0; i < p->n; i++) {
         place(p, &b, order[i], order, i);
     }

@@ -6,8 +6,8 @@
  *   - Samples that begin with the same tokens (a system prompt, a template's preamble) share the
  *     rows of that beginning: it is laid once, each of them sees it and itself. A beginning carries
  *     no targets, so it ends before the row that predicts a sample's first one.
- *   - Rows are filled first-fit, longest first (Johnson 1973: at most 11/9 of the fewest, plus 1),
- *     those that have the sample's beginning already before others.
+ *   - Rows are filled first-fit, largest group first and its longest sample first (Johnson 1973). A
+ *     group that fits into one row of tokens stays together, so its beginning is laid once.
  *
  * Everything follows from the samples and their order alone.
  *
@@ -38,6 +38,7 @@ typedef struct shoal_packing {
     uint16_t group[SHOAL_PACK_WINDOW];  /* of a sample */
     uint16_t pack[SHOAL_PACK_WINDOW];   /* where a sample lies */
     uint32_t shared[SHOAL_PACK_WINDOW]; /* tokens a group shares */
+    size_t together[SHOAL_PACK_WINDOW]; /* rows of a whole group */
 } shoal_packing;
 
 /* Rows a sample takes: up to, not including, its last target (which no row needs as input). */

@@ -58,6 +58,7 @@ static void test_counts(void **state)
     counts alone = count_epoch(1);
     counts eight = count_epoch(8);
     counts many = count_epoch(64);
+    counts window = count_epoch(SHOAL_PACK_WINDOW);
     assert_int_equal(alone.packs, data.n);
     assert_int_equal(alone.rows, alone.tokens);
     assert_int_equal(eight.tokens, alone.tokens);
@@ -66,6 +67,8 @@ static void test_counts(void **state)
     assert_true(eight.packs * 6 <= data.n);
     assert_true(many.rows <= eight.rows);
     assert_true(many.rows * 100 >= many.packs * ROWS * 90);
+    assert_true(window.rows <= many.rows);
+    assert_true(window.rows * 100 >= window.packs * ROWS * 95);
 }
 
 static int open_all(void **state)
