@@ -575,7 +575,8 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
         SHOAL_COUNT("ctx", 0, &o->ctx, "N", "longest conversation in tokens (512)", 2,
                     SHOAL_TRAIN_MAX_TOKENS),
         SHOAL_NUMBER("clip", 0, &o->clip, "X", "bound on the gradient norm, 0: none (1)", 0, 1e9),
-        SHOAL_NUMBER("weight-decay", 0, &o->weight_decay, "X", "of the parameters, a step of lr (0)", 0, 1),
+        SHOAL_NUMBER("weight-decay", 0, &o->weight_decay, "X",
+                     "of the parameters, a step of lr (0)", 0, 1),
         SHOAL_FLAG("train-on-all", 0, &o->train_on_all, "learn all, not only the assistant's text"),
         SHOAL_COUNT("seed", 0, &o->seed, "N", "of start, order and held-out lines (1)", 0, 0)};
     const shoal_option safety[] = {
