@@ -13,6 +13,7 @@
 #include "client/passages.h"
 #include "client/report.h"
 #include "client/store.h"
+#include "client/train_memory.h"
 #include "client/train_method.h"
 #include "kernels/base/term.h"
 #include "kernels/base/file.h"
@@ -27,11 +28,7 @@ enum {
     GENERAL_PASSAGE = 256 /* tokens read at once of the general text */
 };
 /* Without --max-ram: what an app may use on a phone without being noticed. */
-#define RAM_DEFAULT ((uint64_t)320 * 1000 * 1000)
-#define RAM_MARGIN                                                                 \
-    ((uint64_t)6 * 1000 * 1000) /* stacks, buffers of files, the allocator's slack \
-                                 */
-#define PRIVATE_USUAL ((uint64_t)32 * 1000 * 1000)
+#define RAM_DEFAULT ((uint64_t)280 * 1000 * 1000)
 #define REPORT_MAX ((size_t)4 << 20)
 #define CHECKPOINT_MAX ((size_t)4 << 30)
 #define ADAPTER_MAX ((size_t)1 << 30)
@@ -62,7 +59,7 @@ typedef struct train_options {
     double lr, warmup, clip, weight_decay;
     const char *general, *report;
     bool keep_anyway;
-    bool resume, json, train_on_all, max_ram_given;
+    bool resume, json, train_on_all, max_ram_given, plan;
 } train_options;
 
 /* Everything a run holds. */
@@ -74,6 +71,7 @@ typedef struct training {
     size_t n_held;
     shoal_sample *train; /* [n_train], owned; views into data */
     size_t n_train;
+    size_t adapter_resident; /* bytes of the adapter that are in memory already */
     shoal_trainer *tr;
     shoal_train_options loop;
     shoal_train_cursor cursor;
@@ -175,10 +173,17 @@ static shoal_status split_data(training *t, shoal_error *err)
 /* A new adapter, or the one of -a to go on from. */
 static shoal_status make_adapter(training *t, shoal_error *err)
 {
-    if (t->e.adapter != NULL) return SHOAL_OK;
+    if (t->e.adapter != NULL) {
+        t->adapter_resident = t->e.adapter->n_params * sizeof(float);
+        return SHOAL_OK;
+    }
+    uint64_t before = shoal_resident_bytes();
     shoal_lora_spec spec;
     SHOAL_TRY(shoal_method_spec(&t->o->method, t->e.model->cfg.n_layer, &spec, err));
-    return shoal_adapter_open(&t->e.adapter, t->e.model, &spec, t->o->seed, err);
+    SHOAL_TRY(shoal_adapter_open(&t->e.adapter, t->e.model, &spec, t->o->seed, err));
+    uint64_t after = shoal_resident_bytes(); /* B is zero and not in memory before a step */
+    t->adapter_resident = after > before ? (size_t)(after - before) : 0;
+    return SHOAL_OK;
 }
 
 static size_t longest(const shoal_sample *samples, size_t n)
@@ -190,49 +195,52 @@ static size_t longest(const shoal_sample *samples, size_t n)
     return most;
 }
 
-/* Memory of this process that is not a view of a file, now (Linux: /proc/self/statm, in pages:
- * size, resident, shared); elsewhere a usual value. */
-static uint64_t private_bytes(void)
+/* What the plan must leave room for: the program, the data, and a checkpoint on its way to disk. */
+static size_t other_bytes(const training *t)
 {
-    unsigned long size = 0;
-    unsigned long resident = 0;
-    unsigned long shared = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    int n = f == NULL ? 0 : fscanf(f, "%lu %lu %lu", &size, &resident, &shared);
-    if (f != NULL) (void)fclose(f);
-    if (n != 3 || shared > resident) return PRIVATE_USUAL;
-    return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+    bool keeps_work = t->o->checkpoint_every > 0 || t->o->resume;
+    return shoal_train_other_bytes(&t->e, t->adapter_resident) +
+           (keeps_work ? shoal_checkpoint_bytes(t->e.adapter->n_params) : 0);
 }
 
-/* What is left of --max-ram for the plan, which counts the base, the adapter and the trainer: the
- * program itself, the data and a checkpoint on its way to disk take their part first. */
-static size_t ram_for_plan(const training *t)
+/* As many rows as a batch can fill, but no more than --ctx: short lines are packed. */
+static size_t rows_wanted(const training *t)
 {
-    uint64_t taken = private_bytes() + RAM_MARGIN;
-    if (t->o->checkpoint_every > 0) taken += shoal_checkpoint_bytes(t->e.adapter->n_params);
-    if (t->o->max_ram == 0) return 0;
-    return t->o->max_ram > taken ? (size_t)(t->o->max_ram - taken) : 1;
+    size_t most =
+        longest(t->train, t->n_train + (t->held == t->train + t->n_train ? t->n_held : 0));
+    size_t most_held = longest(t->held, t->n_held);
+    if (most_held > most) most = most_held;
+    size_t rows = most * (size_t)t->o->batch;
+    return rows > t->o->ctx ? (size_t)t->o->ctx : rows;
+}
+
+/* Completes the options, which say how steps are taken, and makes the plan. */
+static shoal_status make_plan(training *t, shoal_plan_options *po, shoal_plan *plan,
+                              shoal_error *err)
+{
+    po->max_tokens = rows_wanted(t);
+    po->max_ram = (size_t)t->o->max_ram;
+    po->other_bytes = other_bytes(t);
+    po->recompute = po->max_ram == 0 ? SHOAL_RECOMPUTE_ON : SHOAL_RECOMPUTE_AUTO;
+    shoal_status st = shoal_plan_make(plan, t->e.model, t->e.adapter, po, err);
+    if (st == SHOAL_ERR_NOMEM && !t->o->max_ram_given) {
+        po->max_ram = 0; /* a larger model: as little as possible instead of a fixed bound */
+        po->recompute = SHOAL_RECOMPUTE_ON;
+        st = shoal_plan_make(plan, t->e.model, t->e.adapter, po, err);
+    }
+    return st;
 }
 
 static shoal_status open_trainer(training *t, shoal_error *err)
 {
     shoal_trainer_options to = {
         .weight_decay = (float)t->o->weight_decay, .clip = (float)t->o->clip, .stop = stop_asked};
-    /* As many rows as a batch can fill, but no more than --ctx: short lines are packed. */
-    size_t most =
-        longest(t->train, t->n_train + (t->held == t->train + t->n_train ? t->n_held : 0));
-    size_t most_held = longest(t->held, t->n_held);
-    if (most_held > most) most = most_held;
-    size_t rows = most * (size_t)t->o->batch;
-    to.plan.max_tokens = rows > t->o->ctx ? (size_t)t->o->ctx : rows;
-    to.plan.max_ram = ram_for_plan(t);
+    shoal_plan plan;
     SHOAL_TRY(shoal_method_apply(&t->o->method, &to.plan, err));
-    shoal_status st = shoal_trainer_open(&t->tr, t->e.model, t->e.adapter, &t->e.exec, &to, err);
-    if (st == SHOAL_ERR_NOMEM && !t->o->max_ram_given) {
-        to.plan.max_ram = 0; /* a larger model: as little as possible instead of a fixed bound */
-        st = shoal_trainer_open(&t->tr, t->e.model, t->e.adapter, &t->e.exec, &to, err);
-    }
-    return st;
+    SHOAL_TRY(make_plan(t, &to.plan, &plan, err));
+    if (t->o->plan) return shoal_train_print_plan(&plan, t->e.model, t->o->json, err);
+    SHOAL_TRY(shoal_plan_bound_weights(&plan, t->e.model, err));
+    return shoal_trainer_open(&t->tr, t->e.model, t->e.adapter, &t->e.exec, &to, err);
 }
 
 static shoal_status make_schedule(training *t, shoal_error *err)
@@ -520,7 +528,7 @@ static shoal_status load_general(training *t, shoal_error *err)
 
 static shoal_status prepare(training *t, shoal_error *err)
 {
-    SHOAL_TRY(check_output(t, err));
+    if (!t->o->plan) SHOAL_TRY(check_output(t, err));
     SHOAL_TRY(shoal_engine_open_required(&t->e, &t->o->engine, err));
     if (t->o->ctx > t->e.model->cfg.n_ctx) {
         return shoal_fail(err, SHOAL_ERR_ARG, "--ctx is over the model's %zu tokens",
@@ -531,6 +539,7 @@ static shoal_status prepare(training *t, shoal_error *err)
     SHOAL_TRY(split_data(t, err));
     SHOAL_TRY(make_schedule(t, err));
     SHOAL_TRY(open_trainer(t, err));
+    if (t->o->plan) return SHOAL_OK;
     SHOAL_TRY(load_general(t, err));
     return shoal_trainer_check(t->tr, t->train, t->n_train, err);
 }
@@ -539,16 +548,17 @@ static shoal_status prepare(training *t, shoal_error *err)
 static shoal_status train(const train_options *o, bool *rejected, shoal_error *err)
 {
     training t = {.o = o, .report = {.activated = true}};
-    if (o->data == NULL || o->out == NULL) {
+    if (o->data == NULL || (o->out == NULL && !o->plan)) {
         return shoal_fail(err, SHOAL_ERR_ARG, "-d DATA.jsonl and -o ADAPTER.gguf are needed");
     }
     shoal_interrupt_install();
     shoal_status st = prepare(&t, err);
-    if (st == SHOAL_OK) {
+    bool run = st == SHOAL_OK && !o->plan;
+    if (run) {
         st = run_training(&t, err);
         if (st == SHOAL_ERR_CANCELLED) st = stopped(&t, err);
     }
-    if (st == SHOAL_OK) st = finish(&t, err);
+    if (run && st == SHOAL_OK) st = finish(&t, err);
     *rejected = !t.report.activated && st == SHOAL_ERR_STATE;
     shoal_trainer_close(t.tr);
     shoal_passages_clear(&t.general);
@@ -581,8 +591,9 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
         SHOAL_COUNT("seed", 0, &o->seed, "N", "of start, order and held-out lines (1)", 0, 0)};
     const shoal_option safety[] = {
         SHOAL_SIZE("max-ram", 0, &o->max_ram, "SIZE",
-                   "memory to stay under, e.g. 256M; 0: the least possible (320 MB)",
+                   "memory to stay under, e.g. 256M; 0: the fewest tapes (280 MB)",
                    &o->max_ram_given),
+        SHOAL_FLAG("plan", 0, &o->plan, "say how much memory this takes, and stop"),
         SHOAL_COUNT("checkpoint-every", 0, &o->checkpoint_every, "N", "keep the work every N steps",
                     0, 0),
         SHOAL_FLAG("resume", 0, &o->resume, "go on from ADAPTER.gguf.ckpt")};
@@ -601,6 +612,7 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
                              &code)) {
         return code;
     }
+    o->engine.max_ram = o->max_ram; /* small pages, so that weights can be streamed */
     bool rejected = false;
     code = shoal_command_end(train(o, &rejected, &err), &err);
     return rejected ? SHOAL_EXIT_VERIFY : code;

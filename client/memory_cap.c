@@ -2,8 +2,6 @@
 #include "client/memory_cap.h"
 
 #include <stdint.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "kernels/base/log.h"
 #include "kernels/base/term.h"
@@ -14,15 +12,10 @@
 /* Where the system does not tell what is resident. */
 #define PROGRAM_USUAL ((size_t)32 << 20)
 
-/* Resident memory of this process now (Linux: /proc/self/statm, in pages: size, resident, ...). */
 static size_t resident_bytes(void)
 {
-    unsigned long size = 0;
-    unsigned long resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    int n = f == NULL ? 0 : fscanf(f, "%lu %lu", &size, &resident);
-    if (f != NULL) (void)fclose(f);
-    return n == 2 ? (size_t)resident * (size_t)sysconf(_SC_PAGESIZE) : PROGRAM_USUAL;
+    uint64_t n = shoal_resident_bytes();
+    return n != 0 ? (size_t)n : PROGRAM_USUAL;
 }
 
 /* What a session may shrink to, best first; 0: as without a bound. */

@@ -115,6 +115,16 @@ uint64_t shoal_peak_rss(void)
     return (uint64_t)ru.ru_maxrss * 1024u; /* Linux counts kilobytes */
 }
 
+uint64_t shoal_resident_bytes(void)
+{
+    unsigned long size = 0; /* in pages, and so is the next */
+    unsigned long resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    int n = f == NULL ? 0 : fscanf(f, "%lu %lu", &size, &resident);
+    if (f != NULL) (void)fclose(f);
+    return n == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
 static double eta_s(const shoal_progress *p, double now)
 {
     if (p->done <= p->first || p->total < p->done) return -1.0;

@@ -69,6 +69,9 @@ void shoal_format_seconds(double seconds, char *out, size_t n);
 
 /* Peak resident memory of this process so far, in bytes (getrusage). */
 uint64_t shoal_peak_rss(void);
+/* Resident memory of this process now (Linux: /proc/self/statm); 0 where the system does not tell.
+ */
+uint64_t shoal_resident_bytes(void);
 
 #ifdef __cplusplus
 }

@@ -34,10 +34,10 @@ struct shoal_residency {
     span *spans;
     part *parts; /* [n_parts] */
     size_t n_parts;
-    size_t n_layer;
+    size_t n_layer; /* what lies in [n_layer, n_parts) are slices of the head */
     shoal_mat head;
-    size_t slice_rows;
-    size_t window; /* bytes of parts that are not kept, at once */
+    size_t slice_rows; /* 0: the head is no part, all of it may stay */
+    size_t window;     /* bytes of parts that are not kept, at once */
 
     pthread_t thread;
     bool running;
@@ -45,6 +45,8 @@ struct shoal_residency {
     pthread_cond_t work;  /* for the thread: there may be room, or it is to stop */
     pthread_cond_t ready; /* for the user: a part is there */
     bool stop;
+    size_t last; /* the part needed last, and the direction that follows from the last two */
+    bool backwards;
     size_t next;   /* the part to be read next; NO_PART: nothing is missing */
     size_t loaded; /* bytes of parts not kept that are in memory or on their way */
     size_t kept_loaded;
@@ -167,12 +169,28 @@ size_t shoal_residency_least(const shoal_model *m)
     return 2 * (slice > most ? slice : most) + SHOAL_PAGES_WINDOW; /* and a row of the embedding */
 }
 
-size_t shoal_residency_most(const shoal_model *m)
+size_t shoal_residency_least_layers(const shoal_model *m)
 {
-    size_t total = shoal_residency_least(m);
+    return 2 * largest_layer(m) + SHOAL_PAGES_WINDOW;
+}
+
+static size_t all_layers(const shoal_model *m)
+{
+    size_t total = 0;
     for (size_t i = 0; i < m->cfg.n_layer; i++) {
         total += layer_bytes(m, i);
     }
+    return total;
+}
+
+size_t shoal_residency_most_layers(const shoal_model *m)
+{
+    return shoal_residency_least_layers(m) + all_layers(m);
+}
+
+size_t shoal_residency_most(const shoal_model *m)
+{
+    size_t total = shoal_residency_least(m) + all_layers(m);
     size_t rows = head_slice_rows(m);
     size_t first = 0;
     for (size_t i = 0; i < slice_count(&m->head, rows); i++) {
@@ -245,11 +263,12 @@ static void drop(const shoal_residency *r, const part *p)
     }
 }
 
-/* The first part after i, in the order of use, that is not kept in memory already. */
+/* The first part after i, in the order of use (training's second half goes from the top down), that
+ * is not kept in memory already. */
 static size_t part_after(const shoal_residency *r, size_t i)
 {
     for (size_t k = 1; k <= r->n_parts; k++) {
-        size_t j = (i + k) % r->n_parts;
+        size_t j = (r->backwards ? i + r->n_parts - k : i + k) % r->n_parts;
         if (!r->parts[j].kept || r->parts[j].state == ABSENT) return j;
     }
     return NO_PART;
@@ -326,9 +345,11 @@ static void turn_to(shoal_residency *r, size_t i)
 void shoal_residency_need(const shoal_model *m, size_t i)
 {
     shoal_residency *r = m->residency;
-    if (r == NULL) return;
+    if (r == NULL || i >= r->n_parts) return;
     pthread_mutex_lock(&r->lock);
     r->stats.needs++;
+    if (i != r->last) r->backwards = i + 1 == r->last;
+    r->last = i;
     if (r->parts[i].state == ABSENT && (r->next != i || !can_load(r))) turn_to(r, i);
     while (r->parts[i].state != PRESENT) {
         pthread_cond_wait(&r->ready, &r->lock);
@@ -339,7 +360,7 @@ void shoal_residency_need(const shoal_model *m, size_t i)
 void shoal_residency_done(const shoal_model *m, size_t i)
 {
     shoal_residency *r = m->residency;
-    if (r == NULL || r->parts[i].kept) return;
+    if (r == NULL || i >= r->n_parts || r->parts[i].kept) return;
     drop(r, &r->parts[i]); /* first, so that the thread does not fill the room before it is there */
     pthread_mutex_lock(&r->lock);
     if (r->parts[i].state == PRESENT) {
@@ -353,11 +374,11 @@ void shoal_residency_done(const shoal_model *m, size_t i)
 /* ---- open and close ---------------------------------------------------------------------------
  */
 
-static shoal_status too_small(const shoal_model *m, size_t budget, shoal_error *err)
+static shoal_status too_small(size_t least, size_t budget, shoal_error *err)
 {
     (void)shoal_fail(err, SHOAL_ERR_TOO_LARGE,
                      "%zu bytes for weights; this model is read in parts and needs %zu", budget,
-                     shoal_residency_least(m));
+                     least);
     shoal_hint(err, "give it more memory, or use a model with smaller layers");
     return SHOAL_ERR_TOO_LARGE;
 }
@@ -396,13 +417,15 @@ static void close_residency(shoal_residency *r)
 
 /* The window is the least that works: two parts, one in use and one on its way. What is left of the
  * budget keeps parts. */
-static shoal_status cut(shoal_residency *r, const shoal_model *m, size_t budget, shoal_error *err)
+static shoal_status cut(shoal_residency *r, const shoal_model *m, size_t budget, bool head,
+                        shoal_error *err)
 {
+    size_t least = head ? shoal_residency_least(m) : shoal_residency_least_layers(m);
     r->map = shoal_gguf_mapping(m->gguf);
     r->n_layer = m->cfg.n_layer;
     r->head = m->head;
-    r->slice_rows = head_slice_rows(m);
-    size_t slices = slice_count(&r->head, r->slice_rows);
+    r->slice_rows = head ? head_slice_rows(m) : 0;
+    size_t slices = head ? slice_count(&r->head, r->slice_rows) : 0;
     r->n_parts = r->n_layer + slices;
     r->parts = shoal_calloc(r->n_parts, sizeof *r->parts);
     r->spans = shoal_calloc(r->n_layer * LAYER_SPANS + slices, sizeof *r->spans);
@@ -410,23 +433,24 @@ static shoal_status cut(shoal_residency *r, const shoal_model *m, size_t budget,
         return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
     }
     fill_parts(r, m);
-    r->window = shoal_residency_least(m) - SHOAL_PAGES_WINDOW;
-    choose_kept(r, budget - shoal_residency_least(m));
+    r->window = least - SHOAL_PAGES_WINDOW;
+    choose_kept(r, budget - least);
     r->stats.n_parts = r->n_parts;
     r->stats.window = r->window;
     return SHOAL_OK;
 }
 
-shoal_status shoal_residency_open(shoal_model *m, size_t budget, shoal_error *err)
+static shoal_status open_parts(shoal_model *m, size_t budget, bool head, shoal_error *err)
 {
+    size_t least = head ? shoal_residency_least(m) : shoal_residency_least_layers(m);
     shoal_residency_close(m);
-    if (budget < shoal_residency_least(m)) return too_small(m, budget, err);
+    if (budget < least) return too_small(least, budget, err);
     if (shoal_gguf_mapping(m->gguf).pages != SHOAL_PAGES_SMALL) {
         return shoal_fail(err, SHOAL_ERR_ARG, "the model was opened in huge pages");
     }
     shoal_residency *r = shoal_calloc(1, sizeof *r);
     if (r == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
-    shoal_status st = cut(r, m, budget, err);
+    shoal_status st = cut(r, m, budget, head, err);
     if (st == SHOAL_OK) st = start(r, err);
     if (st != SHOAL_OK) {
         close_residency(r);
@@ -435,6 +459,16 @@ shoal_status shoal_residency_open(shoal_model *m, size_t budget, shoal_error *er
     shoal_pages_drop(r->map, r->map.p, r->map.n); /* whatever opening it touched */
     m->residency = r;
     return SHOAL_OK;
+}
+
+shoal_status shoal_residency_open(shoal_model *m, size_t budget, shoal_error *err)
+{
+    return open_parts(m, budget, true, err);
+}
+
+shoal_status shoal_residency_open_layers(shoal_model *m, size_t budget, shoal_error *err)
+{
+    return open_parts(m, budget, false, err);
 }
 
 void shoal_residency_close(shoal_model *m)
@@ -452,19 +486,23 @@ void shoal_residency_close(shoal_model *m)
 size_t shoal_residency_head_slices(const shoal_model *m)
 {
     const shoal_residency *r = m->residency;
-    return r == NULL ? 1 : r->n_parts - r->n_layer;
+    return r == NULL || r->slice_rows == 0 ? 1 : r->n_parts - r->n_layer;
 }
 
 shoal_mat shoal_residency_head_slice(const shoal_model *m, size_t i, size_t *first_row)
 {
     const shoal_residency *r = m->residency;
     *first_row = 0;
-    return r == NULL ? m->head : slice_of(&r->head, r->slice_rows, i, first_row);
+    return r == NULL || r->slice_rows == 0 ? m->head
+                                           : slice_of(&r->head, r->slice_rows, i, first_row);
 }
 
 void shoal_residency_touched(const shoal_model *m, const void *p, size_t n)
 {
-    if (m->residency != NULL) shoal_pages_drop(m->residency->map, p, n);
+    const shoal_residency *r = m->residency;
+    if (r == NULL) return;
+    bool stays = r->slice_rows == 0 && m->head.data == m->embd.data;
+    if (!stays) shoal_pages_drop(r->map, p, n);
 }
 
 shoal_residency_stats shoal_residency_get_stats(const shoal_model *m)

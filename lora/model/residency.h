@@ -37,6 +37,14 @@ size_t shoal_residency_most(const shoal_model *m);
  * and have been opened in small pages (ARG). A second call replaces the budget. TOO_LARGE with a
  * hint when it is below the least. */
 SHOAL_MUST_USE shoal_status shoal_residency_open(shoal_model *m, size_t budget, shoal_error *err);
+
+/* The same for the layers alone: the budget is theirs, the head may be in memory besides. For
+ * training, which uses the head many times for each use of a layer. */
+SHOAL_MUST_USE shoal_status shoal_residency_open_layers(shoal_model *m, size_t budget,
+                                                        shoal_error *err);
+size_t shoal_residency_least_layers(const shoal_model *m);
+size_t shoal_residency_most_layers(const shoal_model *m);
+
 /* Ends it: the whole file may be in memory again. shoal_model_close does so too. */
 void shoal_residency_close(shoal_model *m);
 
@@ -45,8 +53,8 @@ void shoal_residency_close(shoal_model *m);
 void shoal_residency_need(const shoal_model *m, size_t part);
 void shoal_residency_done(const shoal_model *m, size_t part);
 
-/* The head comes in slices: 1, the whole, without a budget. Slice i as a view; its first row. It is
- * the part n_layer + i. */
+/* The head comes in slices: 1, the whole, without a budget or with one of layers alone. Slice i as
+ * a view; its first row. It is the part n_layer + i. */
 size_t shoal_residency_head_slices(const shoal_model *m);
 shoal_mat shoal_residency_head_slice(const shoal_model *m, size_t i, size_t *first_row);
 

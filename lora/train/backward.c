@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "lora/model/arch.h"
+#include "lora/model/residency.h"
 #include "lora/train/step.h"
 #include "lora/train/trained.h"
 
@@ -156,7 +157,9 @@ bool shoal_step_backward(const shoal_step *s)
         if (s->stop != NULL && s->stop(s->stop_ctx)) {
             return false;
         }
+        shoal_residency_need(s->m, layer - 1);
         block_backward(s, layer - 1);
+        shoal_residency_done(s->m, layer - 1);
     }
     return true;
 }

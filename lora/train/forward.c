@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "lora/model/arch.h"
+#include "lora/model/residency.h"
 #include "lora/train/step.h"
 
 float *shoal_block_input(const shoal_step *s, size_t layer)
@@ -199,8 +200,10 @@ bool shoal_step_forward(const shoal_step *s)
         if (s->stop != NULL && s->stop(s->stop_ctx)) {
             return false;
         }
+        shoal_residency_need(s->m, layer);
         block_forward(s, layer, shoal_block_input(s, layer), shoal_block_input(s, layer + 1),
                       shoal_block_tape(s, layer));
+        shoal_residency_done(s->m, layer);
     }
     return true;
 }

@@ -2,6 +2,8 @@
 #include "lora/train/plan.h"
 
 #include "kernels/base/mem.h"
+#include "lora/model/gguf.h"
+#include "lora/model/residency.h"
 #include "lora/train/trained.h"
 #include "lora/train/workspace.h"
 
@@ -26,17 +28,20 @@ static bool count_base(const shoal_model *m, size_t *out)
     return fits;
 }
 
-/* All byte counts for the number of tapes in the plan. */
+/* All byte counts for the choices in the plan. */
 static bool count_all(shoal_plan *plan, const shoal_model *m, const shoal_adapter *a)
 {
     size_t total = 0;
     if (!shoal_workspace_size(plan, m, a) || !count_base(m, &plan->base_bytes)) {
         return false;
     }
+    size_t head = m->head.rows * m->head.row_bytes; /* counted above, so it fits */
+    plan->weight_bytes = plan->window_bytes == 0 ? plan->base_bytes : head + plan->window_bytes;
     plan->adapter_bytes = a->n_params * sizeof(float);
     plan->peak_bytes = 0;
     if (!shoal_add_size(plan->arena_bytes, plan->adapter_bytes, &total) ||
-        !shoal_add_size(total, plan->base_bytes, &total)) {
+        !shoal_add_size(total, plan->weight_bytes, &total) ||
+        !shoal_add_size(total, plan->other_bytes, &total)) {
         return false;
     }
     plan->peak_bytes = total;
@@ -58,69 +63,166 @@ static shoal_status check_options(const shoal_plan_options *opts, shoal_error *e
     return SHOAL_OK;
 }
 
-/* Tapes to keep, given the plan with one tape. */
-static size_t choose_tapes(const shoal_plan *one, const shoal_plan_options *opts, size_t n_blocks)
+/* What a plan is made from. */
+typedef struct maker {
+    const shoal_model *m;
+    const shoal_adapter *a;
+    const shoal_plan_options *opts;
+    size_t n_blocks; /* that are adapted */
+} maker;
+
+/* The least window of the layers' weights, where they can be read through one and it saves
+ * anything; else 0. */
+static size_t least_window(const maker *k)
 {
-    if (opts->recompute == SHOAL_RECOMPUTE_ON) {
+    shoal_mapping map = shoal_gguf_mapping(k->m->gguf);
+    size_t least = shoal_residency_least_layers(k->m);
+    bool can = k->opts->max_ram != 0 && map.p != NULL && map.pages == SHOAL_PAGES_SMALL;
+    return can && least < shoal_residency_most_layers(k->m) - least ? least : 0;
+}
+
+/* Tapes to keep, given the plan with one tape. */
+static size_t choose_tapes(const maker *k, const shoal_plan *one)
+{
+    if (k->opts->recompute == SHOAL_RECOMPUTE_ON) {
         return 1;
     }
-    if (opts->recompute == SHOAL_RECOMPUTE_OFF) {
-        return n_blocks;
+    if (k->opts->recompute == SHOAL_RECOMPUTE_OFF) {
+        return k->n_blocks;
     }
-    size_t budget = opts->max_ram != 0 ? opts->max_ram : SHOAL_TRAIN_RAM_DEFAULT;
+    /* The default aim is for what training takes; what the program holds is not its business. */
+    size_t budget =
+        k->opts->max_ram != 0 ? k->opts->max_ram : SHOAL_TRAIN_RAM_DEFAULT + one->other_bytes;
     if (budget <= one->peak_bytes) {
         return 1;
     }
     size_t more = (budget - one->peak_bytes) / one->tape_bytes;
-    return more >= n_blocks - 1 ? n_blocks : 1 + more;
+    return more >= k->n_blocks - 1 ? k->n_blocks : 1 + more;
 }
 
-static shoal_status refuse(const shoal_plan *plan, const shoal_plan_options *opts, shoal_error *err)
+/* The plan with these rows of logits and this window, and as many tapes as then fit. */
+static bool count_choice(const maker *k, size_t head_rows, size_t window, shoal_plan *out)
 {
-    shoal_status st =
-        shoal_fail(err, SHOAL_ERR_NOMEM, "training needs %zu MB, and %zu MB are allowed",
-                   (plan->peak_bytes >> 20) + 1, opts->max_ram >> 20);
-    if (opts->recompute == SHOAL_RECOMPUTE_OFF) {
-        shoal_hint(err, "let activations be recomputed, or allow %zu MB",
-                   (plan->peak_bytes >> 20) + 1);
-    } else {
-        shoal_hint(err,
-                   "a smaller context or rank, or fewer adapted layers, needs less; "
-                   "the base model alone takes %zu MB",
-                   plan->base_bytes >> 20);
+    shoal_plan plan = {.max_tokens = k->opts->max_tokens,
+                       .head_rows = head_rows,
+                       .first_layer = k->a->spec.first_layer,
+                       .tapes = 1,
+                       .window_bytes = window,
+                       .optimizer = k->opts->optimizer,
+                       .freeze_a = k->opts->freeze_a,
+                       .n_trained = shoal_trained_count(k->a, k->opts->freeze_a),
+                       .other_bytes = k->opts->other_bytes};
+    if (!count_all(&plan, k->m, k->a)) {
+        return false;
     }
-    return st;
+    plan.tapes = choose_tapes(k, &plan);
+    *out = plan;
+    return count_all(out, k->m, k->a);
+}
+
+static bool fits(const maker *k, const shoal_plan *plan)
+{
+    return k->opts->max_ram == 0 || plan->peak_bytes <= k->opts->max_ram;
+}
+
+/* Gives the room that is left to the weights. */
+static void widen_window(const maker *k, shoal_plan *plan)
+{
+    size_t most = shoal_residency_most_layers(k->m);
+    size_t left = k->opts->max_ram - plan->peak_bytes;
+    size_t more = most - plan->window_bytes;
+    more = more < left ? more : left;
+    plan->window_bytes += more;
+    plan->weight_bytes += more;
+    plan->peak_bytes += more;
+}
+
+/* Walks down the order of plan.h to the first choice that fits, or to its end. */
+static bool choose(const maker *k, shoal_plan *plan)
+{
+    size_t rows = k->opts->head_rows != 0 ? k->opts->head_rows : SHOAL_HEAD_ROWS_DEFAULT;
+    rows = rows < k->opts->max_tokens ? rows : k->opts->max_tokens;
+    if (!count_choice(k, rows, 0, plan)) {
+        return false;
+    }
+    size_t window = least_window(k);
+    bool all = plan->tapes == k->n_blocks || k->opts->recompute == SHOAL_RECOMPUTE_ON;
+    if (fits(k, plan) && (window == 0 || all)) {
+        return true;
+    }
+    for (;; rows /= 2) {
+        if (!count_choice(k, rows, window, plan)) {
+            return false;
+        }
+        if (fits(k, plan)) {
+            if (window != 0) widen_window(k, plan);
+            return true;
+        }
+        if (rows == 1) {
+            return true;
+        }
+    }
+}
+
+/* The longest micro-batch that would fit; 0: none. */
+static size_t longest_that_fits(const maker *k)
+{
+    size_t least = 0;
+    size_t most = k->opts->max_tokens;
+    while (most - least > 1) { /* `least` fits, `most` does not */
+        size_t half = least + (most - least) / 2;
+        shoal_plan_options opts = *k->opts;
+        maker shorter = {k->m, k->a, &opts, k->n_blocks};
+        shoal_plan plan;
+        opts.max_tokens = half;
+        if (choose(&shorter, &plan) && fits(&shorter, &plan)) {
+            least = half;
+        } else {
+            most = half;
+        }
+    }
+    return least;
+}
+
+static shoal_status refuse(const maker *k, const shoal_plan *plan, shoal_error *err)
+{
+    const size_t unit = (size_t)1 << 20;
+    size_t needed = plan->peak_bytes / unit + 1;
+    (void)shoal_fail(err, SHOAL_ERR_NOMEM, "training needs %zu MiB, and %zu MiB are allowed",
+                     needed, k->opts->max_ram / unit);
+    size_t tokens = longest_that_fits(k);
+    if (k->opts->recompute == SHOAL_RECOMPUTE_OFF) {
+        shoal_hint(err, "let activations be recomputed, or allow %zuM", needed);
+    } else if (tokens == 0) {
+        shoal_hint(err, "allow %zuM; a smaller rank or fewer adapted layers needs less", needed);
+    } else {
+        shoal_hint(err, "allow %zuM, or at most %zu tokens (--ctx); a smaller rank needs less too",
+                   needed, tokens);
+    }
+    return SHOAL_ERR_NOMEM;
 }
 
 shoal_status shoal_plan_make(shoal_plan *out, const shoal_model *m, const shoal_adapter *a,
                              const shoal_plan_options *opts, shoal_error *err)
 {
     SHOAL_TRY(check_options(opts, err));
-    shoal_plan plan = {0};
-    plan.max_tokens = opts->max_tokens;
-    plan.head_rows = opts->head_rows != 0 ? opts->head_rows : SHOAL_HEAD_ROWS_DEFAULT;
-    if (plan.head_rows > plan.max_tokens) {
-        plan.head_rows = plan.max_tokens;
-    }
-    plan.first_layer = a->spec.first_layer;
-    plan.optimizer = opts->optimizer;
-    plan.freeze_a = opts->freeze_a;
-    plan.n_trained = shoal_trained_count(a, opts->freeze_a);
-    plan.tapes = 1;
-    if (!count_all(&plan, m, a)) {
+    maker k = {m, a, opts, m->cfg.n_layer - a->spec.first_layer};
+    shoal_plan plan;
+    if (!choose(&k, &plan)) {
         return shoal_fail(err, SHOAL_ERR_OVERFLOW, "a step of %zu tokens is too large to count",
                           opts->max_tokens);
     }
-    plan.tapes = choose_tapes(&plan, opts, m->cfg.n_layer - plan.first_layer);
-    if (!count_all(&plan, m, a)) {
-        return shoal_fail(err, SHOAL_ERR_OVERFLOW, "a step of %zu tokens is too large to count",
-                          opts->max_tokens);
-    }
-    if (opts->max_ram != 0 && plan.peak_bytes > opts->max_ram) {
-        return refuse(&plan, opts, err);
+    if (!fits(&k, &plan)) {
+        return refuse(&k, &plan, err);
     }
     *out = plan;
     return SHOAL_OK;
+}
+
+shoal_status shoal_plan_bound_weights(const shoal_plan *plan, shoal_model *m, shoal_error *err)
+{
+    return plan->window_bytes == 0 ? SHOAL_OK
+                                   : shoal_residency_open_layers(m, plan->window_bytes, err);
 }
 
 static void print_line(shoal_buf *out, const char *what, size_t bytes)
@@ -133,7 +235,13 @@ void shoal_plan_print(const shoal_plan *plan, shoal_buf *out)
 {
     shoal_buf_putf(out, "%zu tokens a micro-batch, %zu tapes kept, blocks from %zu up\n",
                    plan->max_tokens, plan->tapes, plan->first_layer);
-    print_line(out, "base weights (mapped)", plan->base_bytes);
+    if (plan->window_bytes != 0) {
+        shoal_buf_putf(out,
+                       "layers' weights are read through a window, %zu rows of logits at once\n",
+                       plan->head_rows);
+    }
+    print_line(out, "program and data", plan->other_bytes);
+    print_line(out, "base weights (mapped)", plan->weight_bytes);
     print_line(out, "adapter", plan->adapter_bytes);
     print_line(out, "gradient and moments", plan->optim_bytes);
     print_line(out, "block inputs", plan->input_bytes);

@@ -1,10 +1,23 @@
-/* plan.h - what a training step will cost in memory, before any of it is allocated.
+/* plan.h - what training will cost in memory, before any of it is allocated.
  *
  * The plan is exact: the trainer allocates one arena of plan.arena_bytes and nothing else, then or
- * later. Activations are the large part. A block needs its tape (inputs of its products, attention
+ * later. With what the caller says the program holds besides (other_bytes) peak_bytes is the
+ * resident memory of the whole process.
+ *
+ * Activations are the large part. A block needs its tape (inputs of its products, attention
  * statistics) for its backward; the plan keeps the tapes of as many blocks as the budget allows,
  * counted from the top, and has the rest recomputed from their inputs. (Chen et al. 2016, "Training
  * deep nets with sublinear memory cost", with a budget instead of a square root.)
+ *
+ * To stay within max_ram the plan gives up, in this order, and none of it changes a bit of the
+ * result:
+ *   1. the layers' weights all in memory: they are read through a window (model/residency.h), the
+ *      rest stays in memory as far as there is room. Only where the model was opened in small
+ * pages.
+ *   2. tapes, from the bottom block up to the last but one: that block's forward is done twice.
+ *   3. rows of logits at once: a half, a quarter, ... down to one.
+ * The length of a micro-batch, rank and depth are the user's: when none of that is enough the plan
+ * refuses, and its hint names the smallest bound that works and the longest micro-batch that fits.
  *
  * Layer: lora/train. Threads: pure functions.
  */
@@ -38,8 +51,10 @@ typedef enum shoal_recompute {
 
 typedef struct shoal_plan_options {
     size_t max_tokens; /* rows of a micro-batch; no sample may be longer */
-    size_t max_ram;    /* bound on plan.peak_bytes; 0: none */
-    size_t head_rows;  /* rows of logits held at once; 0: SHOAL_HEAD_ROWS_DEFAULT */
+    size_t max_ram;    /* bound on plan.peak_bytes; 0: none, and weights are never streamed */
+    size_t
+        other_bytes;  /* resident besides adapter, weights and trainer: program, tokenizer, data */
+    size_t head_rows; /* rows of logits held at once; 0: SHOAL_HEAD_ROWS_DEFAULT */
     shoal_recompute recompute;
     shoal_optimizer optimizer;
     bool freeze_a; /* A has no gradient (LoRA-FA) */
@@ -61,7 +76,10 @@ typedef struct shoal_plan {
     size_t arena_bytes;   /* what the trainer allocates: the sum of the above, and of `tapes` */
     size_t adapter_bytes; /* parameters */
     size_t base_bytes;    /* weights in the read-only mapping; the system may drop their pages */
-    size_t peak_bytes;    /* arena + adapter + base: resident memory to expect, program aside */
+    size_t window_bytes;  /* of the layers' weights in memory at once; 0: all */
+    size_t weight_bytes;  /* of weights in memory at once: base_bytes, or less with a window */
+    size_t other_bytes;   /* as the options say */
+    size_t peak_bytes;    /* arena + adapter + weights + other: resident memory to expect */
 } shoal_plan;
 
 /* Fills *out; SHOAL_ERR_NOMEM with a hint (smaller max_tokens, rank or fewer layers) when not even
@@ -69,6 +87,12 @@ typedef struct shoal_plan {
 SHOAL_MUST_USE shoal_status shoal_plan_make(shoal_plan *out, const shoal_model *m,
                                             const shoal_adapter *a, const shoal_plan_options *opts,
                                             shoal_error *err);
+
+/* Bounds the weights of m as planned, once nothing else uses them: with a window, at most
+ * window_bytes of its layers are in memory until shoal_residency_close or the model is closed.
+ * Without one nothing happens. */
+SHOAL_MUST_USE shoal_status shoal_plan_bound_weights(const shoal_plan *plan, shoal_model *m,
+                                                     shoal_error *err);
 
 /* Appends a table for a person: one line a part, in MB. */
 void shoal_plan_print(const shoal_plan *plan, shoal_buf *out);

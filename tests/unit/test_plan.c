@@ -52,7 +52,9 @@ static void check_exact(const shoal_adapter *a, shoal_plan_options opts)
     shoal_plan p = plan_of(a, opts);
     assert_int_equal(p.arena_bytes, p.work_bytes + p.input_bytes + p.head_bytes + p.optim_bytes +
                                         p.tapes * p.tape_bytes);
-    assert_int_equal(p.peak_bytes, p.arena_bytes + p.adapter_bytes + p.base_bytes);
+    assert_int_equal(p.peak_bytes,
+                     p.arena_bytes + p.adapter_bytes + p.weight_bytes + p.other_bytes);
+    assert_int_equal(p.weight_bytes, p.base_bytes); /* not opened to be streamed */
     uint64_t allocated = shoal_mem_count();
     assert_int_equal(shoal_workspace_open(&ws, &p, model, a, &err), SHOAL_OK);
     assert_int_equal(shoal_mem_count() - allocated, 1);
@@ -119,7 +121,9 @@ static void test_refuses_what_does_not_fit(void **state)
     shoal_error err = {0};
     shoal_plan plan;
     shoal_plan_options opts = {.max_tokens = 64, .recompute = SHOAL_RECOMPUTE_ON};
+    opts.head_rows = 1; /* the least there is to give */
     opts.max_ram = plan_of(adapter, opts).peak_bytes - 1;
+    opts.head_rows = 0;
     uint64_t allocated = shoal_mem_count();
     assert_int_equal(shoal_plan_make(&plan, model, adapter, &opts, &err), SHOAL_ERR_NOMEM);
     assert_true(err.hint[0] != '\0');
@@ -137,7 +141,7 @@ static void test_prints(void **state)
 {
     (void)state;
     shoal_buf text = shoal_buf_init(4096);
-    shoal_plan plan = {.tapes = 2, .tape_bytes = 1500000, .base_bytes = 98362432};
+    shoal_plan plan = {.tapes = 2, .tape_bytes = 1500000, .weight_bytes = 98362432};
     shoal_plan_print(&plan, &text);
     assert_non_null(strstr(shoal_buf_str(&text), "tapes                             3.0 MB\n"));
     assert_non_null(strstr(shoal_buf_str(&text), "98.3 MB\n"));
