@@ -2,8 +2,8 @@
 # run.sh [quick] - installs what the tests need, builds, runs everything that can run here.
 #
 # Builds: release (all tests), asan+ubsan (the fast tests), and aarch64, whose kernels and small model
-# run in emulated processors (without the cross compiler and qemu, which `install-packages.sh arm`
-# brings, that part is skipped and says so). `quick` stops after the fast tests of
+# run in emulated processors (where the cross compiler and qemu cannot be installed, that part is skipped
+# and says so). `quick` stops after the fast tests of
 # the release build. Tests whose input is missing (the real model, the reference vectors) are listed
 # as skipped. SHOAL_SHARED names the folder with vectors/ and data/ (default ../shared).
 set -euo pipefail
@@ -37,5 +37,6 @@ cmake --preset asan >/dev/null
 cmake --build --preset asan -j "$jobs"
 ctest --preset asan -L fast -LE lint -j "$jobs" || status=$?
 
+bash examples/quickstart/install-packages.sh arm || true # without them the next part skips itself
 bash tests/run-arm.sh || status=$?
 exit "$status"
