@@ -21,7 +21,7 @@ fi
 
 products="exec quant arm_levels"
 rows="chacha dense loss lowrank optimizer attention"
-model="plan sampler adapter"
+model="families train_loop"
 
 targets=""
 for t in $products $rows $model; do
@@ -45,7 +45,7 @@ status=0
 # shellcheck disable=SC2086
 {
   run max "c neon dotprod i8mm" $products $model
-  run cortex-a76 "c neon dotprod" exec arm_levels
-  run cortex-a53 "c neon" exec arm_levels $rows
+  run cortex-a76 "c neon dotprod" exec arm_levels families
+  run cortex-a53 "c neon" exec arm_levels families $rows
 }
 exit "$status"
