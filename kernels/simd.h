@@ -1,4 +1,4 @@
-/* simd.h - two words the files of x86/ and arm/ share: always inlined helpers and fully unrolled
+/* simd.h - words the files of x86/ and arm/ share: helpers always or never inlined, fully unrolled
  * loops.
  *
  * Arrays of vectors stay in registers only when every index is a constant, so loops over them are
@@ -10,6 +10,7 @@
 #define SHOAL_KERNELS_SIMD_H
 
 #define SHOAL_INLINE static inline __attribute__((always_inline))
+#define SHOAL_NOINLINE __attribute__((noinline))
 
 #if defined(__clang__)
 #define SHOAL_UNROLL _Pragma("clang loop unroll(full)")

@@ -11,7 +11,7 @@
 
 #include "kernels/blocks.h"
 #include "kernels/x86/avx2_math.h"
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 enum { VEC = 8, QUANT = 32, MAX_ROWS = 6, MAX_COLS = 4 };
 

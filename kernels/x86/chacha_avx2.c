@@ -10,7 +10,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/rowops.h"
 #include "kernels/x86/avx2_math.h"
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 enum { WORDS = 16, BLOCKS = 8, GROUP = WORDS * BLOCKS, DOUBLE_ROUNDS = 10 };
 

@@ -9,7 +9,7 @@
 #include "kernels/x86/rowops_avx2.h"
 
 #include "kernels/x86/avx2_math.h"
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 enum { NT_ROWS = 3, NT_COLS = 4, NN_ROWS = 6, NN_VECS = 2, NN_WIDE = 4, VEC = 8 };
 

@@ -26,7 +26,7 @@
 
 #include "kernels/blocks.h"
 #include "kernels/table.h"
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 enum { LANES = 8 };
 

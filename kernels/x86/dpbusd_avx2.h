@@ -10,7 +10,7 @@
 
 #include <immintrin.h>
 
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 SHOAL_INLINE __m256i dpbusd_avx2(__m256i acc, __m256i u, __m256i s)
 {

@@ -8,7 +8,7 @@
 
 #include "kernels/blocks.h"
 #include "kernels/x86/init.h"
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 /* 32 weights: signed codes in order; w = d[h] * code - m[h] in half h. */
 typedef struct part32 {

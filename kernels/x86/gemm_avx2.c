@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kernels/gemm.h"
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 enum { TILE = 6 };
 

@@ -8,7 +8,7 @@
 #include "kernels/act.h"
 #include "kernels/blocks.h"
 #include "kernels/matmul.h"
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 SHOAL_INLINE __m128i load16(const void *p)
 {

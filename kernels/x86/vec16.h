@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 enum { VEC_LANES = 16 };
 

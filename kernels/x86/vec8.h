@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "kernels/x86/dpbusd_avx2.h"
-#include "kernels/x86/simd.h"
+#include "kernels/simd.h"
 
 enum { VEC_LANES = 8 };
 
