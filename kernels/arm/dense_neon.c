@@ -76,7 +76,7 @@ SHOAL_INLINE void nt_block(int rows, int cols, const nt_args *p)
     for (int i = 0; i < rows; i++) {
         float *c = p->c + (size_t)i * p->ldc;
         if (cols == NT_COLS) {
-            vst1q_f32(c, f8_sum4(acc[i]));
+            f8_store_sum4(c, acc[i]);
         } else {
             c[0] = f8_sum(acc[i][0]);
         }

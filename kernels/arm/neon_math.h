@@ -85,6 +85,11 @@ SHOAL_INLINE f8 f8_codes(int8x8_t q)
     return (f8){vcvtq_f32_s32(vmovl_s16(vget_low_s16(v))), vcvtq_f32_s32(vmovl_high_s16(v))};
 }
 
+SHOAL_INLINE f8 f8_load_codes(const uint8_t *p)
+{
+    return f8_codes(vreinterpret_s8_u8(vld1_u8(p)));
+}
+
 SHOAL_INLINE f8 f8_add(f8 a, f8 b)
 {
     return (f8){vaddq_f32(a.lo, b.lo), vaddq_f32(a.hi, b.hi)};
@@ -166,12 +171,12 @@ SHOAL_INLINE float f8_sum(f8 v)
     return vgetq_lane_f32(fours, 0) + vgetq_lane_f32(fours, 1);
 }
 
-/* The four sums of four vectors, each in the order of f8_sum. */
-SHOAL_INLINE float32x4_t f8_sum4(const f8 v[4])
+/* out [4] = the sums of four vectors, each in the order of f8_sum. */
+SHOAL_INLINE void f8_store_sum4(float *out, const f8 v[4])
 {
     float32x4_t lo = vpaddq_f32(vpaddq_f32(v[0].lo, v[1].lo), vpaddq_f32(v[2].lo, v[3].lo));
     float32x4_t hi = vpaddq_f32(vpaddq_f32(v[0].hi, v[1].hi), vpaddq_f32(v[2].hi, v[3].hi));
-    return vaddq_f32(lo, hi);
+    vst1q_f32(out, vaddq_f32(lo, hi));
 }
 
 /* The largest lane; NaN lanes are passed over. */

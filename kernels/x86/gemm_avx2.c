@@ -44,48 +44,7 @@ SHOAL_INLINE void tile(size_t rows, const float *a, size_t lda, const float *pan
     }
 }
 
-/* Full width, any number of rows. */
-static void gemm_full(const float *a, size_t lda, size_t T, const float *panel, size_t k, float *c,
-                      size_t ldc, bool add)
-{
-    for (; T >= TILE; T -= TILE, a += TILE * lda, c += TILE * ldc) {
-        tile(TILE, a, lda, panel, k, c, ldc, add);
-    }
-    switch (T) {
-    case 5: tile(5, a, lda, panel, k, c, ldc, add); break;
-    case 4: tile(4, a, lda, panel, k, c, ldc, add); break;
-    case 3: tile(3, a, lda, panel, k, c, ldc, add); break;
-    case 2: tile(2, a, lda, panel, k, c, ldc, add); break;
-    case 1: tile(1, a, lda, panel, k, c, ldc, add); break;
-    default: break;
-    }
-}
-
-/* A narrow panel is computed at full width on the side; its first `cols` columns go to c. */
-static void gemm_narrow(const float *a, size_t lda, size_t T, const float *panel, size_t k,
-                        float *c, size_t ldc, size_t cols, bool add)
-{
-    for (size_t t = 0; t < T; t += TILE) {
-        float side[TILE * SHOAL_PANEL];
-        size_t n = T - t < TILE ? T - t : TILE;
-        gemm_full(a + t * lda, lda, n, panel, k, side, SHOAL_PANEL, false);
-        for (size_t i = 0; i < n * cols; i++) {
-            float *to = c + (t + i / cols) * ldc + i % cols;
-            float v = side[i / cols * SHOAL_PANEL + i % cols];
-            *to = add ? *to + v : v;
-        }
-    }
-}
-
-static void gemm_panel(const float *a, size_t lda, size_t T, const float *panel, size_t k, float *c,
-                       size_t ldc, size_t cols, bool add)
-{
-    if (cols == SHOAL_PANEL) {
-        gemm_full(a, lda, T, panel, k, c, ldc, add);
-    } else {
-        gemm_narrow(a, lda, T, panel, k, c, ldc, cols, add);
-    }
-}
+#include "kernels/gemm_simd.inc"
 
 /* 8 rows of 8 floats, `ld` apart, to columns of out [8][16]. */
 SHOAL_INLINE void transpose8(const float *rows, size_t ld, float *out)
