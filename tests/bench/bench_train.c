@@ -1,8 +1,8 @@
 /* bench_train.c - tokens a second and memory of training steps on the real model.
  *
- * Usage: bench_train [tokens] [rank] [threads] [exact] [max-ram-MB]
+ * Usage: bench_train [tokens] [rank] [threads] [exact] [max-ram-MB] [sample-tokens]
  * One step warms up, then steps are timed for about five seconds. Random tokens, a third of them
- * targets, in samples of 64: the work depends on neither.
+ * targets, in samples of 64 unless said: long samples show attention's share.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 #include "kernels/base/rng.h"
 #include "lora/train/trainer.h"
 
-enum { SAMPLE = 64, MAX_SAMPLES = 64 };
+enum { SAMPLE = 64, MAX_TOKENS = 4096, MAX_SAMPLES = MAX_TOKENS / 2 };
 
 static double now_s(void)
 {
@@ -38,13 +38,20 @@ static int die(const shoal_error *err)
     return 1;
 }
 
-static void fill(int32_t *ids, uint8_t *mask, size_t n, size_t n_vocab)
+/* Cuts n random tokens into samples of `length`; returns their number. */
+static size_t fill(shoal_sample *samples, size_t n, size_t length, size_t n_vocab)
 {
+    static int32_t ids[MAX_TOKENS];
+    static uint8_t mask[MAX_TOKENS];
     shoal_rng rng = shoal_rng_init(1);
     for (size_t i = 0; i < n; i++) {
         ids[i] = (int32_t)shoal_rng_below(&rng, n_vocab);
-        mask[i] = i % SAMPLE == SAMPLE - 1 || i % 3 == 0;
+        mask[i] = i % length == length - 1 || i % 3 == 0;
     }
+    for (size_t i = 0; i < n / length; i++) {
+        samples[i] = (shoal_sample){ids + i * length, mask + i * length, length};
+    }
+    return n / length;
 }
 
 static int measure(shoal_trainer *tr, const shoal_sample *samples, size_t n, shoal_error *err)
@@ -78,10 +85,9 @@ static int measure(shoal_trainer *tr, const shoal_sample *samples, size_t n, sho
 
 int main(int argc, char **argv)
 {
-    static int32_t ids[SAMPLE * MAX_SAMPLES];
-    static uint8_t mask[SAMPLE * MAX_SAMPLES];
     static shoal_sample samples[MAX_SAMPLES];
     size_t tokens = argument(argc, argv, 1, 256);
+    size_t length = argument(argc, argv, 6, SAMPLE);
     shoal_error err = {0};
     shoal_model *m = NULL;
     shoal_adapter *a = NULL;
@@ -94,8 +100,11 @@ int main(int argc, char **argv)
     opts.plan.max_tokens = tokens;
     opts.plan.max_ram = argument(argc, argv, 5, 0) << 20;
 
-    if (path == NULL || tokens < SAMPLE || tokens > (size_t)SAMPLE * MAX_SAMPLES) {
-        (void)fprintf(stderr, "error: SHOAL_TEST_MODEL is not set, or tokens not in 64..4096\n");
+    if (path == NULL || length < 2 || tokens < length || tokens > MAX_TOKENS) {
+        (void)fprintf(stderr,
+                      "error: SHOAL_TEST_MODEL is not set, or not 2 <= sample-tokens <= "
+                      "tokens <= %d\n",
+                      MAX_TOKENS);
         return 2;
     }
     if (shoal_model_open(&m, path, &err) != SHOAL_OK ||
@@ -106,12 +115,9 @@ int main(int argc, char **argv)
         shoal_trainer_open(&tr, m, a, &ex, &opts, &err) != SHOAL_OK) {
         return die(&err);
     }
-    fill(ids, mask, tokens, m->cfg.n_vocab);
-    for (size_t i = 0; i < tokens / SAMPLE; i++) {
-        samples[i] = (shoal_sample){ids + i * SAMPLE, mask + i * SAMPLE, SAMPLE};
-    }
+    size_t n = fill(samples, tokens, length, m->cfg.n_vocab);
     (void)printf("kernels %s, %s\n", shoal_exec_name(&ex), ex.exact ? "exact" : "fast");
-    int rc = measure(tr, samples, tokens / SAMPLE, &err);
+    int rc = measure(tr, samples, n, &err);
     shoal_trainer_close(tr);
     shoal_adapter_close(a);
     shoal_exec_close(&ex);
