@@ -17,6 +17,7 @@
 #ifndef SHOAL_KERNELS_KERNELS_H
 #define SHOAL_KERNELS_KERNELS_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -209,6 +210,27 @@ typedef struct shoal_adamw {
 /* p, m, v updated in place, g read, n values. (Loshchilov and Hutter 2019, alg. 2) */
 void shoal_adamw_step(const shoal_exec *ex, const shoal_adamw *o, float *p, const float *g,
                       float *m, float *v, size_t n);
+/* The same with the vocabulary in slices, when a gradient with respect to the head's input is wanted
+ * and [T, V] is too large to hold: sums run along with the greatest logit so far, as attention's do
+ * (Milakov and Gimelshein 2018). A row begins as SHOAL_SOFTMAX_ROW_INIT; its target is in [0, V). */
+typedef struct shoal_softmax_row {
+    float max;    /* greatest logit so far */
+    float target; /* logit of the target */
+    double sum;   /* of exp(logit - max) over all but the target */
+} shoal_softmax_row;
+#define SHOAL_SOFTMAX_ROW_INIT ((shoal_softmax_row){-INFINITY, -INFINITY, 0.0})
+
+/* Folds in logits [T, n] of the slice [first, first + n). Unless acc is NULL they become
+ * exp(logit - max), 0 for the target's, and acc [T, D], where the caller sums what these weigh, is
+ * made to count from the new max (zeroed in the first slice). */
+void shoal_softmax_fold(const shoal_exec *ex, float *logits, size_t T, size_t first, size_t n,
+                        const int32_t *targets, shoal_softmax_row *rows, float *acc, size_t D);
+
+/* After the last slice: -log of the target's probability; and the probability of all others, which
+ * is minus the gradient at the target's logit. *total = the sum that acc is to be divided by. */
+double shoal_softmax_nll(const shoal_softmax_row *row);
+double shoal_softmax_others(const shoal_softmax_row *row, double *total);
+
 
 /* Moments in 8 bits, a scale for each block of SHOAL_MOMENT_BLOCK: 2.1 bytes a parameter instead of
  * 8. A code is a small float relative to the block's largest magnitude: sign, 4 bits of exponent, 3

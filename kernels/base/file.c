@@ -55,6 +55,45 @@ static int write_all(int fd, const unsigned char *data, size_t n)
     return 0;
 }
 
+shoal_status shoal_file_put_at(int fd, uint64_t at, const void *data, size_t n, shoal_error *err)
+{
+    const unsigned char *p = data;
+    while (n > 0) {
+        ssize_t got = made_to_fail() ? -1 : pwrite(fd, p, n, (off_t)at);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return shoal_fail_errno(err, errno, "cannot write to a file");
+        }
+        p += got;
+        at += (uint64_t)got;
+        n -= (size_t)got;
+    }
+    return SHOAL_OK;
+}
+
+shoal_status shoal_file_get_at(int fd, uint64_t at, void *data, size_t n, size_t *got,
+                               shoal_error *err)
+{
+    unsigned char *p = data;
+    *got = 0;
+    while (*got < n) {
+        ssize_t some = pread(fd, p + *got, n - *got, (off_t)(at + *got));
+        if (some < 0 && errno == EINTR) {
+            continue;
+        }
+        if (some < 0) {
+            return shoal_fail_errno(err, errno, "cannot read from a file");
+        }
+        if (some == 0) {
+            return SHOAL_OK;
+        }
+        *got += (size_t)some;
+    }
+    return SHOAL_OK;
+}
+
 /* Makes a rename in the directory of `path` durable. Some file systems cannot sync a directory
  * (EINVAL); there the rename is as durable as it gets. */
 static int sync_parent(const char *path)

@@ -43,6 +43,12 @@ SHOAL_MUST_USE shoal_status shoal_file_writer_commit_unsynced(shoal_file_writer 
                                                               shoal_error *err);
 void shoal_file_writer_abandon(shoal_file_writer *w);
 
+/* n bytes at a place of an open file. Fewer are read only where the file ends (*got). */
+SHOAL_MUST_USE shoal_status shoal_file_put_at(int fd, uint64_t at, const void *data, size_t n,
+                                              shoal_error *err);
+SHOAL_MUST_USE shoal_status shoal_file_get_at(int fd, uint64_t at, void *data, size_t n,
+                                              size_t *got, shoal_error *err);
+
 /* Reads a whole file into *out, which is initialised here (need not be before) and is owned by the
  * caller; on failure it is empty. More than `max` bytes is SHOAL_ERR_TOO_LARGE. Pipes work. */
 SHOAL_MUST_USE shoal_status shoal_file_read(const char *path, size_t max, shoal_buf *out,

@@ -3,6 +3,7 @@
 
 #include "lora/model/arch.h"
 #include "lora/model/residency.h"
+#include "lora/train/lower.h"
 #include "lora/train/step.h"
 
 float *shoal_block_input(const shoal_step *s, size_t layer)
@@ -86,8 +87,12 @@ static void attention_forward(const shoal_step *s, size_t layer, const float *x_
     project(s, layer, SHOAL_PROJ_Q, 3, norm, qkv, tp);
     norm_and_rotate(s, layer, l->q_norm, c->n_head, tp->q, tp->q_raw, tp->rstd_q);
     norm_and_rotate(s, layer, l->k_norm, c->n_head_kv, tp->k, tp->k_raw, tp->rstd_k);
-    shoal_attn attn = shoal_tape_attn(s, layer, tp);
-    shoal_attn_fwd(s->ex, &attn, tp->o, tp->lse);
+    if (s->apart != NULL) {
+        shoal_lower_attention(s, layer, tp);
+    } else {
+        shoal_attn attn = shoal_tape_attn(s, layer, tp);
+        shoal_attn_fwd(s->ex, &attn, tp->o, tp->lse);
+    }
 
     float *y = s->ws->dnorm;
     project(s, layer, SHOAL_PROJ_O, 1, tp->o, &y, tp);
@@ -187,16 +192,18 @@ static void place_rows(const shoal_step *s)
     }
 }
 
-bool shoal_step_forward(const shoal_step *s)
+void shoal_step_embed(const shoal_step *s, const int32_t *ids)
 {
-    const shoal_config *c = &s->m->cfg;
+    size_t D = s->m->cfg.n_embd;
     float *x = shoal_block_input(s, 0);
-
     for (size_t t = 0; t < s->T; t++) {
-        shoal_model_embed(s->m, s->ws->pack.ids[t], x + t * c->n_embd);
+        shoal_model_embed(s->m, ids[t], x + t * D);
     }
-    place_rows(s);
-    for (size_t layer = 0; layer < c->n_layer; layer++) {
+}
+
+bool shoal_step_layers(const shoal_step *s, size_t from, size_t to)
+{
+    for (size_t layer = from; layer < to; layer++) {
         if (s->stop != NULL && s->stop(s->stop_ctx)) {
             return false;
         }
@@ -206,4 +213,13 @@ bool shoal_step_forward(const shoal_step *s)
         shoal_residency_done(s->m, layer);
     }
     return true;
+}
+
+bool shoal_step_forward(const shoal_step *s)
+{
+    if (!shoal_lower_forward(s)) {
+        return false;
+    }
+    place_rows(s);
+    return shoal_step_layers(s, s->plan->first_layer, s->m->cfg.n_layer);
 }

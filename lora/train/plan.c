@@ -1,6 +1,8 @@
 /* plan.c - how many tapes fit, and what the whole will take. */
 #include "lora/train/plan.h"
 
+#include <math.h>
+
 #include "kernels/base/mem.h"
 #include "lora/model/gguf.h"
 #include "lora/model/residency.h"
@@ -100,11 +102,10 @@ static size_t choose_tapes(const maker *k, const shoal_plan *one)
     return more >= k->n_blocks - 1 ? k->n_blocks : 1 + more;
 }
 
-/* The plan with these rows of logits and this window, and as many tapes as then fit. */
-static bool count_choice(const maker *k, size_t head_rows, size_t window, shoal_plan *out)
+/* The plan with this window, and as many tapes as then fit. */
+static bool count_choice(const maker *k, size_t window, shoal_plan *out)
 {
     shoal_plan plan = {.max_tokens = k->opts->max_tokens,
-                       .head_rows = head_rows,
                        .first_layer = k->a->spec.first_layer,
                        .tapes = 1,
                        .window_bytes = window,
@@ -140,27 +141,16 @@ static void widen_window(const maker *k, shoal_plan *plan)
 /* Walks down the order of plan.h to the first choice that fits, or to its end. */
 static bool choose(const maker *k, shoal_plan *plan)
 {
-    size_t rows = k->opts->head_rows != 0 ? k->opts->head_rows : SHOAL_HEAD_ROWS_DEFAULT;
-    rows = rows < k->opts->max_tokens ? rows : k->opts->max_tokens;
-    if (!count_choice(k, rows, 0, plan)) {
+    size_t window = least_window(k);
+    if (!count_choice(k, 0, plan)) {
         return false;
     }
-    size_t window = least_window(k);
     bool all = plan->tapes == k->n_blocks || k->opts->recompute == SHOAL_RECOMPUTE_ON;
-    if (fits(k, plan) && (window == 0 || all)) {
+    if (window == 0 || (all && fits(k, plan))) {
         return true;
     }
-    for (;; rows /= 2) {
-        if (!count_choice(k, rows, window, plan)) {
-            return false;
-        }
-        if (fits(k, plan)) {
-            if (window != 0) widen_window(k, plan);
-            return true;
-        }
-        if (rows == 1) {
-            return true;
-        }
+    if (!count_choice(k, window, plan)) {
+        return false;
     }
 }
 
@@ -184,6 +174,10 @@ static size_t longest_that_fits(const maker *k)
     return least;
 }
 
+    if (fits(k, plan)) {
+        widen_window(k, plan);
+    }
+    return true;
 static shoal_status refuse(const maker *k, const shoal_plan *plan, shoal_error *err)
 {
     const size_t unit = (size_t)1 << 20;
@@ -228,6 +222,7 @@ shoal_status shoal_plan_bound_weights(const shoal_plan *plan, shoal_model *m, sh
 static void print_line(shoal_buf *out, const char *what, size_t bytes)
 {
     size_t tenths = bytes / 100000; /* MB with one digit, without locale */
+    SHOAL_TRY(check_widths(opts, m, err));
     shoal_buf_putf(out, "%-28s %6zu.%zu MB\n", what, tenths / 10, tenths % 10);
 }
 
@@ -236,9 +231,7 @@ void shoal_plan_print(const shoal_plan *plan, shoal_buf *out)
     shoal_buf_putf(out, "%zu tokens a micro-batch, %zu tapes kept, blocks from %zu up\n",
                    plan->max_tokens, plan->tapes, plan->first_layer);
     if (plan->window_bytes != 0) {
-        shoal_buf_putf(out,
-                       "layers' weights are read through a window, %zu rows of logits at once\n",
-                       plan->head_rows);
+        shoal_buf_putf(out, "layers' weights are read through a window\n");
     }
     print_line(out, "program and data", plan->other_bytes);
     print_line(out, "base weights (mapped)", plan->weight_bytes);
@@ -247,6 +240,5 @@ void shoal_plan_print(const shoal_plan *plan, shoal_buf *out)
     print_line(out, "block inputs", plan->input_bytes);
     print_line(out, "tapes", plan->tape_bytes * plan->tapes);
     print_line(out, "scratch", plan->work_bytes);
-    print_line(out, "head", plan->head_bytes);
     print_line(out, "peak", plan->peak_bytes);
 }

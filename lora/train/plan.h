@@ -15,7 +15,6 @@
  *      rest stays in memory as far as there is room. Only where the model was opened in small
  * pages.
  *   2. tapes, from the bottom block up to the last but one: that block's forward is done twice.
- *   3. rows of logits at once: a half, a quarter, ... down to one.
  * The length of a micro-batch, rank and depth are the user's: when none of that is enough the plan
  * refuses, and its hint names the smallest bound that works and the longest micro-batch that fits.
  *
@@ -39,7 +38,6 @@ extern "C" {
 
 enum {
     SHOAL_TRAIN_MAX_TOKENS = 1 << 20,   /* most rows of a micro-batch */
-    SHOAL_HEAD_ROWS_DEFAULT = 32,       /* rows of logits held at once */
     SHOAL_TRAIN_RAM_DEFAULT = 256 << 20 /* what AUTO aims at when no limit is given */
 };
 
@@ -53,22 +51,19 @@ typedef struct shoal_plan_options {
     size_t max_tokens; /* rows of a micro-batch; no sample may be longer */
     size_t max_ram;    /* bound on plan.peak_bytes; 0: none, and weights are never streamed */
     size_t
-        other_bytes;  /* resident besides adapter, weights and trainer: program, tokenizer, data */
-    size_t head_rows; /* rows of logits held at once; 0: SHOAL_HEAD_ROWS_DEFAULT */
+        other_bytes; /* resident besides adapter, weights and trainer: program, tokenizer, data */
     shoal_recompute recompute;
     shoal_optimizer optimizer;
     bool freeze_a; /* A has no gradient (LoRA-FA) */
 } shoal_plan_options;
 
 typedef struct shoal_plan {
-    size_t max_tokens; /* T */
-    size_t head_rows;
+    size_t max_tokens;  /* T */
     size_t first_layer; /* lowest adapted layer: no gradient flows below it */
     size_t tapes;       /* blocks whose tape is kept, 1..n_layer - first_layer */
     size_t tape_bytes;  /* one tape */
     size_t input_bytes; /* inputs of all blocks from first_layer up, [n, T, D] */
-    size_t work_bytes;  /* shared scratch of forward and backward */
-    size_t head_bytes;  /* logits and what belongs to them */
+    size_t work_bytes;  /* shared scratch of forward, head and backward */
     shoal_optimizer optimizer;
     bool freeze_a;
     size_t n_trained;     /* length of the gradient */

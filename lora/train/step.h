@@ -25,6 +25,8 @@ typedef struct shoal_step {
     size_t T;            /* rows in use: ws->pack.n_rows */
     shoal_stop_fn *stop;
     void *stop_ctx;
+    shoal_lower_cache *cache; /* of the layers below the adapter; NULL: none */
+    const shoal_pack *apart;  /* below the adapter: its rows, attended to sample by sample */
 } shoal_step;
 
 /* Input of adapted block `layer` (or, for n_layer, output of the last), [T, D]. */
@@ -43,6 +45,11 @@ const float *shoal_layer_rotation(const shoal_step *s, size_t layer);
 /* Fills a tape from the block's kept input, the same bits as forward left in it. The block's
  * output is left out, and with it the down projection unless a norm after it needs its input. */
 void shoal_block_recompute(const shoal_step *s, size_t layer, shoal_tape *tp);
+
+/* The two halves of a forward: rows of tokens ids [T] as they enter block 0, and blocks [from, to)
+ * from there; false when stopped. */
+void shoal_step_embed(const shoal_step *s, const int32_t *ids);
+bool shoal_step_layers(const shoal_step *s, size_t from, size_t to);
 
 /* Embedding and all blocks; false when stopped. */
 bool shoal_step_forward(const shoal_step *s);

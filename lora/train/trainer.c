@@ -19,6 +19,7 @@ struct shoal_trainer {
     shoal_plan plan;
     shoal_workspace ws;
     shoal_packing packing;
+    shoal_lower_cache *cache; /* borrowed; NULL: none */
 };
 
 static shoal_status check_options(const shoal_trainer_options *o, shoal_error *err)
@@ -93,6 +94,11 @@ void shoal_trainer_close(shoal_trainer *tr)
     shoal_free(tr);
 }
 
+void shoal_trainer_use_cache(shoal_trainer *tr, shoal_lower_cache *cache)
+{
+    tr->cache = cache;
+}
+
 static shoal_status check_sample(const shoal_trainer *tr, const shoal_sample *s, size_t index,
                                  shoal_error *err)
 {
@@ -132,10 +138,15 @@ shoal_status shoal_trainer_check(const shoal_trainer *tr, const shoal_sample *sa
 /* One micro-batch that lies in the workspace; weight 0 is forward only. */
 static shoal_status run_pack(shoal_trainer *tr, float weight, shoal_loss *loss, shoal_error *err)
 {
-    shoal_step step = {tr->m,         tr->a,
-                       tr->ex,        &tr->plan,
-                       &tr->ws,       tr->ws.pack.n_rows,
-                       tr->opts.stop, tr->opts.stop_ctx};
+    shoal_step step = {.m = tr->m,
+                       .a = tr->a,
+                       .ex = tr->ex,
+                       .plan = &tr->plan,
+                       .ws = &tr->ws,
+                       .T = tr->ws.pack.n_rows,
+                       .stop = tr->opts.stop,
+                       .stop_ctx = tr->opts.stop_ctx,
+                       .cache = tr->cache};
     if (!shoal_step_forward(&step)) {
         return shoal_fail(err, SHOAL_ERR_CANCELLED, "training was asked to stop");
     }

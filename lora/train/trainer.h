@@ -48,6 +48,7 @@ typedef struct shoal_trainer_options {
 } shoal_trainer_options;
 
 typedef struct shoal_trainer shoal_trainer;
+typedef struct shoal_lower_cache shoal_lower_cache; /* lower_cache.h */
 
 /* Model, adapter and exec are borrowed and must outlive the trainer; the adapter's parameters are
  * what step() changes, and its base_fingerprint becomes the model's. On failure *out is NULL. */
@@ -55,6 +56,11 @@ SHOAL_MUST_USE shoal_status shoal_trainer_open(shoal_trainer **out, const shoal_
                                                shoal_adapter *a, const shoal_exec *ex,
                                                const shoal_trainer_options *opts, shoal_error *err);
 void shoal_trainer_close(shoal_trainer *tr);
+
+/* From now on rows of the layers below the adapter are kept in and read from `cache`, made for this
+ * trainer's model, exec, first layer and max_tokens; borrowed, NULL: no longer. Results are the
+ * same. */
+void shoal_trainer_use_cache(shoal_trainer *tr, shoal_lower_cache *cache);
 
 /* Targets of a sample: what its loss is a mean over. */
 size_t shoal_sample_targets(const shoal_sample *s);

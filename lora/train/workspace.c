@@ -78,7 +78,7 @@ static void lay_tape(layout *l, shoal_tape *tp, size_t T, const shoal_config *c,
     lay_tape_norms(l, tp, T, c);
 }
 
-static void lay_pack(layout *l, shoal_pack *pack, size_t T, const shoal_config *c)
+static void lay_pack(layout *l, shoal_pack *pack, const shoal_plan *plan, const shoal_config *c)
 {
     pack->ids = piece(l, T, 1, sizeof *pack->ids);
     pack->pos = piece(l, T, 1, sizeof *pack->pos);
@@ -96,12 +96,36 @@ static size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* The mlp's and the attention's large arrays share one piece: backward is in one or the other. */
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Floats a row that the mlp's large arrays take, or attention's: backward is in one or the other.
+ */
+static size_t block_width(const shoal_config *c)
+{
+    return max_size(2 * c->n_ff, 2 * c->head_dim * (c->n_head + c->n_head_kv));
+}
+
+size_t shoal_head_slice(const shoal_config *c)
+{
+    enum { STEP = 256, MOST = 4 * STEP }; /* matmul_dx sums STEP rows at a time */
+    size_t copies = c->logit_softcap > 0.0f ? 2 : 1;
+    size_t room = block_width(c) > c->n_embd ? (block_width(c) - c->n_embd) / copies : 0;
+    size_t slice = max_size(STEP, min_size(room / STEP * STEP, MOST));
+    return min_size(slice, c->n_vocab);
+}
+
+/* Arrays that are never alive together share one piece: mlp, attention, head. */
 static void lay_shared(layout *l, shoal_workspace *ws, size_t T, const shoal_config *c)
 {
     size_t q_width = c->n_head * c->head_dim;
     size_t kv_width = c->n_head_kv * c->head_dim;
-    float *p = floats(l, T, max_size(2 * c->n_ff, 2 * q_width + 2 * kv_width));
+    size_t slice = shoal_head_slice(c);
+    bool caps = c->logit_softcap > 0.0f;
+    size_t head = c->n_embd + (caps ? 2 : 1) * slice;
+    float *p = floats(l, T, max_size(block_width(c), head));
     if (p == NULL) {
         return;
     }
@@ -115,11 +139,14 @@ static void lay_shared(layout *l, shoal_workspace *ws, size_t T, const shoal_con
 
 static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, const shoal_model *m,
                      const shoal_lora_spec *spec)
+    ws->head_x = p;
+    ws->logits = p + T * c->n_embd;
+    ws->capped = caps ? ws->logits + T * slice : NULL;
 {
     const shoal_config *c = &m->cfg;
     size_t T = plan->max_tokens;
     size_t widest = max_size(c->n_ff, max_size(c->n_embd, c->n_head * c->head_dim));
-    lay_pack(l, &ws->pack, T, c);
+    lay_pack(l, &ws->pack, plan, c);
     /* For all blocks, kept or not: another tape must cost plan->tape_bytes and no more. */
     ws->tapes = piece(l, c->n_layer - plan->first_layer, 1, sizeof *ws->tapes);
     ws->norm = floats(l, T, c->n_embd);
@@ -132,17 +159,8 @@ static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, con
     ws->dh = floats(l, T, spec->rank);
     ws->packed = piece(l, shoal_act_bytes(T, widest), 1, 1);
     lay_shared(l, ws, T, c);
-}
-
-static void lay_head(layout *l, shoal_workspace *ws, size_t C, const shoal_config *c)
-{
-    ws->head_x = floats(l, C, c->n_embd);
-    ws->head_norm = floats(l, C, c->n_embd);
-    ws->head_dnorm = floats(l, C, c->n_embd);
-    ws->head_rstd = floats(l, C, 1);
-    ws->logits = floats(l, C, c->n_vocab);
-    ws->capped = c->logit_softcap > 0.0f ? floats(l, C, c->n_vocab) : NULL;
-    ws->head_nll = piece(l, C, 1, sizeof *ws->head_nll);
+    ws->head_softmax = piece(l, T, 1, sizeof *ws->head_softmax);
+    ws->head_rstd = floats(l, T, 1);
 }
 
 /* The walk. With an arena, tapes are laid one by one; without, one is sized and multiplied. */
@@ -156,8 +174,6 @@ static bool lay_out(layout *l, shoal_workspace *ws, shoal_plan *plan, const shoa
     plan->work_bytes = section(l);
     ws->inputs = floats(l, T, (c->n_layer - plan->first_layer + 1) * c->n_embd);
     plan->input_bytes = section(l);
-    lay_head(l, ws, plan->head_rows, c);
-    plan->head_bytes = section(l);
     ws->grad = floats(l, plan->n_trained, 1);
     if (!shoal_optim_size(&ws->optim, plan->optimizer, plan->n_trained)) {
         return false;
@@ -185,7 +201,6 @@ bool shoal_workspace_size(shoal_plan *plan, const shoal_model *m, const shoal_ad
                 shoal_mul_size(plan->tape_bytes, plan->tapes, &tapes) &&
                 shoal_add_size(total, plan->work_bytes, &total) &&
                 shoal_add_size(total, plan->input_bytes, &total) &&
-                shoal_add_size(total, plan->head_bytes, &total) &&
                 shoal_add_size(total, plan->optim_bytes, &total) &&
                 shoal_add_size(total, tapes, &total);
     plan->arena_bytes = total;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/kernels.h"
 #include "lora/model/model.h"
 #include "lora/train/adapter.h"
 #include "lora/train/plan.h"
@@ -72,23 +73,27 @@ typedef struct shoal_workspace {
     float *delta;    /* [T, H] */
     float *dh;       /* [T, R] */
     void *packed;    /* activations prepared for matmul */
-    float *s, *ds;   /* [T, F] mlp, never alive together with the next line */
+    float *s, *ds;   /* [T, F] mlp, never alive together with the next line or the head's */
     float *d_o, *dq, *dk, *dv; /* [T, H*E] twice, [T, K*E] twice */
 
-    float *head_x;     /* [C, D], C = plan.head_rows */
-    float *head_norm;  /* [C, D] */
-    float *head_dnorm; /* [C, D] */
-    float *head_rstd;  /* [C] */
-    float *logits;     /* [C, V], turned in place into their gradient */
-    float *capped;     /* [C, V] a copy of soft-capped logits; NULL: no cap */
-    double *head_nll;  /* [C] */
+    /* The head's own. The first three lie in the mlp's and attention's scratch; head_norm is norm,
+     * the gradient of it dnorm. */
+    float *head_x; /* [T, D] supervised rows, together */
+    float *logits; /* [T, shoal_head_slice()], turned in place into the weights of their gradient */
+    float *capped; /* the same shape: a copy of soft-capped logits; NULL: no cap */
+    shoal_softmax_row *head_softmax; /* [T] */
+    float *head_rstd;                /* [T] */
 
     float *grad;       /* [plan.n_trained], see trained.h */
     shoal_optim optim; /* over the same */
 } shoal_workspace;
 
-/* Fills the byte counts of *plan, whose max_tokens, head_rows, first_layer and tapes are set. False
- * on overflow. */
+/* Tokens of the vocabulary whose logits exist at once: what fits the scratch of a block, if that is
+ * worth a parallel section. */
+size_t shoal_head_slice(const shoal_config *c);
+
+/* Fills the byte counts of *plan, whose max_tokens, first_layer and tapes are set. False on
+ * overflow. */
 bool shoal_workspace_size(shoal_plan *plan, const shoal_model *m, const shoal_adapter *a);
 
 /* Allocates plan->arena_bytes and lays everything out; optimiser state is zeroed. */

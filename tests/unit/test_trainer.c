@@ -150,8 +150,8 @@ static void restrict_to(shoal_adapter *whole, const shoal_adapter *part)
     }
 }
 
-/* With fewer projections or layers adapted, backward stops early; what remains must be unchanged.
- */
+/* With fewer projections or layers adapted, backward stops early; what remains must be unchanged:
+ * to the bit, or nearly where layers below the adapter attend sample by sample (lower.h). */
 static void check_subset(const shoal_model *m, const shoal_exec *ex, const fixture_samples *s,
                          uint32_t targets, size_t first_layer)
 {
@@ -162,7 +162,8 @@ static void check_subset(const shoal_model *m, const shoal_exec *ex, const fixtu
     shoal_trainer *tr_whole = fixture_trainer(m, whole, ex, MAX_TOKENS, SHOAL_RECOMPUTE_OFF);
     double loss_part = compute_gradient(tr_part, s);
     double loss_whole = compute_gradient(tr_whole, s);
-    assert_true(loss_part == loss_whole);
+    double most = first_layer > 0 ? 2e-5 : 0.0;
+    assert_true(fabs(loss_part - loss_whole) <= most * loss_whole);
     for (size_t i = 0; i < m->cfg.n_layer * SHOAL_N_PROJ; i++) {
         size_t rows = 0;
         size_t cols = 0;
@@ -172,7 +173,7 @@ static void check_subset(const shoal_model *m, const shoal_exec *ex, const fixtu
         }
         const float *got = shoal_trainer_grad(tr_part) + (part->pairs[i].a - part->params);
         const float *want = shoal_trainer_grad(tr_whole) + (whole->pairs[i].a - whole->params);
-        assert_true(fixture_relative_error(got, want, 4 * (rows + cols)) == 0.0);
+        assert_true(fixture_relative_error(got, want, 4 * (rows + cols)) <= most);
     }
     shoal_trainer_close(tr_part);
     shoal_trainer_close(tr_whole);
