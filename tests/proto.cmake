@@ -2,9 +2,19 @@
 if(TARGET shoal_proto)
   add_library(proto_test STATIC support/sa_cohort.c support/vec_file.c support/wire_samples.c)
   target_link_libraries(proto_test PUBLIC shoal_proto shoal_flags ${CMOCKA_LIBRARY})
-  foreach(name codec crypto mask sa sa_client_attacks sa_dropouts sa_server_attacks shamir wire x509)
+  foreach(name codec crypto mask sa sa_client_attacks sa_dropouts sa_kat sa_server_attacks shamir wire
+          x509)
     shoal_test(test_${name} unit/test_${name}.c LIBS proto_test)
   endforeach()
+
+  # The second implementation (reference/): its vectors made again, its own sessions and refusals.
+  foreach(part vectors sessions)
+    add_test(NAME reference_${part} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/reference/python.sh
+      ${CMAKE_CURRENT_SOURCE_DIR}/reference/test_${part}.py)
+    set_tests_properties(reference_${part} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+  endforeach()
+  set_tests_properties(reference_vectors PROPERTIES LABELS fast)
+  set_tests_properties(reference_sessions PROPERTIES LABELS slow)
 
   # Every reader of foreign bytes, without a fuzzer: over right inputs and changed copies of them.
   set(SHOAL_WIRE_SEEDS ${CMAKE_BINARY_DIR}/tests/wire_seeds)

@@ -60,6 +60,11 @@ static char *next_field(vec_file *f)
     return field;
 }
 
+const char *vec_word(vec_file *f)
+{
+    return next_field(f);
+}
+
 uint64_t vec_number(vec_file *f)
 {
     uint64_t v = 0;

@@ -16,6 +16,8 @@ bool vec_open(vec_file *f, const char *path);
 void vec_close(vec_file *f);
 /* Moves to the next line that is not a comment; false at the end. */
 bool vec_next_line(vec_file *f);
+/* The next field of the line, as it stands; asserts. */
+const char *vec_word(vec_file *f);
 /* The next field of the line as a number, or as exactly n bytes of hex ("-" for none); asserts. */
 uint64_t vec_number(vec_file *f);
 void vec_bytes(vec_file *f, uint8_t *out, size_t n);
