@@ -145,7 +145,9 @@ shoal_status shoal_adapter_alloc(shoal_adapter **out, const shoal_config *cfg,
     return SHOAL_OK;
 }
 
-/* Hu et al. 2021, 4.1: A random, B zero, so that B A = 0 at the start. */
+/* Hu et al. 2021, 4.1: A random, B zero, so that B A = 0 at the start. A is uniform within
+ * 1 / sqrt(inputs), as PEFT draws it (Kaiming with a = sqrt(5)): a step of B moves the output by
+ * what A x is large, so learning rates found with PEFT hold here as well. */
 static void init_params(shoal_adapter *a, uint64_t seed)
 {
     shoal_rng rng = shoal_rng_init(seed);
@@ -157,9 +159,9 @@ static void init_params(shoal_adapter *a, uint64_t seed)
         size_t rows = 0;
         size_t cols = 0;
         shoal_config_proj_shape(&a->cfg, (shoal_proj)(i % SHOAL_N_PROJ), &rows, &cols);
-        double std = 1.0 / sqrt((double)cols);
+        double bound = 1.0 / sqrt((double)cols);
         for (size_t j = 0; j < pair->rank * cols; j++) {
-            pair->a[j] = (float)(std * shoal_rng_normal(&rng));
+            pair->a[j] = (float)(bound * (2.0 * shoal_rng_double(&rng) - 1.0));
         }
     }
 }
