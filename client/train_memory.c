@@ -27,16 +27,16 @@ size_t shoal_train_other_bytes(const shoal_engine *e, size_t adapter_resident)
 
 static json_t *plan_json(const shoal_plan *p, const shoal_model *m)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
                      "peak_bytes", (json_int_t)p->peak_bytes, "program_bytes",
                      (json_int_t)p->other_bytes, "weight_bytes", (json_int_t)p->weight_bytes,
                      "adapter_bytes", (json_int_t)p->adapter_bytes, "optimizer_bytes",
                      (json_int_t)p->optim_bytes, "input_bytes", (json_int_t)p->input_bytes,
                      "tape_bytes", (json_int_t)(p->tapes * p->tape_bytes), "scratch_bytes",
-                     (json_int_t)p->work_bytes, "head_bytes", (json_int_t)p->head_bytes,
+                     (json_int_t)p->work_bytes,
                      "max_tokens", (json_int_t)p->max_tokens, "tapes", (json_int_t)p->tapes,
-                     "blocks", (json_int_t)(m->cfg.n_layer - p->first_layer), "head_rows",
-                     (json_int_t)p->head_rows, "window_bytes", (json_int_t)p->window_bytes);
+                     "blocks", (json_int_t)(m->cfg.n_layer - p->first_layer),
+                     "window_bytes", (json_int_t)p->window_bytes);
 }
 
 shoal_status shoal_train_print_plan(const shoal_plan *plan, const shoal_model *m, bool json,

@@ -1,8 +1,6 @@
 /* plan.c - how many tapes fit, and what the whole will take. */
 #include "lora/train/plan.h"
 
-#include <math.h>
-
 #include "kernels/base/mem.h"
 #include "lora/model/gguf.h"
 #include "lora/model/residency.h"
@@ -222,7 +220,6 @@ shoal_status shoal_plan_bound_weights(const shoal_plan *plan, shoal_model *m, sh
 static void print_line(shoal_buf *out, const char *what, size_t bytes)
 {
     size_t tenths = bytes / 100000; /* MB with one digit, without locale */
-    SHOAL_TRY(check_widths(opts, m, err));
     shoal_buf_putf(out, "%-28s %6zu.%zu MB\n", what, tenths / 10, tenths % 10);
 }
 

@@ -78,7 +78,7 @@ static void lay_tape(layout *l, shoal_tape *tp, size_t T, const shoal_config *c,
     lay_tape_norms(l, tp, T, c);
 }
 
-static void lay_pack(layout *l, shoal_pack *pack, const shoal_plan *plan, const shoal_config *c)
+static void lay_pack(layout *l, shoal_pack *pack, size_t T, const shoal_config *c)
 {
     pack->ids = piece(l, T, 1, sizeof *pack->ids);
     pack->pos = piece(l, T, 1, sizeof *pack->pos);
@@ -146,7 +146,7 @@ static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, con
     const shoal_config *c = &m->cfg;
     size_t T = plan->max_tokens;
     size_t widest = max_size(c->n_ff, max_size(c->n_embd, c->n_head * c->head_dim));
-    lay_pack(l, &ws->pack, plan, c);
+    lay_pack(l, &ws->pack, T, c);
     /* For all blocks, kept or not: another tape must cost plan->tape_bytes and no more. */
     ws->tapes = piece(l, c->n_layer - plan->first_layer, 1, sizeof *ws->tapes);
     ws->norm = floats(l, T, c->n_embd);

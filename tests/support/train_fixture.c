@@ -100,7 +100,7 @@ shoal_trainer *fixture_trainer(const shoal_model *m, shoal_adapter *a, const sho
                                size_t max_tokens, shoal_recompute recompute)
 {
     shoal_trainer_options opts = {
-        .plan = {.max_tokens = max_tokens, .head_rows = 7, .recompute = recompute},
+        .plan = {.max_tokens = max_tokens, .recompute = recompute},
         .weight_decay = 0.01f,
         .clip = 1.0f,
     };

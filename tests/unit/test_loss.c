@@ -129,12 +129,100 @@ static void test_bits(void **state)
     }
 }
 
+/* A row in slices of awkward lengths: nll, and the gradient of sum_d acc[d] with one weight a
+ * logit, against whole rows. The greatest logit comes first, last and in between. */
+static void check_slices(const shoal_exec *ex, size_t V, size_t slice, size_t T)
+{
+    enum { D = 3 };
+    kt_buf x = kt_buf_random(T * V, 0, V + slice), whole = kt_buf_open(T * V, 1);
+    kt_buf part = kt_buf_open(T * slice, 2), acc = kt_buf_open(T * D, 0);
+    shoal_softmax_row rows[8];
+    int32_t targets[8];
+    double nll[8];
+    assert_true(T <= 8);
+    for (size_t t = 0; t < T; t++) {
+        rows[t] = SHOAL_SOFTMAX_ROW_INIT;
+        targets[t] = (int32_t)(t * (V - 1) / T);
+        for (size_t i = 0; i < V; i++) {
+            x.p[t * V + i] *= 30;
+        }
+    }
+    memcpy(whole.p, x.p, T * V * sizeof *x.p);
+    shoal_cross_entropy(ex, whole.p, targets, T, V, 1.0f, nll, NULL);
+    for (size_t first = 0; first < V; first += slice) {
+        size_t n = V - first < slice ? V - first : slice;
+        for (size_t t = 0; t < T; t++) {
+            memcpy(part.p + t * n, x.p + t * V + first, n * sizeof *x.p);
+        }
+        shoal_softmax_fold(ex, part.p, T, first, n, targets, rows, acc.p, D);
+        for (size_t i = 0; i < T * n; i++) { /* "weights" of 1, 2 and the logit's number */
+            float *a = acc.p + i / n * D;
+            a[0] += part.p[i];
+            a[1] += 2 * part.p[i];
+            a[2] += (float)(first + i % n) * part.p[i];
+        }
+    }
+    for (size_t t = 0; t < T; t++) {
+        double total = 0, others = shoal_softmax_others(&rows[t], &total), want[2] = {0, 0};
+        for (size_t i = 0; i < V; i++) {
+            want[0] += (int32_t)i == targets[t] ? 0 : (double)whole.p[t * V + i];
+            want[1] += (int32_t)i == targets[t] ? 0 : (double)whole.p[t * V + i] * (double)i;
+        }
+        assert_true(fabs(shoal_softmax_nll(&rows[t]) - nll[t]) < 1e-5);
+        assert_true(fabs(others - want[0]) < 1e-5 * others);
+        assert_true(fabs((double)acc.p[t * D] / total - want[0]) < 1e-5);
+        assert_true(acc.p[t * D + 1] == 2 * acc.p[t * D]);
+        assert_true(fabs((double)acc.p[t * D + 2] / total - want[1]) < 1e-5 * (double)V);
+        assert_true(rows[t].target == x.p[t * V + (size_t)targets[t]]);
+    }
+    kt_buf_close(&x);
+    kt_buf_close(&whole);
+    kt_buf_close(&part);
+    kt_buf_close(&acc);
+}
+
+static void test_slices(void **state)
+{
+    (void)state;
+    for (size_t level = 0; level < kt_levels(); level++) {
+        for (unsigned threads = 0; threads <= 2; threads += 2) {
+            shoal_exec ex = kt_exec_open(kt_level(level), threads);
+            check_slices(&ex, 2, 1, 1);
+            check_slices(&ex, 130, 1, 2);
+            check_slices(&ex, 130, 129, 7);
+            check_slices(&ex, 1027, 256, 8);
+            check_slices(&ex, 1027, 1027, 3);
+            kt_exec_close(&ex);
+        }
+    }
+}
+
+/* The loss alone leaves acc out, and a number that is none shows. */
+static void test_slices_of_a_loss(void **state)
+{
+    (void)state;
+    shoal_exec ex = kt_exec_open(kt_level(0), 0);
+    float x[2][4] = {{1, 2, 3, 4}, {5, 6, 7, 8}};
+    const double wide[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    int32_t target = 5;
+    shoal_softmax_row row = SHOAL_SOFTMAX_ROW_INIT;
+    shoal_softmax_fold(&ex, x[0], 1, 0, 4, &target, &row, NULL, 0);
+    shoal_softmax_fold(&ex, x[1], 1, 4, 4, &target, &row, NULL, 0);
+    assert_true(fabs(shoal_softmax_nll(&row) - row_nll(wide, 8, target)) < 1e-6);
+    float bad[3] = {0, NAN, 1};
+    shoal_softmax_fold(&ex, bad, 1, 8, 3, &target, &row, NULL, 0);
+    assert_true(isnan(shoal_softmax_nll(&row)));
+    kt_exec_close(&ex);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_slices_of_a_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,8 +50,8 @@ static void check_exact(const shoal_adapter *a, shoal_plan_options opts)
     shoal_error err = {0};
     shoal_workspace ws;
     shoal_plan p = plan_of(a, opts);
-    assert_int_equal(p.arena_bytes, p.work_bytes + p.input_bytes + p.head_bytes + p.optim_bytes +
-                                        p.tapes * p.tape_bytes);
+    assert_int_equal(p.arena_bytes,
+                     p.work_bytes + p.input_bytes + p.optim_bytes + p.tapes * p.tape_bytes);
     assert_int_equal(p.peak_bytes,
                      p.arena_bytes + p.adapter_bytes + p.weight_bytes + p.other_bytes);
     assert_int_equal(p.weight_bytes, p.base_bytes); /* not opened to be streamed */
@@ -121,9 +121,7 @@ static void test_refuses_what_does_not_fit(void **state)
     shoal_error err = {0};
     shoal_plan plan;
     shoal_plan_options opts = {.max_tokens = 64, .recompute = SHOAL_RECOMPUTE_ON};
-    opts.head_rows = 1; /* the least there is to give */
     opts.max_ram = plan_of(adapter, opts).peak_bytes - 1;
-    opts.head_rows = 0;
     uint64_t allocated = shoal_mem_count();
     assert_int_equal(shoal_plan_make(&plan, model, adapter, &opts, &err), SHOAL_ERR_NOMEM);
     assert_true(err.hint[0] != '\0');

@@ -95,7 +95,6 @@ static void test_bounds_do_not_change_bits(void **state)
 
     size_t most = plan.peak_bytes;
     size_t n_windows = 0;
-    size_t n_rows = 0;
     before = plan;
     for (size_t bound = most; plan_within(TOKENS, bound, &plan, NULL) == SHOAL_OK;
          bound -= most / (before.tapes == 1 ? 400 : 40)) {
@@ -103,17 +102,13 @@ static void test_bounds_do_not_change_bits(void **state)
         assert_memory_equal(got, want, n * sizeof *want);
         assert_true(plan.peak_bytes <= bound);
         n_windows += plan.window_bytes != 0;
-        n_rows += plan.head_rows < before.head_rows;
-        assert_true(plan.head_rows == SHOAL_HEAD_ROWS_DEFAULT || plan.tapes == 1);
         assert_true(plan.tapes == LARGE_LAYERS.n_layer || plan.window_bytes != 0);
         before = plan;
     }
     assert_true(n_windows > 5);
-    assert_true(n_rows > 0);
     assert_true(before.peak_bytes < most / 2);
-    print_message(
-        "%zu bytes down to %zu, %zu bounds with a window, %zu with fewer rows of logits\n", most,
-        before.peak_bytes, n_windows, n_rows);
+    print_message("%zu bytes down to %zu, %zu bounds with a window\n", most, before.peak_bytes,
+                  n_windows);
     shoal_free(want);
     shoal_free(got);
 }
