@@ -8,6 +8,12 @@ if(TARGET shoal AND TARGET shoal-aggregator)
   set_tests_properties(e2e_demo PROPERTIES LABELS "e2e" TIMEOUT 300 ENVIRONMENT
     "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin;MAKE_TINY_MODEL=${CMAKE_BINARY_DIR}/tests/make_tiny_model")
 
+  # A device of the second implementation (tests/reference) among real ones.
+  add_test(NAME e2e_interop COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/reference/python.sh
+    ${CMAKE_CURRENT_SOURCE_DIR}/reference/interop.py)
+  set_tests_properties(e2e_interop PROPERTIES LABELS "e2e" TIMEOUT 900 SKIP_RETURN_CODE 77 ENVIRONMENT
+    "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin;MAKE_TINY_MODEL=${CMAKE_BINARY_DIR}/tests/make_tiny_model")
+
   # The real model: one to two minutes on two processors.
   add_test(NAME e2e_demo_real COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/e2e/demo.sh)
   set_tests_properties(e2e_demo_real PROPERTIES LABELS "e2e;model;slow" TIMEOUT 1500 RUN_SERIAL ON

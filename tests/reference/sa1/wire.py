@@ -1,0 +1,165 @@
+"""Sections 2 to 4: joining and a device's requests over HTTPS."""
+import hashlib
+import http.client
+import os
+import re
+import secrets
+import ssl
+import tempfile
+import time
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from . import certificates, control
+from .primitives import Key, SPKI, check, verify
+
+LINK = re.compile(r"shoal://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d+)/join#([0-9a-f]{32})\.([0-9a-f]{64})")
+WAIT_MS = 5000
+BUSY, TOO_EARLY = 9, 8
+
+
+class Answered(Exception):
+    """The server said no, and why."""
+
+    def __init__(self, http_status, reply):
+        super().__init__(f"{http_status} {reply['message']}")
+        self.http_status, self.code = http_status, reply["code"]
+
+
+class Connection:
+    """One HTTPS connection whose server key is the pinned one (Spec 2.3)."""
+
+    def __init__(self, host, port, pin, key=None, cert=None):
+        self.where, self.pin = (host.strip("[]"), port), pin
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.tls.check_hostname = False
+        self.tls.verify_mode = ssl.CERT_NONE  # the key itself is compared below
+        if key is not None:
+            self._load(key, cert)
+        self.http = None
+
+    def _load(self, key, cert):
+        """The library takes files only."""
+        pem = key.private.private_bytes(serialization.Encoding.PEM,
+                                        serialization.PrivateFormat.PKCS8,
+                                        serialization.NoEncryption())
+        pem += ssl.DER_cert_to_PEM_cert(cert).encode()
+        with tempfile.TemporaryDirectory() as place:
+            path = os.path.join(place, "identity")
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as out:
+                out.write(pem)
+            self.tls.load_cert_chain(path)
+
+    def _connect(self):
+        self.http = http.client.HTTPSConnection(*self.where, context=self.tls, timeout=60)
+        self.http.connect()
+        server = x509.load_der_x509_certificate(self.http.sock.getpeercert(binary_form=True))
+        spki = server.public_key().public_bytes(*SPKI)
+        check(hashlib.sha256(spki).digest() == self.pin, "not the server of the join link")
+
+    def close(self):
+        if self.http is not None:
+            self.http.close()
+        self.http = None
+
+    def exchange(self, method, path, body=None, kind="application/octet-stream"):
+        """(status, body); a connection that the server closed meanwhile is opened again (3.5)."""
+        for attempt in (0, 1):
+            try:
+                if self.http is None:
+                    self._connect()
+                self.http.request(method, path, body, {"Content-Type": kind} if body else {})
+                answer = self.http.getresponse()
+                return answer.status, answer.read()
+            except (http.client.HTTPException, ConnectionError, ssl.SSLError):
+                self.close()
+                if attempt:
+                    raise
+
+    def call(self, method, path, body=None, kind="application/octet-stream"):
+        """200 and 202 come back; other answers are raised, passing ones after patience (3.4)."""
+        for _ in range(60):
+            status, data = self.exchange(method, path, body, kind)
+            if status in (200, 202):
+                return status, data
+            reply = control.decode("error_reply", data)
+            if reply["code"] not in (BUSY, TOO_EARLY):
+                raise Answered(status, reply)
+            time.sleep(max(reply["retry_after_ms"], 100) / 1000)
+        raise Answered(status, reply)
+
+    def control(self, path, answer, request=None, message=None):
+        """A control message there, its answer back."""
+        body = control.encode(request, message) if request else None
+        status, data = self.call("POST" if request else "GET", path, body, "application/x-protobuf")
+        check(status == 200, "no answer")
+        return control.decode(answer, data)
+
+
+class Member:
+    """A device that joined: identity, pins, connection."""
+
+    def __init__(self, link, now):
+        """2.1 to 2.5"""
+        host, port, token, pin = LINK.fullmatch(link.strip()).groups()
+        where = host, int(port), bytes.fromhex(pin)
+        self.key = Key(secrets.randbelow(certificates.p256.N - 1) + 1)
+        first = Connection(*where)
+        request = {"token": bytes.fromhex(token), "csr": certificates.make_request(self.key),
+                   "version": "reference"}
+        got = first.control("/v1/enrol", "enrol_response", "enrol_request", request)
+        first.close()
+        check(certificates.check_leaf(got["ca"], got["cert"], now) == self.key.spki,
+              "a certificate for another key")  # Spec 2.5
+        self.cert, self.ca, self.task_spki = got["cert"], got["ca"], got["task_spki"]
+        self.connection = Connection(*where, self.key, self.cert)
+
+    def tasks(self):
+        return self.connection.control("/v1/tasks", "task_list")["tasks"]
+
+    def check_in(self, task_id, last_round, version, trained):
+        """4.1"""
+        return self.connection.control("/v1/checkin", "checkin_response", "checkin_request", {
+            "task_id": task_id, "last_round": last_round, "adapter_version": version,
+            "trained": int(trained)})
+
+    def check_release(self, release):
+        """Spec 4.4"""
+        verify(self.task_spki, "shoal/release", bytes(32), control.release_body(release),
+               release["signature"])
+
+    def download(self, release):
+        """The adapter's file, in two ranges."""
+        self.check_release(release)
+        path, half = "/v1/blobs/" + release["sha256"].hex(), release["size"] // 2
+        parts = [self._range(path, f"bytes=0-{half - 1}"), self._range(path, f"bytes={half}-")]
+        data = b"".join(parts)
+        check(len(data) == release["size"] and
+              hashlib.sha256(data).digest() == release["sha256"], "another file than the signed one")
+        return data
+
+    def _range(self, path, which):
+        c = self.connection
+        if c.http is None:
+            c._connect()
+        c.http.request("GET", path, headers={"Range": which})
+        answer = c.http.getresponse()
+        data = answer.read()
+        check(answer.status == 206, "no range")
+        return data
+
+    # ---- a session ----
+
+    def send(self, session, what, body):
+        method = "PUT" if what == "input" else "POST"
+        self.connection.call(method, f"/v1/sessions/{session.hex()}/{what}", body)
+
+    def wait(self, session, what):
+        """Long polls until it is there; the session's own deadlines end it."""
+        while True:
+            path = f"/v1/sessions/{session.hex()}/{what}?wait={WAIT_MS}"
+            status, data = self.connection.call("GET", path)
+            if status == 200:
+                return data
