@@ -9,10 +9,13 @@
 #include "client/interrupt.h"
 #include "client/json.h"
 #include "client/memory_cap.h"
+#include "client/train_memory.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "kernels/base/term.h"
 #include "lora/infer/session.h"
+#include "lora/model/residency.h"
+#include "lora/train/plan.h"
 #include "lora/train/trainer.h"
 
 /* Rows: reads of 1 to ROWS_MAX tokens behind a context of ROWS_PAST; ROWS_ROUNDS of each a run. */
@@ -24,8 +27,9 @@ static const shoal_usage usage = {
         "Measures, on this machine and file: prefill of -p tokens (pp), decoding of -n tokens "
         "plain\n"
         "(tg) and with n-gram speculation (spec), and LoRA training (train, one sample of --train\n"
-        "tokens a step). The median of -r runs counts. --only asks for some of them; the others "
-        "are\n"
+        "tokens a step, within the memory that `shoal train` takes: 280 MB or --max-ram). The "
+        "median\n"
+        "of -r runs counts. --only asks for some of them; the others are\n"
         "null in --json: "
         "{\"pp_tps\",\"tg_tps\",\"spec_tg_tps\",\"train_tps\",\"peak_rss_bytes\",\"kernels\"}.\n"
         "--only rows: the time of 1 to 8 tokens read at once, \"rows_ms\":[...] in --json.",
@@ -55,8 +59,7 @@ static const char decode_prompt[] =
 static bool asked(const bench_options *o, const char *part)
 {
     size_t n = strlen(part);
-    /* Training has a bound of its own: `shoal train --max-ram`. */
-    if (o->only == NULL) return o->engine.max_ram == 0 || strcmp(part, "train") != 0;
+    if (o->only == NULL) return strcmp(part, "rows") != 0;
     for (const char *p = o->only; *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
         if (strcspn(p, ",") == n && memcmp(p, part, n) == 0) return true;
     }
@@ -295,22 +298,36 @@ static shoal_status train_once(const shoal_engine *e, const bench_options *o, vo
     return SHOAL_OK;
 }
 
-/* Rank 8 on all projections, one text of --train tokens with every one learnt, all tapes kept. */
+/* A trainer as `shoal train` opens it, for one text of --train tokens. */
+static shoal_status open_trainer(const shoal_engine *e, const bench_options *o, shoal_adapter **a,
+                                 shoal_trainer **tr, shoal_error *err)
+{
+    const shoal_lora_spec spec = {.rank = 8, .alpha = 16.0f, .targets = SHOAL_TARGETS_ALL};
+    bool bounded = o->engine.max_ram != 0;
+    uint64_t max_ram = bounded ? o->engine.max_ram : SHOAL_TRAIN_RAM_USUAL;
+    shoal_trainer_options to = {.plan = {.max_tokens = (size_t)o->train}, .clip = 1.0f};
+    shoal_plan plan;
+    shoal_residency_close(e->model); /* of a session before: its share of the weights is free */
+    to.plan.max_ram = max_ram < SIZE_MAX ? (size_t)max_ram : SIZE_MAX;
+    to.plan.other_bytes = shoal_train_other_bytes(e, 0); /* the adapter is not there yet */
+    SHOAL_TRY(shoal_adapter_open(a, e->model, &spec, 1, err));
+    SHOAL_TRY(shoal_train_plan(e, *a, bounded, &to.plan, &plan, err));
+    SHOAL_TRY(shoal_plan_bound_weights(&plan, e->model, err));
+    return shoal_trainer_open(tr, e->model, *a, &e->exec, &to, err);
+}
+
+/* Rank 8 on all projections, one text of --train tokens with every one learnt. */
 static shoal_status bench_train(const shoal_engine *e, const bench_options *o, double *result,
                                 shoal_error *err)
 {
     size_t n = (size_t)o->train;
-    const shoal_lora_spec spec = {.rank = 8, .alpha = 16.0f, .targets = SHOAL_TARGETS_ALL};
-    const shoal_trainer_options to = {.plan = {.max_tokens = n, .recompute = SHOAL_RECOMPUTE_OFF},
-                                      .clip = 1.0f};
     shoal_adapter *a = NULL;
     train_state t = {NULL, {NULL, NULL, n}};
     int32_t *ids = shoal_calloc(n, sizeof *ids);
     uint8_t *mask = shoal_calloc(n, 1);
     shoal_status st = SHOAL_OK;
     if (ids == NULL || mask == NULL) st = shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
-    if (st == SHOAL_OK) st = shoal_adapter_open(&a, e->model, &spec, 1, err);
-    if (st == SHOAL_OK) st = shoal_trainer_open(&t.tr, e->model, a, &e->exec, &to, err);
+    if (st == SHOAL_OK) st = open_trainer(e, o, &a, &t.tr, err);
     if (st == SHOAL_OK) {
         random_ids(ids, n, e->model->cfg.n_vocab);
         memset(mask, 1, n);
@@ -369,7 +386,7 @@ static shoal_status measure(const shoal_engine *e, const bench_options *o, shoal
     if (o->prompt > 0 && asked(o, "pp")) SHOAL_TRY(bench_read(e, o, &r.pp, err));
     if (tg && asked(o, "tg")) SHOAL_TRY(bench_write(e, o, false, &r.tg, err));
     if (tg && asked(o, "spec")) SHOAL_TRY(bench_write(e, o, true, &r.spec, err));
-    if (o->only != NULL && asked(o, "rows")) SHOAL_TRY(bench_rows(e, o, r.rows_ms, err));
+    if (asked(o, "rows")) SHOAL_TRY(bench_rows(e, o, r.rows_ms, err));
     if (o->train > 0 && asked(o, "train")) SHOAL_TRY(bench_train(e, o, &r.train, err));
     return print_result(e, o, &r, err);
 }
@@ -377,12 +394,13 @@ static shoal_status measure(const shoal_engine *e, const bench_options *o, shoal
 static shoal_status run(const bench_options *o, shoal_error *err)
 {
     shoal_engine e = {0};
+    shoal_engine_options eo = o->engine;
     SHOAL_TRY(check_only(o->only, err));
-    if (o->only != NULL && o->engine.max_ram != 0 && asked(o, "train")) {
-        return shoal_fail(err, SHOAL_ERR_ARG, "--max-ram here bounds inference, not training");
-    }
     shoal_interrupt_install();
-    SHOAL_TRY(shoal_engine_open_required(&e, &o->engine, err));
+    /* As `shoal train`: in small pages, so that weights can be streamed. */
+    bool train_alone = o->only != NULL && strcmp(o->only, "train") == 0;
+    if (train_alone && eo.max_ram == 0) eo.max_ram = SHOAL_TRAIN_RAM_USUAL;
+    SHOAL_TRY(shoal_engine_open_required(&e, &eo, err));
     shoal_status st = measure(&e, o, err);
     shoal_engine_close(&e);
     return st;

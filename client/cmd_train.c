@@ -27,8 +27,6 @@ enum {
     HELD_OUT_MAX = 64,    /* and no more than these: the loss is measured twice */
     GENERAL_PASSAGE = 256 /* tokens read at once of the general text */
 };
-/* Without --max-ram: what an app may use on a phone without being noticed. */
-#define RAM_DEFAULT ((uint64_t)280 * 1000 * 1000)
 #define REPORT_MAX ((size_t)4 << 20)
 #define CHECKPOINT_MAX ((size_t)4 << 30)
 #define ADAPTER_MAX ((size_t)1 << 30)
@@ -221,14 +219,7 @@ static shoal_status make_plan(training *t, shoal_plan_options *po, shoal_plan *p
     po->max_tokens = rows_wanted(t);
     po->max_ram = (size_t)t->o->max_ram;
     po->other_bytes = other_bytes(t);
-    po->recompute = po->max_ram == 0 ? SHOAL_RECOMPUTE_ON : SHOAL_RECOMPUTE_AUTO;
-    shoal_status st = shoal_plan_make(plan, t->e.model, t->e.adapter, po, err);
-    if (st == SHOAL_ERR_NOMEM && !t->o->max_ram_given) {
-        po->max_ram = 0; /* a larger model: as little as possible instead of a fixed bound */
-        po->recompute = SHOAL_RECOMPUTE_ON;
-        st = shoal_plan_make(plan, t->e.model, t->e.adapter, po, err);
-    }
-    return st;
+    return shoal_train_plan(&t->e, t->e.adapter, t->o->max_ram_given, po, plan, err);
 }
 
 static shoal_status open_trainer(training *t, shoal_error *err)
@@ -626,7 +617,7 @@ int shoal_cmd_train(int argc, char **argv)
                        .ctx = 512,
                        .batch = 8,
                        .seed = 1,
-                       .max_ram = RAM_DEFAULT,
+                       .max_ram = SHOAL_TRAIN_RAM_USUAL,
                        .lr = 1e-3,
                        .warmup = 0.03,
                        .clip = 1.0};

@@ -24,11 +24,11 @@ cp "$work/out" "$work/plain"
 expect 0 "$shoal" perplexity -m "$model" -f "$work/text" -c 64 --json --max-ram $cap
 cmp -s "$work/out" "$work/plain" || fail "another perplexity within a bound"
 
-# Several sessions one after the other; training has a bound of its own.
-expect 0 "$shoal" bench -m "$model" -p 64 -n 16 -r 1 --json --max-ram $cap
-json 'o["pp_tps"] > 0 and o["spec_tg_tps"] > 0 and o["train_tps"] is None'
-expect 2 "$shoal" bench -m "$model" --only train --max-ram $cap
-said 'not training'
+# Several sessions one after the other, then a trainer.
+expect 0 "$shoal" bench -m "$model" -p 64 -n 16 --train 32 -r 1 --json --max-ram $cap
+json 'o["pp_tps"] > 0 and o["spec_tg_tps"] > 0 and o["train_tps"] > 0'
+expect 1 "$shoal" bench -m "$model" --only train --max-ram 1M
+said 'hint: allow '
 
 # Too small: before anything is computed, and with the size that works.
 expect 1 "$shoal" generate -m "$model" -p "Once" -n 4 --max-ram 1M
