@@ -28,7 +28,6 @@ enum {
     GENERAL_PASSAGE = 256 /* tokens read at once of the general text */
 };
 #define REPORT_MAX ((size_t)4 << 20)
-#define CHECKPOINT_MAX ((size_t)4 << 30)
 #define ADAPTER_MAX ((size_t)1 << 30)
 
 static const shoal_usage usage = {
@@ -193,14 +192,6 @@ static size_t longest(const shoal_sample *samples, size_t n)
     return most;
 }
 
-/* What the plan must leave room for: the program, the data, and a checkpoint on its way to disk. */
-static size_t other_bytes(const training *t)
-{
-    bool keeps_work = t->o->checkpoint_every > 0 || t->o->resume;
-    return shoal_train_other_bytes(&t->e, t->adapter_resident) +
-           (keeps_work ? shoal_checkpoint_bytes(t->e.adapter->n_params) : 0);
-}
-
 /* As many rows as a batch can fill, but no more than --ctx: short lines are packed. */
 static size_t rows_wanted(const training *t)
 {
@@ -218,7 +209,7 @@ static shoal_status make_plan(training *t, shoal_plan_options *po, shoal_plan *p
 {
     po->max_tokens = rows_wanted(t);
     po->max_ram = (size_t)t->o->max_ram;
-    po->other_bytes = other_bytes(t);
+    po->other_bytes = shoal_train_other_bytes(&t->e, t->adapter_resident);
     return shoal_train_plan(&t->e, t->e.adapter, t->o->max_ram_given, po, plan, err);
 }
 
@@ -260,22 +251,16 @@ static shoal_status make_schedule(training *t, shoal_error *err)
 
 static shoal_status save_checkpoint(training *t, shoal_error *err)
 {
-    shoal_buf b = shoal_buf_init(CHECKPOINT_MAX);
-    /* At once instead of by doubling, which would hold it twice. */
-    (void)shoal_buf_reserve(&b, shoal_checkpoint_bytes(t->e.adapter->n_params));
-    shoal_status st = shoal_checkpoint_encode(t->tr, t->run_id, &t->cursor, &b, err);
-    if (st == SHOAL_OK) st = shoal_file_write_atomic(t->checkpoint, b.data, b.len, 0644, err);
-    shoal_buf_clear(&b);
+    shoal_status st =
+        shoal_checkpoint_save(t->tr, t->run_id, &t->cursor, NULL, t->checkpoint, 0644, err);
     if (st == SHOAL_OK) t->n_checkpoints++;
     return st;
 }
 
 static shoal_status load_checkpoint(training *t, shoal_error *err)
 {
-    shoal_buf b = shoal_buf_init(0);
-    SHOAL_TRY(shoal_file_read(t->checkpoint, CHECKPOINT_MAX, &b, err));
-    shoal_status st = shoal_checkpoint_decode(t->tr, t->run_id, b.data, b.len, &t->cursor, err);
-    shoal_buf_clear(&b);
+    shoal_status st =
+        shoal_checkpoint_load(t->tr, t->run_id, t->checkpoint, &t->cursor, NULL, err);
     if (st == SHOAL_ERR_ARG) {
         /* The command line is fine in itself: this is not a usage error. */
         if (err->hint[0] == '\0') {

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kernels/base/file.h"
 #include "kernels/base/mem.h"
 #include "lora/train/checkpoint.h"
 #include "lora/train/trainer.h"
@@ -65,27 +64,19 @@ static shoal_status check_job(const shoal_local_job *job, shoal_error *err)
 static void resume(const shoal_local_job *job, shoal_trainer *tr, uint64_t run_id,
                    shoal_train_cursor *cursor)
 {
-    shoal_buf b;
-    size_t n = shoal_checkpoint_bytes(job->start->n_params);
-    if (job->checkpoint_path == NULL) return;
-    if (shoal_file_read(job->checkpoint_path, n, &b, NULL) != SHOAL_OK) return;
-    if (shoal_checkpoint_decode(tr, run_id, b.data, b.len, cursor, NULL) != SHOAL_OK) {
-        memset(cursor, 0, sizeof *cursor);
-    }
-    shoal_buf_wipe(&b);
+    const char *path = job->checkpoint_path;
+    if (path == NULL) return;
+    if (shoal_checkpoint_load(tr, run_id, path, cursor, NULL, NULL) == SHOAL_OK) return;
+    memcpy(shoal_trainer_adapter(tr)->params, job->start->params,
+           job->start->n_params * sizeof *job->start->params);
+    shoal_trainer_reset(tr);
 }
 
 static shoal_status keep(const shoal_local_job *job, shoal_trainer *tr, uint64_t run_id,
                          const shoal_train_cursor *cursor, shoal_error *err)
 {
     if (job->checkpoint_path == NULL || cursor->step == 0) return SHOAL_OK;
-    shoal_buf b = shoal_buf_init(shoal_checkpoint_bytes(job->start->n_params));
-    shoal_status st = shoal_checkpoint_encode(tr, run_id, cursor, &b, err);
-    if (st == SHOAL_OK) {
-        st = shoal_file_write_atomic(job->checkpoint_path, b.data, b.len, 0600, err);
-    }
-    shoal_buf_wipe(&b);
-    return st;
+    return shoal_checkpoint_save(tr, run_id, cursor, NULL, job->checkpoint_path, 0600, err);
 }
 
 /* Rows of a micro-batch: what one batch can fill, and no more than the task's context. */

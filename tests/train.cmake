@@ -8,7 +8,7 @@ shoal_test(test_schedule unit/test_schedule.c LIBS shoal_train)
 shoal_test(test_trainer unit/test_trainer.c LIBS train_fixture)
 shoal_test(test_pack unit/test_pack.c LIBS train_fixture)
 shoal_test(test_lower_cache unit/test_lower_cache.c support/temp_dir.c LIBS train_fixture)
-shoal_test(test_train_loop unit/test_train_loop.c LIBS train_fixture)
+shoal_test(test_train_loop unit/test_train_loop.c support/temp_dir.c LIBS train_fixture)
 find_library(JANSSON_LIBRARY jansson REQUIRED)
 shoal_test(test_train_parity unit/test_train_parity.c support/safetensors_read.c support/vectors.c
   LIBS train_fixture ${JANSSON_LIBRARY} LABELS model TIMEOUT 300)

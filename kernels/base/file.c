@@ -269,3 +269,39 @@ shoal_status shoal_file_read(const char *path, size_t max, shoal_buf *out, shoal
     }
     return st;
 }
+
+shoal_status shoal_file_reader_open(shoal_file_reader *r, const char *path, shoal_error *err)
+{
+    *r = (shoal_file_reader){.fd = open(path, O_RDONLY | O_CLOEXEC)};
+    if (r->fd < 0) return shoal_fail_errno(err, errno, "cannot open %s", path);
+    struct stat sb;
+    shoal_status st = SHOAL_OK;
+    if (fstat(r->fd, &sb) != 0) {
+        st = shoal_fail_errno(err, errno, "cannot look at %s", path);
+    } else if (!S_ISREG(sb.st_mode)) {
+        st = shoal_fail(err, SHOAL_ERR_FORMAT, "%s is not a regular file", path);
+    } else if ((r->path = shoal_strdup(path)) == NULL) {
+        st = shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory reading %s", path);
+    }
+    if (st != SHOAL_OK) {
+        shoal_file_reader_close(r);
+        return st;
+    }
+    r->size = (uint64_t)sb.st_size;
+    return SHOAL_OK;
+}
+
+shoal_status shoal_file_reader_get(shoal_file_reader *r, void *data, size_t n, shoal_error *err)
+{
+    size_t got = 0;
+    SHOAL_TRY(shoal_file_get_at(r->fd, r->at, data, n, &got, err));
+    r->at += got;
+    return got == n ? SHOAL_OK : shoal_fail(err, SHOAL_ERR_FORMAT, "%s ends too early", r->path);
+}
+
+void shoal_file_reader_close(shoal_file_reader *r)
+{
+    if (r->fd >= 0) (void)close(r->fd);
+    shoal_free(r->path);
+    *r = (shoal_file_reader){.fd = -1};
+}

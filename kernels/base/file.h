@@ -54,6 +54,22 @@ SHOAL_MUST_USE shoal_status shoal_file_get_at(int fd, uint64_t at, void *data, s
 SHOAL_MUST_USE shoal_status shoal_file_read(const char *path, size_t max, shoal_buf *out,
                                             shoal_error *err);
 
+/* A regular file read piece by piece, for files too large for memory. Set up by
+ * open; one owner. Close is fine after an open that failed. */
+typedef struct shoal_file_reader {
+    char *path;    /* owned */
+    uint64_t size; /* when it was opened */
+    uint64_t at;   /* of the next byte; may be set */
+    int fd;
+} shoal_file_reader;
+
+SHOAL_MUST_USE shoal_status shoal_file_reader_open(shoal_file_reader *r, const char *path,
+                                                   shoal_error *err);
+/* Exactly the next n bytes; SHOAL_ERR_FORMAT when there are fewer. */
+SHOAL_MUST_USE shoal_status shoal_file_reader_get(shoal_file_reader *r, void *data, size_t n,
+                                                  shoal_error *err);
+void shoal_file_reader_close(shoal_file_reader *r);
+
 /* Test hook: the n-th write, fsync or rename from now on (1 = the next) fails with errno_value; 0
  * turns it off. Not for use outside tests. */
 void shoal_file_fail_at(uint64_t n, int errno_value);

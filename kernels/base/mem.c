@@ -8,6 +8,7 @@
 enum { SHOAL_ALIGN = 64 };
 
 static _Atomic uint64_t g_count;
+static _Atomic uint64_t g_bytes;
 static _Atomic uint64_t g_fail_at; /* 0: off; otherwise allocations left until the failing one */
 static _Atomic bool g_fail_persistent;
 
@@ -40,10 +41,11 @@ static bool must_fail(void)
     return true;
 }
 
-static void *counted(void *p)
+static void *counted(void *p, size_t bytes)
 {
     if (p != NULL) {
         atomic_fetch_add_explicit(&g_count, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&g_bytes, bytes, memory_order_relaxed);
     }
     return p;
 }
@@ -51,20 +53,20 @@ static void *counted(void *p)
 void *shoal_alloc(size_t bytes)
 {
     if (must_fail()) return NULL;
-    return counted(malloc(bytes == 0 ? 1 : bytes));
+    return counted(malloc(bytes == 0 ? 1 : bytes), bytes);
 }
 
 void *shoal_calloc(size_t n, size_t size)
 {
     size_t bytes = 0;
     if (!shoal_mul_size(n, size, &bytes) || must_fail()) return NULL;
-    return counted(calloc(bytes == 0 ? 1 : bytes, 1));
+    return counted(calloc(bytes == 0 ? 1 : bytes, 1), bytes);
 }
 
 void *shoal_realloc(void *p, size_t bytes)
 {
     if (must_fail()) return NULL;
-    return counted(realloc(p, bytes == 0 ? 1 : bytes));
+    return counted(realloc(p, bytes == 0 ? 1 : bytes), bytes);
 }
 
 void shoal_free(void *p)
@@ -77,7 +79,7 @@ void *shoal_alloc_aligned(size_t bytes)
     size_t padded = 0;
     if (!shoal_add_size(bytes, SHOAL_ALIGN - 1, &padded) || must_fail()) return NULL;
     padded &= ~(size_t)(SHOAL_ALIGN - 1);
-    return counted(aligned_alloc(SHOAL_ALIGN, padded == 0 ? SHOAL_ALIGN : padded));
+    return counted(aligned_alloc(SHOAL_ALIGN, padded == 0 ? SHOAL_ALIGN : padded), padded);
 }
 
 void shoal_free_aligned(void *p)
@@ -113,6 +115,11 @@ void shoal_wipe(void *p, size_t bytes)
 uint64_t shoal_mem_count(void)
 {
     return atomic_load_explicit(&g_count, memory_order_relaxed);
+}
+
+uint64_t shoal_mem_bytes(void)
+{
+    return atomic_load_explicit(&g_bytes, memory_order_relaxed);
 }
 
 void shoal_mem_fail_at(uint64_t n, bool persistent)

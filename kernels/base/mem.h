@@ -45,6 +45,9 @@ void shoal_wipe(void *p, size_t bytes);
 /* Number of successful allocations since the program started (for tests of steady state). */
 uint64_t shoal_mem_count(void);
 
+/* Bytes asked for in all of them, freed since or not: over a call, a bound on its peak. */
+uint64_t shoal_mem_bytes(void);
+
 /* Test hook: the n-th allocation from now on (1 = the next) returns NULL; once, or from then on
  * when `persistent`. 0 turns it off. Not for use outside tests. */
 void shoal_mem_fail_at(uint64_t n, bool persistent);

@@ -3,38 +3,21 @@
 
 #include <string.h>
 
+#include "kernels/base/file.h"
 #include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
 
 static const char MAGIC[8] = {'S', 'H', 'O', 'A', 'L', 'C', 'K', 'P'};
 
 enum {
-    VERSION = 2,
-    HEADER_BYTES = 8 + 4 + 11 * 8, /* magic, version, eleven numbers */
+    VERSION = 3,
+    HEADER_BYTES = 8 + 4 + 12 * 8, /* magic, version, twelve numbers */
     SUM_BYTES = 8,
-    MANIFEST_MAX = 4096
+    MANIFEST_MAX = 4096,
+    CHUNK = 8 * 1024 /* on the stack: stopping allocates next to nothing */
 };
 
-/* 0 on overflow. */
-static size_t checkpoint_bytes(size_t n_params, const shoal_optim *optim)
-{
-    size_t floats = 0;
-    size_t bytes = 0;
-    if (!shoal_add_size(n_params, optim->n_floats, &floats) ||
-        !shoal_mul_size(floats, sizeof(float), &bytes) ||
-        !shoal_add_size(bytes, optim->n_codes, &bytes) ||
-        !shoal_add_size(bytes, HEADER_BYTES + SUM_BYTES, &bytes)) {
-        return 0;
-    }
-    return bytes;
-}
-
-size_t shoal_checkpoint_bytes(size_t n_params)
-{
-    shoal_optim optim;
-    bool fits = shoal_optim_size(&optim, SHOAL_OPTIMIZER_ADAMW, n_params);
-    return fits ? checkpoint_bytes(n_params, &optim) : 0;
-}
+/* ---- whose checkpoint it is ------------------------------------------------------------------ */
 
 static void hash_u64(uint64_t *h, uint64_t v)
 {
@@ -84,7 +67,22 @@ static shoal_status hash_manifest(const shoal_adapter *a, uint64_t *out, shoal_e
     return st;
 }
 
-static void put_floats(uint8_t *dst, const float *src, size_t n)
+/* ---- writing ----------------------------------------------------------------------------------
+ */
+
+/* The file on its way to disk, and the sum of what it holds so far. */
+typedef struct sink {
+    shoal_file_writer file;
+    uint64_t sum;
+} sink;
+
+static shoal_status put(sink *s, const void *data, size_t n, shoal_error *err)
+{
+    s->sum = shoal_fnv64(s->sum, data, n);
+    return shoal_file_writer_put(&s->file, data, n, err);
+}
+
+static void encode_floats(uint8_t *dst, const float *src, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits = 0;
@@ -95,79 +93,124 @@ static void put_floats(uint8_t *dst, const float *src, size_t n)
     }
 }
 
-static void get_floats(const uint8_t *src, float *dst, size_t n)
+static shoal_status put_floats(sink *s, const float *src, size_t n, shoal_error *err)
 {
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *b = src + 4 * i;
-        uint32_t bits =
-            (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-        memcpy(&dst[i], &bits, sizeof bits);
+    uint8_t chunk[CHUNK];
+    while (n > 0) {
+        size_t part = n < CHUNK / 4 ? n : CHUNK / 4;
+        encode_floats(chunk, src, part);
+        SHOAL_TRY(put(s, chunk, 4 * part, err));
+        src += part;
+        n -= part;
     }
+    return SHOAL_OK;
 }
 
-static bool put_array(shoal_buf *out, const float *src, size_t n)
-{
-    uint8_t *dst = shoal_buf_reserve(out, n * sizeof(float));
-    if (dst == NULL) {
-        return false;
-    }
-    put_floats(dst, src, n);
-    out->len += n * sizeof(float);
-    out->data[out->len] = 0;
-    return true;
-}
-
-shoal_status shoal_checkpoint_encode(shoal_trainer *tr, uint64_t run_id,
-                                     const shoal_train_cursor *cursor, shoal_buf *out,
-                                     shoal_error *err)
+static shoal_status put_header(sink *s, shoal_trainer *tr, uint64_t run_id,
+                               const shoal_train_cursor *cursor, size_t n_notes, shoal_error *err)
 {
     const shoal_adapter *a = shoal_trainer_adapter(tr);
     const shoal_optim *optim = shoal_trainer_optim(tr);
+    shoal_buf head = shoal_buf_init(HEADER_BYTES);
     uint64_t manifest = 0;
-    size_t start = out->len;
     SHOAL_TRY(hash_manifest(a, &manifest, err));
-    (void)shoal_buf_reserve(out, checkpoint_bytes(a->n_params, optim)); /* grow once */
-    shoal_buf_put(out, MAGIC, sizeof MAGIC);
-    shoal_buf_put_u32(out, VERSION);
-    shoal_buf_put_u64(out, shoal_model_fingerprint(shoal_trainer_model(tr)));
-    shoal_buf_put_u64(out, manifest);
-    shoal_buf_put_u64(out, run_id);
-    shoal_buf_put_u64(out, optim->step);
-    shoal_buf_put_u64(out, cursor->epoch);
-    shoal_buf_put_u64(out, cursor->next);
-    shoal_buf_put_u64(out, cursor->step);
-    shoal_buf_put_u64(out, shoal_trainer_method_id(tr));
-    shoal_buf_put_u64(out, a->n_params);
-    shoal_buf_put_u64(out, optim->n_floats);
-    shoal_buf_put_u64(out, optim->n_codes);
-    if (put_array(out, a->params, a->n_params) && put_array(out, optim->floats, optim->n_floats)) {
-        shoal_buf_put(out, optim->codes, optim->n_codes);
-        uint64_t sum = shoal_fnv64(SHOAL_FNV64_INIT, out->data + start, out->len - start);
-        shoal_buf_put_u64(out, sum);
-    }
-    return shoal_buf_status(out, err);
+    shoal_buf_put(&head, MAGIC, sizeof MAGIC);
+    shoal_buf_put_u32(&head, VERSION);
+    shoal_buf_put_u64(&head, shoal_model_fingerprint(shoal_trainer_model(tr)));
+    shoal_buf_put_u64(&head, manifest);
+    shoal_buf_put_u64(&head, run_id);
+    shoal_buf_put_u64(&head, optim->step);
+    shoal_buf_put_u64(&head, cursor->epoch);
+    shoal_buf_put_u64(&head, cursor->next);
+    shoal_buf_put_u64(&head, cursor->step);
+    shoal_buf_put_u64(&head, shoal_trainer_method_id(tr));
+    shoal_buf_put_u64(&head, a->n_params);
+    shoal_buf_put_u64(&head, optim->n_floats);
+    shoal_buf_put_u64(&head, optim->n_codes);
+    shoal_buf_put_u64(&head, n_notes);
+    shoal_status st = shoal_buf_status(&head, err);
+    if (st == SHOAL_OK) st = put(s, head.data, head.len, err);
+    shoal_buf_clear(&head);
+    return st;
 }
+
+static shoal_status put_state(sink *s, shoal_trainer *tr, shoal_error *err)
+{
+    const shoal_adapter *a = shoal_trainer_adapter(tr);
+    const shoal_optim *optim = shoal_trainer_optim(tr);
+    SHOAL_TRY(put_floats(s, a->params, a->n_params, err));
+    SHOAL_TRY(put_floats(s, optim->floats, optim->n_floats, err));
+    return optim->n_codes == 0 ? SHOAL_OK : put(s, optim->codes, optim->n_codes, err);
+}
+
+static shoal_status put_sum(sink *s, shoal_error *err)
+{
+    uint8_t bytes[SUM_BYTES];
+    for (size_t i = 0; i < SUM_BYTES; i++) {
+        bytes[i] = (uint8_t)(s->sum >> (8 * i));
+    }
+    return shoal_file_writer_put(&s->file, bytes, sizeof bytes, err);
+}
+
+shoal_status shoal_checkpoint_save(shoal_trainer *tr, uint64_t run_id,
+                                   const shoal_train_cursor *cursor, const shoal_buf *notes,
+                                   const char *path, unsigned mode, shoal_error *err)
+{
+    sink s = {.sum = SHOAL_FNV64_INIT};
+    size_t n_notes = notes == NULL ? 0 : notes->len;
+    if (n_notes > SHOAL_CHECKPOINT_NOTES_MAX) {
+        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "notes of %zu bytes are too long", n_notes);
+    }
+    SHOAL_TRY(shoal_file_writer_open(&s.file, path, mode, err));
+    shoal_status st = put_header(&s, tr, run_id, cursor, n_notes, err);
+    if (st == SHOAL_OK) st = put_state(&s, tr, err);
+    if (st == SHOAL_OK && n_notes > 0) st = put(&s, notes->data, n_notes, err);
+    if (st == SHOAL_OK) st = put_sum(&s, err);
+    if (st == SHOAL_OK) return shoal_file_writer_commit(&s.file, err);
+    shoal_file_writer_abandon(&s.file);
+    return st;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 /* The header after its magic and version. */
 typedef struct header {
     uint64_t fingerprint, manifest, run_id, optim_step;
     shoal_train_cursor cursor;
     uint64_t method;
-    uint64_t n, n_floats, n_codes;
+    uint64_t n, n_floats, n_codes, n_notes;
 } header;
 
-/* Checks frame and sum and reads the header; on success the cursor stands at the arrays. */
-static shoal_status read_header(shoal_cursor *c, const uint8_t *data, size_t n, header *h,
-                                shoal_error *err)
+static shoal_status damaged(shoal_error *err)
+{
+    (void)shoal_fail(err, SHOAL_ERR_FORMAT, "the checkpoint is damaged");
+    shoal_hint(err, "start without it; nothing else is affected");
+    return SHOAL_ERR_FORMAT;
+}
+
+/* Is a file of `size` bytes what the header says? None of its arrays is longer than the file, so
+ * the sum is safe. */
+static bool has_size(const header *h, uint64_t size)
+{
+    uint64_t most = size < UINT64_MAX / 16 ? size : 0;
+    return h->n <= most && h->n_floats <= most && h->n_codes <= most && h->n_notes <= most &&
+           h->n_notes <= SHOAL_CHECKPOINT_NOTES_MAX &&
+           HEADER_BYTES + 4 * (h->n + h->n_floats) + h->n_codes + h->n_notes + SUM_BYTES == size;
+}
+
+static shoal_status parse_header(shoal_cursor *c, header *h, shoal_error *err)
 {
     const uint8_t *magic = shoal_cursor_bytes(c, sizeof MAGIC);
     uint32_t version = shoal_cursor_u32(c);
     if (magic == NULL || memcmp(magic, MAGIC, sizeof MAGIC) != 0) {
         return shoal_fail(err, SHOAL_ERR_FORMAT, "this is not a training checkpoint");
     }
-    if (!c->failed && version != VERSION) {
-        return shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "checkpoint version %u is not known here",
-                          (unsigned)version);
+    if (version != VERSION) {
+        (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "checkpoint version %u is not known here",
+                         (unsigned)version);
+        shoal_hint(err, "finish it with the program that wrote it, or begin anew");
+        return SHOAL_ERR_UNSUPPORTED;
     }
     h->fingerprint = shoal_cursor_u64(c);
     h->manifest = shoal_cursor_u64(c);
@@ -180,22 +223,29 @@ static shoal_status read_header(shoal_cursor *c, const uint8_t *data, size_t n, 
     h->n = shoal_cursor_u64(c);
     h->n_floats = shoal_cursor_u64(c);
     h->n_codes = shoal_cursor_u64(c);
-    /* No array is longer than the whole, so the casts and sums are safe. */
-    bool whole = !c->failed && h->n <= n && h->n_floats <= n && h->n_codes <= n;
-    if (whole) {
-        const shoal_optim optim = {.n_floats = (size_t)h->n_floats, .n_codes = (size_t)h->n_codes};
-        whole = checkpoint_bytes((size_t)h->n, &optim) == n;
-    }
-    if (whole) {
-        shoal_cursor sum = shoal_cursor_init(data + n - SUM_BYTES, SUM_BYTES);
-        whole = shoal_fnv64(SHOAL_FNV64_INIT, data, n - SUM_BYTES) == shoal_cursor_u64(&sum);
-    }
-    if (!whole) {
-        shoal_status st = shoal_fail(err, SHOAL_ERR_FORMAT, "the checkpoint is damaged");
-        shoal_hint(err, "start without it; nothing else is affected");
-        return st;
-    }
+    h->n_notes = shoal_cursor_u64(c);
     return SHOAL_OK;
+}
+
+/* Reads the header and then the whole file for its sum; the file stands at its end. */
+static shoal_status read_header(shoal_file_reader *f, header *h, shoal_error *err)
+{
+    uint8_t chunk[CHUNK];
+    if (f->size < HEADER_BYTES + SUM_BYTES) return damaged(err);
+    SHOAL_TRY(shoal_file_reader_get(f, chunk, HEADER_BYTES, err));
+    shoal_cursor c = shoal_cursor_init(chunk, HEADER_BYTES);
+    SHOAL_TRY(parse_header(&c, h, err));
+    if (!has_size(h, f->size)) return damaged(err);
+    uint64_t sum = shoal_fnv64(SHOAL_FNV64_INIT, chunk, HEADER_BYTES);
+    for (uint64_t left = f->size - HEADER_BYTES - SUM_BYTES; left > 0;) {
+        size_t part = left < CHUNK ? (size_t)left : CHUNK;
+        SHOAL_TRY(shoal_file_reader_get(f, chunk, part, err));
+        sum = shoal_fnv64(sum, chunk, part);
+        left -= part;
+    }
+    SHOAL_TRY(shoal_file_reader_get(f, chunk, SUM_BYTES, err));
+    c = shoal_cursor_init(chunk, SUM_BYTES);
+    return shoal_cursor_u64(&c) == sum ? SHOAL_OK : damaged(err);
 }
 
 /* Is it of this trainer's model, adapter shape and run? */
@@ -224,25 +274,59 @@ static shoal_status check_header(const header *h, shoal_trainer *tr, uint64_t ru
     return SHOAL_OK;
 }
 
-shoal_status shoal_checkpoint_decode(shoal_trainer *tr, uint64_t run_id, const void *data, size_t n,
-                                     shoal_train_cursor *cursor, shoal_error *err)
+/* Into the array itself, whose bytes are then put in this machine's order. */
+static shoal_status get_floats(shoal_file_reader *f, float *dst, size_t n, shoal_error *err)
+{
+    SHOAL_TRY(shoal_file_reader_get(f, dst, n * sizeof *dst, err));
+    for (size_t i = 0; i < n; i++) {
+        uint8_t b[4];
+        memcpy(b, &dst[i], sizeof b);
+        uint32_t bits =
+            (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+        memcpy(&dst[i], &bits, sizeof bits);
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status get_notes(shoal_file_reader *f, size_t n, shoal_buf *notes, shoal_error *err)
+{
+    if (notes == NULL || n == 0) return SHOAL_OK;
+    uint8_t *to = shoal_buf_reserve(notes, n);
+    if (to == NULL) return shoal_buf_status(notes, err);
+    SHOAL_TRY(shoal_file_reader_get(f, to, n, err));
+    notes->len += n;
+    notes->data[notes->len] = 0;
+    return SHOAL_OK;
+}
+
+/* The second reading, of a file that was found whole. */
+static shoal_status get_state(shoal_file_reader *f, const header *h, shoal_trainer *tr,
+                              shoal_buf *notes, shoal_error *err)
 {
     shoal_adapter *a = shoal_trainer_adapter(tr);
     shoal_optim *optim = shoal_trainer_optim(tr);
-    shoal_cursor c = shoal_cursor_init(data, n);
-    header h = {0};
-    SHOAL_TRY(read_header(&c, data, n, &h, err));
-    SHOAL_TRY(check_header(&h, tr, run_id, err));
-
-    size_t bytes = a->n_params * sizeof(float);
+    f->at = HEADER_BYTES;
     shoal_trainer_reset(tr);
-    get_floats(shoal_cursor_bytes(&c, bytes), a->params, a->n_params);
-    get_floats(shoal_cursor_bytes(&c, optim->n_floats * sizeof(float)), optim->floats,
-               optim->n_floats);
+    SHOAL_TRY(get_floats(f, a->params, a->n_params, err));
+    SHOAL_TRY(get_floats(f, optim->floats, optim->n_floats, err));
     if (optim->n_codes > 0) {
-        memcpy(optim->codes, shoal_cursor_bytes(&c, optim->n_codes), optim->n_codes);
+        SHOAL_TRY(shoal_file_reader_get(f, optim->codes, optim->n_codes, err));
     }
-    optim->step = h.optim_step;
-    *cursor = h.cursor;
+    SHOAL_TRY(get_notes(f, (size_t)h->n_notes, notes, err));
+    optim->step = h->optim_step;
     return SHOAL_OK;
+}
+
+shoal_status shoal_checkpoint_load(shoal_trainer *tr, uint64_t run_id, const char *path,
+                                   shoal_train_cursor *cursor, shoal_buf *notes, shoal_error *err)
+{
+    shoal_file_reader f;
+    header h = {0};
+    SHOAL_TRY(shoal_file_reader_open(&f, path, err));
+    shoal_status st = read_header(&f, &h, err);
+    if (st == SHOAL_OK) st = check_header(&h, tr, run_id, err);
+    if (st == SHOAL_OK) st = get_state(&f, &h, tr, notes, err);
+    if (st == SHOAL_OK) *cursor = h.cursor;
+    shoal_file_reader_close(&f);
+    return st;
 }

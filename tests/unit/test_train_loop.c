@@ -1,19 +1,25 @@
 /* The training loop and its checkpoints: every sample once an epoch, seeds, stop and resume to the
  * bit, and what a checkpoint refuses. */
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "kernels/base/file.h"
 #include "kernels/base/mem.h"
 #include "lora/train/checkpoint.h"
 #include "lora/train/loop.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/train_fixture.h"
 
+static char dir[TEMP_DIR_MAX];
+static char path[TEMP_DIR_MAX + 8]; /* of a checkpoint */
 static shoal_model *model;
 static fixture_exec exec;
 static fixture_samples samples;
@@ -28,6 +34,8 @@ static const shoal_train_options OPTIONS = {.batch = 2,
 static int open_all(void **state)
 {
     (void)state;
+    temp_dir_make(dir);
+    (void)snprintf(path, sizeof path, "%s/ckpt", dir);
     model = fixture_model(4, NULL);
     fixture_exec_open(&exec, 1, false);
     fixture_samples_fill(&samples, model->cfg.n_vocab, 40);
@@ -39,6 +47,7 @@ static int close_all(void **state)
     (void)state;
     fixture_exec_close(&exec);
     shoal_model_close(model);
+    temp_dir_remove(dir);
     return 0;
 }
 
@@ -169,30 +178,45 @@ static void test_max_steps(void **state)
     rig_close(&r);
 }
 
+static void save(const rig *r, uint64_t id, const shoal_train_cursor *cursor, const char *notes)
+{
+    shoal_error err = {0};
+    shoal_buf b = shoal_buf_init(64);
+    assert_true(shoal_buf_put_str(&b, notes));
+    if (shoal_checkpoint_save(r->tr, id, cursor, &b, path, 0600, &err) != SHOAL_OK) {
+        fail_msg("%s", err.msg);
+    }
+    shoal_buf_clear(&b);
+}
+
+static shoal_status load(shoal_trainer *tr, uint64_t id, shoal_train_cursor *cursor,
+                         shoal_error *err)
+{
+    return shoal_checkpoint_load(tr, id, path, cursor, NULL, err);
+}
+
 /* Stops inside step `at`, saves, restores into a new trainer, goes on. */
 static void run_broken(rig *r, uint64_t at)
 {
     rig first;
     shoal_error err = {0};
     shoal_train_cursor cursor = {0};
-    shoal_buf saved = shoal_buf_init((size_t)1 << 24);
     uint64_t id = shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &OPTIONS);
 
     rig_open(&first);
     first.stop_at = at;
     assert_int_equal(run(&first, &OPTIONS, &cursor), SHOAL_ERR_CANCELLED);
     assert_int_equal(cursor.step, at - 1);
-    assert_int_equal(shoal_checkpoint_encode(first.tr, id, &cursor, &saved, &err), SHOAL_OK);
-    size_t most = shoal_checkpoint_bytes(first.a->n_params);
-    assert_true(chosen == &METHODS[0] ? saved.len == most : saved.len < most);
+    save(&first, id, &cursor, "seen so far");
     rig_close(&first);
 
     rig_open(r);
     memset(r->a->params, 0, r->a->n_params * sizeof(float));
     memset(&cursor, 0xff, sizeof cursor);
-    assert_int_equal(shoal_checkpoint_decode(r->tr, id, saved.data, saved.len, &cursor, &err),
-                     SHOAL_OK);
-    shoal_buf_clear(&saved);
+    shoal_buf notes = shoal_buf_init(64);
+    assert_int_equal(shoal_checkpoint_load(r->tr, id, path, &cursor, &notes, &err), SHOAL_OK);
+    assert_string_equal(shoal_buf_str(&notes), "seen so far");
+    shoal_buf_clear(&notes);
     assert_int_equal(run(r, &OPTIONS, &cursor), SHOAL_OK);
 }
 
@@ -228,6 +252,12 @@ static void test_resume_gives_the_same_bits(void **state)
     chosen = &METHODS[0];
 }
 
+/* Changes the checkpoint to the first n bytes of `b`. */
+static void rewrite(const shoal_buf *b, size_t n)
+{
+    assert_int_equal(shoal_file_write_atomic(path, b->data, n, 0600, NULL), SHOAL_OK);
+}
+
 /* Every damaged byte is noticed and leaves the trainer alone. */
 static void test_damaged_checkpoint(void **state)
 {
@@ -235,25 +265,31 @@ static void test_damaged_checkpoint(void **state)
     rig r;
     shoal_error err = {0};
     shoal_train_cursor cursor = {1, 2, 3};
-    shoal_buf saved = shoal_buf_init((size_t)1 << 24);
+    shoal_buf saved;
     rig_open(&r);
-    assert_int_equal(shoal_checkpoint_encode(r.tr, 9, &cursor, &saved, &err), SHOAL_OK);
+    save(&r, 9, &cursor, "notes");
+    assert_int_equal(shoal_file_read(path, 1 << 24, &saved, &err), SHOAL_OK);
     float *before = shoal_alloc(r.a->n_params * sizeof *before);
     assert_non_null(before);
     memcpy(before, r.a->params, r.a->n_params * sizeof *before);
 
-    for (size_t i = 0; i < saved.len; i += i < 100 ? 1 : saved.len / 13) {
+    for (size_t i = 0; i < saved.len; i += i < 120 ? 1 : saved.len / 13) {
         saved.data[i] ^= 0x10;
-        assert_int_not_equal(shoal_checkpoint_decode(r.tr, 9, saved.data, saved.len, &cursor, &err),
-                             SHOAL_OK);
+        rewrite(&saved, saved.len);
+        assert_int_not_equal(load(r.tr, 9, &cursor, &err), SHOAL_OK);
         saved.data[i] ^= 0x10;
-        assert_int_equal(shoal_checkpoint_decode(r.tr, 9, saved.data, i, &cursor, &err),
-                         SHOAL_ERR_FORMAT);
+        rewrite(&saved, i);
+        assert_int_equal(load(r.tr, 9, &cursor, &err), SHOAL_ERR_FORMAT);
     }
+    saved.data[8] = 2; /* an earlier version */
+    rewrite(&saved, saved.len);
+    assert_int_equal(load(r.tr, 9, &cursor, &err), SHOAL_ERR_UNSUPPORTED);
+    assert_true(err.hint[0] != '\0');
+    saved.data[8] = 3;
     assert_memory_equal(before, r.a->params, r.a->n_params * sizeof *before);
     assert_int_equal(cursor.next, 2);
-    assert_int_equal(shoal_checkpoint_decode(r.tr, 9, saved.data, saved.len, &cursor, &err),
-                     SHOAL_OK);
+    rewrite(&saved, saved.len);
+    assert_int_equal(load(r.tr, 9, &cursor, &err), SHOAL_OK);
     shoal_free(before);
     shoal_buf_clear(&saved);
     rig_close(&r);
@@ -265,16 +301,14 @@ static void test_checkpoint_of_another_run(void **state)
     rig r;
     shoal_error err = {0};
     shoal_train_cursor cursor = {0};
-    shoal_buf saved = shoal_buf_init((size_t)1 << 24);
     shoal_train_options opts = OPTIONS;
     uint64_t id = shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &OPTIONS);
     rig_open(&r);
-    assert_int_equal(shoal_checkpoint_encode(r.tr, id, &cursor, &saved, &err), SHOAL_OK);
+    save(&r, id, &cursor, "");
 
     opts.lr = 4e-3f;
     uint64_t other = shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &opts);
-    assert_int_equal(shoal_checkpoint_decode(r.tr, other, saved.data, saved.len, &cursor, &err),
-                     SHOAL_ERR_ARG);
+    assert_int_equal(load(r.tr, other, &cursor, &err), SHOAL_ERR_ARG);
     assert_true(err.hint[0] != '\0');
     other = shoal_train_run_id(samples.items, FIXTURE_SAMPLES - 1, &OPTIONS);
     assert_int_not_equal(id, other);
@@ -283,17 +317,57 @@ static void test_checkpoint_of_another_run(void **state)
     chosen = &METHODS[2];
     rig_open(&sgd);
     chosen = &METHODS[0];
-    assert_int_equal(shoal_checkpoint_decode(sgd.tr, id, saved.data, saved.len, &cursor, &err),
-                     SHOAL_ERR_ARG);
+    assert_int_equal(load(sgd.tr, id, &cursor, &err), SHOAL_ERR_ARG);
     rig_close(&sgd);
 
     shoal_adapter *wider = fixture_adapter(model, 5, SHOAL_TARGETS_ALL, 0, 2);
     shoal_trainer *tr = fixture_trainer(model, wider, &exec.ex, 64, SHOAL_RECOMPUTE_AUTO);
-    assert_int_equal(shoal_checkpoint_decode(tr, id, saved.data, saved.len, &cursor, &err),
-                     SHOAL_ERR_ARG);
+    assert_int_equal(load(tr, id, &cursor, &err), SHOAL_ERR_ARG);
     shoal_trainer_close(tr);
     shoal_adapter_close(wider);
-    shoal_buf_clear(&saved);
+    rig_close(&r);
+}
+
+/* Under a tight bound on memory a run must still be able to stop: neither writing a checkpoint nor
+ * reading one allocates what grows with the adapter. */
+static void test_checkpoint_takes_no_memory(void **state)
+{
+    (void)state;
+    shoal_error err = {0};
+    shoal_train_cursor cursor = {0};
+    shoal_adapter *wide = fixture_adapter(model, 64, SHOAL_TARGETS_ALL, 0, 2);
+    shoal_trainer *tr = fixture_trainer(model, wide, &exec.ex, 64, SHOAL_RECOMPUTE_AUTO);
+    uint64_t before = shoal_mem_bytes();
+    assert_int_equal(shoal_checkpoint_save(tr, 9, &cursor, NULL, path, 0600, &err), SHOAL_OK);
+    assert_int_equal(load(tr, 9, &cursor, &err), SHOAL_OK);
+    assert_true(shoal_mem_bytes() - before < 16384);
+    assert_true(wide->n_params * 3 * sizeof(float) > 1000000); /* what the file has */
+    shoal_trainer_close(tr);
+    shoal_adapter_close(wide);
+}
+
+/* Whatever write fails, the old checkpoint stays whole. */
+static void test_full_disk_keeps_the_old_checkpoint(void **state)
+{
+    (void)state;
+    rig r;
+    shoal_error err = {0};
+    shoal_train_cursor cursor = {1, 2, 3};
+    size_t failures = 0;
+    rig_open(&r);
+    save(&r, 9, &cursor, "old");
+    for (uint64_t k = 1;; k++) {
+        const shoal_train_cursor later = {4, 0, 6};
+        shoal_file_fail_at(k, ENOSPC);
+        shoal_status st = shoal_checkpoint_save(r.tr, 9, &later, NULL, path, 0600, &err);
+        shoal_file_fail_at(0, 0);
+        assert_int_equal(load(r.tr, 9, &cursor, &err), SHOAL_OK);
+        if (cursor.step == 6) break; /* renamed: only the directory's sync can fail now */
+        assert_int_equal(st, SHOAL_ERR_FULL);
+        assert_int_equal(cursor.step, 3);
+        failures++;
+    }
+    assert_true(failures > 5);
     rig_close(&r);
 }
 
@@ -348,6 +422,8 @@ int main(void)
         cmocka_unit_test(test_resume_gives_the_same_bits),
         cmocka_unit_test(test_damaged_checkpoint),
         cmocka_unit_test(test_checkpoint_of_another_run),
+        cmocka_unit_test(test_checkpoint_takes_no_memory),
+        cmocka_unit_test(test_full_disk_keeps_the_old_checkpoint),
         cmocka_unit_test(test_optimizers_learn),
         cmocka_unit_test(test_refuses_bad_options),
     };
