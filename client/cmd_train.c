@@ -251,16 +251,25 @@ static shoal_status make_schedule(training *t, shoal_error *err)
 
 static shoal_status save_checkpoint(training *t, shoal_error *err)
 {
-    shoal_status st =
-        shoal_checkpoint_save(t->tr, t->run_id, &t->cursor, NULL, t->checkpoint, 0644, err);
+    shoal_buf history = shoal_buf_init(SHOAL_CHECKPOINT_NOTES_MAX);
+    shoal_report_encode(&t->report, shoal_energy_end(&t->meter).joules, &history);
+    shoal_status st = shoal_buf_status(&history, err);
+    if (st == SHOAL_OK) {
+        st =
+            shoal_checkpoint_save(t->tr, t->run_id, &t->cursor, &history, t->checkpoint, 0644, err);
+    }
+    shoal_buf_clear(&history);
     if (st == SHOAL_OK) t->n_checkpoints++;
     return st;
 }
 
 static shoal_status load_checkpoint(training *t, shoal_error *err)
 {
+    shoal_buf history = shoal_buf_init(SHOAL_CHECKPOINT_NOTES_MAX);
     shoal_status st =
-        shoal_checkpoint_load(t->tr, t->run_id, t->checkpoint, &t->cursor, NULL, err);
+        shoal_checkpoint_load(t->tr, t->run_id, t->checkpoint, &t->cursor, &history, err);
+    if (st == SHOAL_OK) st = shoal_report_decode(&t->report, history.data, history.len, err);
+    shoal_buf_clear(&history);
     if (st == SHOAL_ERR_ARG) {
         /* The command line is fine in itself: this is not a usage error. */
         if (err->hint[0] == '\0') {
@@ -455,6 +464,7 @@ static shoal_status finish(training *t, shoal_error *err)
     shoal_error why = {0};
     shoal_status measured = SHOAL_OK;
     t->report.energy = shoal_energy_end(&t->meter);
+    t->report.energy.joules += t->report.joules_before;
     measured = measure(t, &t->report.loss_after, &t->report.general_after, err);
     shoal_trainer_close(t->tr); /* its memory first: encoding the adapter needs some */
     t->tr = NULL;

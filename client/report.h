@@ -34,10 +34,11 @@ typedef struct shoal_report {
     double general_before, general_after; /* on a general text: what was forgotten */
     bool better;                          /* loss_after is not above loss_before */
     bool activated;                       /* the adapter has the name that was asked for */
-    uint64_t steps, tokens;               /* of this run, without what it was resumed from */
+    uint64_t steps, tokens;               /* of the whole run, however often it was resumed */
     double seconds;                       /* in steps */
+    double joules_before;                 /* of its parts before the last --resume */
     uint64_t peak_rss;
-    shoal_energy energy;
+    shoal_energy energy; /* of all parts; its source is the last one's */
     shoal_report_point points[SHOAL_REPORT_POINTS];
     size_t n_points;
     uint64_t stride, in_last; /* steps a point is a mean of; steps in the last one so far */
@@ -46,6 +47,13 @@ typedef struct shoal_report {
 /* Adds a finished step of `seconds`. The curve keeps at most SHOAL_REPORT_POINTS points: when they
  * are used up, neighbours are merged. */
 void shoal_report_step(shoal_report *r, const shoal_train_step *s, double seconds);
+
+/* What was seen so far as bytes, for a checkpoint's notes, and back: a resumed run goes on with the
+ * curve. `joules` are those of this part alone. No bytes at all are a run without a past; anything
+ * that encode cannot have written is SHOAL_ERR_FORMAT, and *r is then as it was. */
+void shoal_report_encode(const shoal_report *r, double joules, shoal_buf *out);
+SHOAL_MUST_USE shoal_status shoal_report_decode(shoal_report *r, const void *data, size_t n,
+                                                shoal_error *err);
 
 double shoal_report_tokens_per_s(const shoal_report *r);
 

@@ -73,7 +73,14 @@ rc=0
 said 'no checkpoint at step'
 [ -e "$work/stopped.gguf" ] && fail "an adapter on a full disk"
 cmp -s "$work/kept" "$work/stopped.gguf.ckpt" || fail "a full disk changed the checkpoint"
-expect 0 "${train[@]}" -o "$work/stopped.gguf" --resume
+expect 0 "${train[@]}" -o "$work/stopped.gguf" --resume --report "$work/stopped.html"
 same stopped "a stop and a full disk"
+# The report is that of the whole run.
+said 'tok/s over 180 steps'
+python3 - "$work/stopped.html" <<'PY' || fail "the curves of a resumed run"
+import re, sys
+curves = re.findall('<polyline[^>]*points="([^"]*)"', open(sys.argv[1]).read())
+sys.exit([len(c.split()) for c in curves] != [180] * 3)
+PY
 [ -e "$work/stopped.gguf.ckpt" ] && fail "the checkpoint outlived the run"
 exit 0

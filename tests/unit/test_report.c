@@ -37,6 +37,72 @@ static void test_curve_keeps_means(void **state)
     assert_true(shoal_report_tokens_per_s(&r) == 12.0);
 }
 
+static void take_steps(shoal_report *r, uint64_t from, uint64_t to)
+{
+    for (uint64_t i = from; i < to; i++) {
+        const shoal_train_step s = {.step = i + 1,
+                                    .loss = 1.0 / (double)(i + 1),
+                                    .lr = 0.5f,
+                                    .grad_norm = (double)(i % 7),
+                                    .tokens = i % 11};
+        shoal_report_step(r, &s, 0.25);
+    }
+}
+
+/* A run that is stopped anywhere and goes on tells what an unbroken one does. */
+static void test_history_survives_a_stop(void **state)
+{
+    enum { STEPS = 3 * SHOAL_REPORT_POINTS + 5 };
+    static const uint64_t STOPS[] = {0, 1, 2, SHOAL_REPORT_POINTS, SHOAL_REPORT_POINTS + 1, 500};
+    static shoal_report whole;
+    shoal_error err = {0};
+    (void)state;
+    take_steps(&whole, 0, STEPS);
+    for (size_t i = 0; i < sizeof STOPS / sizeof *STOPS; i++) {
+        static shoal_report first;
+        static shoal_report second;
+        shoal_buf b = shoal_buf_init(1 << 20);
+        memset(&first, 0, sizeof first);
+        memset(&second, 0, sizeof second);
+        first.joules_before = 1.0;
+        take_steps(&first, 0, STOPS[i]);
+        shoal_report_encode(&first, 2.0, &b);
+        assert_int_equal(shoal_report_decode(&second, b.data, b.len, &err), SHOAL_OK);
+        assert_true(second.joules_before == 3.0);
+        take_steps(&second, STOPS[i], STEPS);
+        assert_int_equal(second.n_points, whole.n_points);
+        assert_memory_equal(second.points, whole.points, whole.n_points * sizeof *whole.points);
+        assert_true(second.stride == whole.stride && second.in_last == whole.in_last);
+        assert_true(second.steps == whole.steps && second.tokens == whole.tokens);
+        assert_true(second.seconds == whole.seconds);
+        shoal_buf_clear(&b);
+    }
+}
+
+static void test_damaged_history(void **state)
+{
+    static shoal_report r;
+    static shoal_report before;
+    shoal_error err = {0};
+    shoal_buf b = shoal_buf_init(1 << 20);
+    (void)state;
+    take_steps(&r, 0, 300);
+    before = r;
+    assert_int_equal(shoal_report_decode(&r, NULL, 0, &err), SHOAL_OK); /* none is none */
+    shoal_report_encode(&r, 0.0, &b);
+    for (size_t n = 1; n < b.len; n++)
+        assert_int_equal(shoal_report_decode(&r, b.data, n, &err), SHOAL_ERR_FORMAT);
+    static const size_t FIELDS[] = {0, 36, 44, 52}; /* version, stride, in_last, n_points */
+    for (size_t i = 0; i < 4; i++) {
+        uint8_t kept = b.data[FIELDS[i]];
+        b.data[FIELDS[i]] = i == 1 ? 0 : 0xff;
+        assert_int_equal(shoal_report_decode(&r, b.data, b.len, &err), SHOAL_ERR_FORMAT);
+        b.data[FIELDS[i]] = kept;
+    }
+    assert_memory_equal(&r, &before, sizeof r);
+    shoal_buf_clear(&b);
+}
+
 static void test_page_without_steps(void **state)
 {
     const shoal_report r = {.model = "m",
@@ -153,8 +219,9 @@ static void test_rapl_wraps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_curve_keeps_means), cmocka_unit_test(test_page_without_steps),
-        cmocka_unit_test(test_modelled), cmocka_unit_test(test_battery),
+        cmocka_unit_test(test_curve_keeps_means), cmocka_unit_test(test_history_survives_a_stop),
+        cmocka_unit_test(test_damaged_history),   cmocka_unit_test(test_page_without_steps),
+        cmocka_unit_test(test_modelled),          cmocka_unit_test(test_battery),
         cmocka_unit_test(test_rapl_wraps)};
     return cmocka_run_group_tests(tests, make_sys, remove_sys);
 }
