@@ -24,6 +24,7 @@
 
 #include "kernels/base/status.h"
 #include "kernels/base/threads.h"
+#include "kernels/noise.h"
 #include "kernels/quant.h"
 
 #ifdef __cplusplus
@@ -113,6 +114,17 @@ void shoal_lowrank_bwd(const shoal_exec *ex, const float *A, const float *B, siz
                        size_t M, float scale, const float *x, const float *h, const float *dy,
                        size_t T, float *dh, float *dA, float *dB, float *dx);
 
+/* Both with dropout of the pair's input, as PEFT's lora_dropout: x is thinned before A reads it,
+ * here and in dA, and dx gets what came through. The masks are drawn again each time. drop may be
+ * NULL, which is the above; else N <= SHOAL_DROPOUT_MAX_COLS. */
+void shoal_lowrank_fwd_dropout(const shoal_exec *ex, const shoal_dropout *drop, const float *A,
+                               const float *B, size_t R, size_t N, size_t M, float scale,
+                               const float *x, size_t T, float *h, float *y);
+void shoal_lowrank_bwd_dropout(const shoal_exec *ex, const shoal_dropout *drop, const float *A,
+                               const float *B, size_t R, size_t N, size_t M, float scale,
+                               const float *x, const float *h, const float *dy, size_t T, float *dh,
+                               float *dA, float *dB, float *dx);
+
 /* ---- attention --------------------------------------------------------------------------------
  */
 
@@ -198,21 +210,10 @@ void shoal_add_bias(const shoal_exec *ex, const float *b, size_t T, size_t M, fl
 void shoal_cross_entropy(const shoal_exec *ex, float *logits, const int32_t *targets, size_t T,
                          size_t V, float scale, double *nll, int32_t *argmax);
 
-/* ---- optimiser --------------------------------------------------------------------------------
- */
-
-typedef struct shoal_adamw {
-    float lr, beta1, beta2, eps, weight_decay;
-    uint64_t step;    /* 1 for the first call */
-    float grad_scale; /* clipping factor applied to g */
-} shoal_adamw;
-
-/* p, m, v updated in place, g read, n values. (Loshchilov and Hutter 2019, alg. 2) */
-void shoal_adamw_step(const shoal_exec *ex, const shoal_adamw *o, float *p, const float *g,
-                      float *m, float *v, size_t n);
-/* The same with the vocabulary in slices, when a gradient with respect to the head's input is wanted
- * and [T, V] is too large to hold: sums run along with the greatest logit so far, as attention's do
- * (Milakov and Gimelshein 2018). A row begins as SHOAL_SOFTMAX_ROW_INIT; its target is in [0, V). */
+/* The same with the vocabulary in slices, when a gradient with respect to the head's input is
+ * wanted and [T, V] is too large to hold: sums run along with the greatest logit so far, as
+ * attention's do (Milakov and Gimelshein 2018). A row begins as SHOAL_SOFTMAX_ROW_INIT; its target
+ * is in [0, V). */
 typedef struct shoal_softmax_row {
     float max;    /* greatest logit so far */
     float target; /* logit of the target */
@@ -231,6 +232,18 @@ void shoal_softmax_fold(const shoal_exec *ex, float *logits, size_t T, size_t fi
 double shoal_softmax_nll(const shoal_softmax_row *row);
 double shoal_softmax_others(const shoal_softmax_row *row, double *total);
 
+/* ---- optimiser --------------------------------------------------------------------------------
+ */
+
+typedef struct shoal_adamw {
+    float lr, beta1, beta2, eps, weight_decay;
+    uint64_t step;    /* 1 for the first call */
+    float grad_scale; /* clipping factor applied to g */
+} shoal_adamw;
+
+/* p, m, v updated in place, g read, n values. (Loshchilov and Hutter 2019, alg. 2) */
+void shoal_adamw_step(const shoal_exec *ex, const shoal_adamw *o, float *p, const float *g,
+                      float *m, float *v, size_t n);
 
 /* Moments in 8 bits, a scale for each block of SHOAL_MOMENT_BLOCK: 2.1 bytes a parameter instead of
  * 8. A code is a small float relative to the block's largest magnitude: sign, 4 bits of exponent, 3

@@ -3,6 +3,7 @@
 
 #include "lora/model/arch.h"
 #include "lora/model/residency.h"
+#include "lora/train/regularize.h"
 #include "lora/train/step.h"
 #include "lora/train/trained.h"
 
@@ -46,8 +47,10 @@ static void d_project(const shoal_step *s, size_t layer, shoal_proj p, const flo
         bool frozen = s->plan->freeze_a;
         float *dA = frozen ? NULL : s->ws->grad + (pair->a - s->a->params);
         float *dB = s->ws->grad + shoal_trained_b(s->a, frozen, layer, p);
-        shoal_lowrank_bwd(s->ex, pair->a, pair->b, pair->rank, w->cols, w->rows, pair->scale, x,
-                          tp->h[p], dy, s->T, s->ws->dh, dA, dB, dx);
+        shoal_dropout place;
+        const shoal_dropout *drop = shoal_step_dropout(s, layer, p, &place);
+        shoal_lowrank_bwd_dropout(s->ex, drop, pair->a, pair->b, pair->rank, w->cols, w->rows,
+                                  pair->scale, x, tp->h[p], dy, s->T, s->ws->dh, dA, dB, dx);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "lora/model/arch.h"
 #include "lora/model/residency.h"
 #include "lora/train/lower.h"
+#include "lora/train/regularize.h"
 #include "lora/train/step.h"
 
 float *shoal_block_input(const shoal_step *s, size_t layer)
@@ -42,8 +43,11 @@ static void project(const shoal_step *s, size_t layer, shoal_proj first, size_t 
     for (size_t i = 0; i < n; i++) {
         const shoal_lora_pair *pair = shoal_adapter_pair(s->a, layer, (shoal_proj)(first + i));
         if (pair->a != NULL) {
-            shoal_lowrank_fwd(s->ex, pair->a, pair->b, pair->rank, w[i]->cols, w[i]->rows,
-                              pair->scale, x, s->T, tp->h[first + i], y[i]);
+            shoal_dropout place;
+            const shoal_dropout *drop =
+                shoal_step_dropout(s, layer, (shoal_proj)(first + i), &place);
+            shoal_lowrank_fwd_dropout(s->ex, drop, pair->a, pair->b, pair->rank, w[i]->cols,
+                                      w[i]->rows, pair->scale, x, s->T, tp->h[first + i], y[i]);
         }
     }
 }
@@ -137,8 +141,11 @@ void shoal_block_recompute(const shoal_step *s, size_t layer, shoal_tape *tp)
         shoal_rmsnorm_fwd(s->ex, y, post_norm, s->m->cfg.norm_eps, s->T, s->m->cfg.n_embd,
                           s->ws->dnorm, tp->rstd_post_ffn);
     } else if (down->a != NULL) { /* h alone: a pair with no outputs */
-        shoal_lowrank_fwd(s->ex, down->a, down->b, down->rank, s->m->cfg.n_ff, 0, down->scale,
-                          s->ws->s, s->T, tp->h[SHOAL_PROJ_DOWN], s->ws->dnorm);
+        shoal_dropout place;
+        const shoal_dropout *drop = shoal_step_dropout(s, layer, SHOAL_PROJ_DOWN, &place);
+        shoal_lowrank_fwd_dropout(s->ex, drop, down->a, down->b, down->rank, s->m->cfg.n_ff, 0,
+                                  down->scale, s->ws->s, s->T, tp->h[SHOAL_PROJ_DOWN],
+                                  s->ws->dnorm);
     }
 }
 
@@ -198,6 +205,7 @@ void shoal_step_embed(const shoal_step *s, const int32_t *ids)
     float *x = shoal_block_input(s, 0);
     for (size_t t = 0; t < s->T; t++) {
         shoal_model_embed(s->m, ids[t], x + t * D);
+        shoal_step_embed_noise(s, t, x + t * D);
     }
 }
 

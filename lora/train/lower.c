@@ -209,7 +209,10 @@ static bool forward_with_cache(const shoal_step *s, shoal_lower_cache *c, float 
 bool shoal_lower_forward(const shoal_step *s)
 {
     float *x = shoal_block_input(s, 0);
-    if (s->plan->first_layer > 0 && s->cache != NULL) return forward_with_cache(s, s->cache, x);
+    bool noise = s->noisy && s->plan->neftune > 0.0; /* no two epochs are alike */
+    if (s->plan->first_layer > 0 && s->cache != NULL && !noise) {
+        return forward_with_cache(s, s->cache, x);
+    }
     if (!compute(s, &s->ws->pack)) return false;
     for (size_t t = 0; t < s->T && s->plan->first_layer > 0 && !s->ex->exact; t++) {
         finish_row(s, NULL, x + t * s->m->cfg.n_embd, SHOAL_ROW_NONE);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "kernels/noise.h"
+
 #define NOT_LAID UINT32_MAX
 
 size_t shoal_sample_rows(const shoal_sample *s)
@@ -101,7 +103,7 @@ static void cut_groups(const shoal_packing *p, const uint16_t *order, uint16_t *
         for (size_t i = end - 1; i-- > 0;) {
             common = next[i] < common ? next[i] : common;
             uint64_t with = saved[i] + (uint64_t)common * (end - 1 - i);
-            if (common >= SHOAL_PACK_SHARE_MIN && with > saved[end]) {
+            if (common >= SHOAL_PACK_SHARE_MIN && with > saved[end] && !p->apart) {
                 saved[end] = with;
                 start[end] = (uint16_t)i;
             }
@@ -194,12 +196,26 @@ size_t shoal_packing_make(shoal_packing *p, const shoal_sample *samples, size_t 
 
 /* ---- layout ---------------------------------------------------------------------------------- */
 
+/* Keys and length of the rows of tokens [begin, end), which come next. */
+static void append_keys(shoal_pack *pack, const shoal_sample *s, size_t begin, size_t end)
+{
+    uint64_t key = pack->start_key;
+    for (size_t i = 0; pack->key != NULL && i < end; i++) {
+        key = shoal_noise_key(key, (uint64_t)(uint32_t)s->ids[i]);
+        if (i >= begin) pack->key[pack->n_rows + i - begin] = key;
+    }
+    for (size_t i = begin; pack->length != NULL && i < end; i++) {
+        pack->length[pack->n_rows + i - begin] = (uint32_t)s->n;
+    }
+}
+
 /* Rows of tokens [begin, end) of a sample, which see `shared` rows from `base` on and those before
  * them from token `shared` on. */
 static void append_rows(shoal_pack *pack, const shoal_sample *s, size_t begin, size_t end,
                         size_t base, size_t shared)
 {
     size_t own = pack->n_rows - (begin - shared);
+    append_keys(pack, s, begin, end);
     for (size_t i = begin; i < end; i++) {
         size_t t = pack->n_rows++;
         pack->ids[t] = s->ids[i];

@@ -6,16 +6,22 @@
  *   - Samples that begin with the same tokens (a system prompt, a template's preamble) share the
  *     rows of that beginning: it is laid once, each of them sees it and itself. A beginning carries
  *     no targets, so it ends before the row that predicts a sample's first one.
+ *     (With noise on embeddings nothing is shared: its size follows from a sample's length.)
  *   - Rows are filled first-fit, largest group first and its longest sample first (Johnson 1973). A
  *     group that fits into one row of tokens stays together, so its beginning is laid once.
  *
  * Everything follows from the samples and their order alone.
+ *
+ * A row's key, for dropout and noise, is a chain over the sample's tokens up to and including it:
+ * samples agree on the keys of what they have in common, whether they share rows or not, and no key
+ * depends on where or with what else a sample is laid.
  *
  * Layer: lora/train, private. Threads: pure functions on the caller's memory.
  */
 #ifndef SHOAL_LORA_TRAIN_PACK_H
 #define SHOAL_LORA_TRAIN_PACK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +36,7 @@ enum {
 /* The arrangement of one window. Samples are numbered from its first; groups are the samples that
  * share a beginning, which may be one alone. */
 typedef struct shoal_packing {
+    bool apart;                  /* the caller's choice: nothing is shared */
     const shoal_sample *samples; /* the caller's array */
     size_t from, n;              /* the window: [from, from + n) of it */
     size_t n_groups;

@@ -54,7 +54,9 @@ typedef struct shoal_plan_options {
         other_bytes; /* resident besides adapter, weights and trainer: program, tokenizer, data */
     shoal_recompute recompute;
     shoal_optimizer optimizer;
-    bool freeze_a; /* A has no gradient (LoRA-FA) */
+    bool freeze_a;  /* A has no gradient (LoRA-FA) */
+    double dropout; /* share of an adapter's inputs left out in training, [0, 1) */
+    double neftune; /* alpha of NEFTune, >= 0; 0: none. Beginnings are then not shared */
 } shoal_plan_options;
 
 typedef struct shoal_plan {
@@ -66,6 +68,8 @@ typedef struct shoal_plan {
     size_t work_bytes;  /* shared scratch of forward, head and backward */
     shoal_optimizer optimizer;
     bool freeze_a;
+    uint32_t dropout; /* as a level (kernels/noise.h); 0: none */
+    double neftune;
     size_t n_trained;     /* length of the gradient */
     size_t optim_bytes;   /* gradient and the optimiser's state */
     size_t arena_bytes;   /* what the trainer allocates: the sum of the above, and of `tapes` */

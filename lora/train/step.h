@@ -27,6 +27,7 @@ typedef struct shoal_step {
     void *stop_ctx;
     shoal_lower_cache *cache; /* of the layers below the adapter; NULL: none */
     const shoal_pack *apart;  /* below the adapter: its rows, attended to sample by sample */
+    bool noisy;               /* dropout and noise as planned: not when a loss is only measured */
 } shoal_step;
 
 /* Input of adapted block `layer` (or, for n_layer, output of the last), [T, D]. */

@@ -6,6 +6,7 @@
 
 #include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
+#include "kernels/noise.h"
 #include "lora/train/pack.h"
 #include "lora/train/step.h"
 #include "lora/train/trained.h"
@@ -146,7 +147,8 @@ static shoal_status run_pack(shoal_trainer *tr, float weight, shoal_loss *loss, 
                        .T = tr->ws.pack.n_rows,
                        .stop = tr->opts.stop,
                        .stop_ctx = tr->opts.stop_ctx,
-                       .cache = tr->cache};
+                       .cache = tr->cache,
+                       .noisy = weight != 0.0f};
     if (!shoal_step_forward(&step)) {
         return shoal_fail(err, SHOAL_ERR_CANCELLED, "training was asked to stop");
     }
@@ -175,6 +177,8 @@ static shoal_status run_all(shoal_trainer *tr, const shoal_sample *samples, size
     for (size_t i = 0; loss->nll != NULL && i < n; i++) {
         loss->nll[i] = 0.0;
     }
+    tr->packing.apart = weight != 0.0f && tr->plan.neftune > 0.0;
+    tr->ws.pack.start_key = shoal_noise_key(tr->opts.seed, tr->ws.optim.step);
     for (size_t from = 0; from < n;) {
         from += shoal_packing_make(&tr->packing, samples, from, n, tr->plan.max_tokens);
         for (size_t i = 0; i < tr->packing.n_packs; i++) {
@@ -275,10 +279,15 @@ uint64_t shoal_trainer_method_id(const shoal_trainer *tr)
                                (double)o->eps,
                                (double)o->weight_decay,
                                (double)o->clip,
-                               tr->plan.freeze_a ? 1.0 : 0.0};
+                               tr->plan.freeze_a ? 1.0 : 0.0,
+                               (double)tr->plan.dropout,
+                               tr->plan.neftune};
     uint64_t h = SHOAL_FNV64_INIT;
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         h = hash_number(h, settings[i]);
+    }
+    if (tr->plan.dropout > 0 || tr->plan.neftune > 0.0) {
+        h = shoal_noise_key(h, o->seed);
     }
     return h;
 }

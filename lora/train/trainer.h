@@ -42,7 +42,8 @@ typedef struct shoal_trainer_options {
     shoal_plan_options plan;
     float beta1, beta2, eps; /* AdamW (beta1: also SGD's momentum); all 0: 0.9, 0.999, 1e-8 */
     float weight_decay;
-    float clip; /* bound on the global gradient norm; 0: none */
+    float clip;    /* bound on the global gradient norm; 0: none */
+    uint64_t seed; /* of dropout and noise on embeddings, where the plan has them */
     shoal_stop_fn *stop;
     void *stop_ctx;
 } shoal_trainer_options;
@@ -83,12 +84,13 @@ typedef struct shoal_loss {
 /* Adds to the gradient d(weight * sum of the targets' NLL) / d(A, B); weight is usually 1 /
  * (targets of the whole batch). Checks all samples first, so on ERR_ARG, ERR_FORMAT and
  * ERR_TOO_LARGE the gradient is as it was; on CANCELLED and on a loss that is not finite
- * (ERR_OVERFLOW) it is zero. */
+ * (ERR_OVERFLOW) it is zero. Dropout and noise on embeddings, where the plan has them, are drawn
+ * anew after each optimiser step; until then the same text meets the same ones. */
 SHOAL_MUST_USE shoal_status shoal_trainer_accumulate(shoal_trainer *tr, const shoal_sample *samples,
                                                      size_t n, float weight, shoal_loss *loss,
                                                      shoal_error *err);
 
-/* The same loss, forward only; the gradient is left alone. */
+/* The loss without dropout and noise, forward only; the gradient is left alone. */
 SHOAL_MUST_USE shoal_status shoal_trainer_loss(shoal_trainer *tr, const shoal_sample *samples,
                                                size_t n, shoal_loss *loss, shoal_error *err);
 
@@ -106,8 +108,8 @@ SHOAL_MUST_USE shoal_status shoal_trainer_step(shoal_trainer *tr, float lr, doub
  */
 void shoal_trainer_reset(shoal_trainer *tr);
 
-/* A number that differs when steps are taken differently: optimiser and its settings. What a
- * checkpoint must agree on besides data and schedule. */
+/* A number that differs when steps are taken differently: optimiser, dropout and their settings.
+ * What a checkpoint must agree on besides data and schedule. */
 uint64_t shoal_trainer_method_id(const shoal_trainer *tr);
 
 /* The optimiser's state, for checkpoints. */

@@ -78,8 +78,12 @@ static void lay_tape(layout *l, shoal_tape *tp, size_t T, const shoal_config *c,
     lay_tape_norms(l, tp, T, c);
 }
 
-static void lay_pack(layout *l, shoal_pack *pack, size_t T, const shoal_config *c)
+static void lay_pack(layout *l, shoal_pack *pack, const shoal_plan *plan, const shoal_config *c)
 {
+    size_t T = plan->max_tokens;
+    bool keyed = plan->dropout > 0 || plan->neftune > 0.0;
+    pack->key = keyed ? piece(l, T, 1, sizeof *pack->key) : NULL;
+    pack->length = plan->neftune > 0.0 ? piece(l, T, 1, sizeof *pack->length) : NULL;
     pack->ids = piece(l, T, 1, sizeof *pack->ids);
     pack->pos = piece(l, T, 1, sizeof *pack->pos);
     pack->first = piece(l, T, 1, sizeof *pack->first);
@@ -135,18 +139,18 @@ static void lay_shared(layout *l, shoal_workspace *ws, size_t T, const shoal_con
     ws->dq = p + T * q_width;
     ws->dk = ws->dq + T * q_width;
     ws->dv = ws->dk + T * kv_width;
+    ws->head_x = p;
+    ws->logits = p + T * c->n_embd;
+    ws->capped = caps ? ws->logits + T * slice : NULL;
 }
 
 static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, const shoal_model *m,
                      const shoal_lora_spec *spec)
-    ws->head_x = p;
-    ws->logits = p + T * c->n_embd;
-    ws->capped = caps ? ws->logits + T * slice : NULL;
 {
     const shoal_config *c = &m->cfg;
     size_t T = plan->max_tokens;
     size_t widest = max_size(c->n_ff, max_size(c->n_embd, c->n_head * c->head_dim));
-    lay_pack(l, &ws->pack, T, c);
+    lay_pack(l, &ws->pack, plan, c);
     /* For all blocks, kept or not: another tape must cost plan->tape_bytes and no more. */
     ws->tapes = piece(l, c->n_layer - plan->first_layer, 1, sizeof *ws->tapes);
     ws->norm = floats(l, T, c->n_embd);

@@ -55,6 +55,9 @@ typedef struct shoal_pack {
     int32_t *sup_target;   /* [T] what each of them should predict */
     uint32_t *sup_sample;  /* [T] index of its sample in the caller's array */
     size_t n_sup;
+    uint64_t start_key; /* of all texts in this step ... */
+    uint64_t *key;      /* [T] ... what a row's dropout and noise follow from; NULL: neither */
+    uint32_t *length;   /* [T] tokens of the own sample; NULL: no noise on embeddings */
 } shoal_pack;
 
 typedef struct shoal_workspace {

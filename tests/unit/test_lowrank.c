@@ -22,6 +22,10 @@ static const shape shapes[] = {{1, 1, 1, 1},     {4, 20, 12, 3},    {8, 64, 72, 
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 static const float SCALE = 1.5f;
 
+/* Keys of rows, as a training step would have them. */
+static uint64_t keys[150];
+static const shoal_dropout DROP = {.keys = keys, .salt = 77, .level = SHOAL_DROPOUT_ONE / 4};
+
 typedef struct arrays {
     shape s;
     kt_buf A, B, x, h, y, y0, dy, dh, dA, dB, dx;
@@ -56,6 +60,20 @@ static void arrays_close(arrays *a)
     }
 }
 
+static void run_fwd_dropout(const shoal_exec *ex, const shoal_dropout *drop, arrays *a)
+{
+    shape s = a->s;
+    shoal_lowrank_fwd_dropout(ex, drop, a->A.p, a->B.p, s.R, s.N, s.M, SCALE, a->x.p, s.T, a->h.p,
+                              a->y.p);
+}
+
+static void run_bwd_dropout(const shoal_exec *ex, const shoal_dropout *drop, arrays *a)
+{
+    shape s = a->s;
+    shoal_lowrank_bwd_dropout(ex, drop, a->A.p, a->B.p, s.R, s.N, s.M, SCALE, a->x.p, a->h.p,
+                              a->dy.p, s.T, a->dh.p, a->dA.p, a->dB.p, a->dx.p);
+}
+
 static void run_fwd(const shoal_exec *ex, arrays *a)
 {
     shape s = a->s;
@@ -69,10 +87,11 @@ static void run_bwd(const shoal_exec *ex, arrays *a, bool with_dx)
                       a->dh.p, a->dA.p, a->dB.p, with_dx ? a->dx.p : NULL);
 }
 
-/* <dy, SCALE * x A^T B^T> with the varied array taken from v. */
+/* <dy, SCALE * (x o mask) A^T B^T> with the varied array taken from v. */
 typedef struct loss_ctx {
     const arrays *a;
     const kt_buf *varied;
+    const float *mask; /* [T, N] factors of x, or NULL */
 } loss_ctx;
 
 static double value(const loss_ctx *c, const double *v, const kt_buf *of, size_t i)
@@ -90,7 +109,9 @@ static double loss(void *ctx, const double *v, size_t n)
         for (size_t r = 0; r < s.R; r++) {
             double h = 0, back = 0;
             for (size_t i = 0; i < s.N; i++) {
-                h += value(c, v, &c->a->x, t * s.N + i) * value(c, v, &c->a->A, r * s.N + i);
+                double factor = c->mask == NULL ? 1.0 : (double)c->mask[t * s.N + i];
+                h += factor * value(c, v, &c->a->x, t * s.N + i) *
+                     value(c, v, &c->a->A, r * s.N + i);
             }
             for (size_t m = 0; m < s.M; m++) {
                 back += (double)c->a->dy.p[t * s.M + m] * value(c, v, &c->a->B, m * s.R + r);
@@ -101,9 +122,9 @@ static double loss(void *ctx, const double *v, size_t n)
     return (double)SCALE * total;
 }
 
-static void check_gradient(const arrays *a, const kt_buf *of, const kt_buf *grad)
+static void check_gradient(const arrays *a, const kt_buf *of, const kt_buf *grad, const float *mask)
 {
-    loss_ctx c = {a, of};
+    loss_ctx c = {a, of, mask};
     double *v = shoal_alloc(of->n * sizeof *v);
     for (size_t i = 0; i < of->n; i++) {
         v[i] = (double)of->p[i];
@@ -123,13 +144,99 @@ static void test_gradients(void **state)
             arrays a = arrays_open(small[i], i);
             run_fwd(&ex, &a);
             run_bwd(&ex, &a, true);
-            check_gradient(&a, &a.A, &a.dA);
-            check_gradient(&a, &a.B, &a.dB);
-            check_gradient(&a, &a.x, &a.dx);
+            check_gradient(&a, &a.A, &a.dA, NULL);
+            check_gradient(&a, &a.B, &a.dB, NULL);
+            check_gradient(&a, &a.x, &a.dx, NULL);
             arrays_close(&a);
         }
         kt_exec_close(&ex);
     }
+}
+
+static void test_gradients_with_dropout(void **state)
+{
+    (void)state;
+    static const shape small[] = {{4, 12, 10, 5}, {9, 70, 20, 3}, {3, 130, 9, 4}};
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
+        for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
+            shape s = small[i];
+            arrays a = arrays_open(s, i);
+            kt_buf ones = kt_buf_open(s.T * s.N, 0);
+            kt_buf mask = kt_buf_open(s.T * s.N, 0);
+            for (size_t k = 0; k < ones.n; k++) {
+                ones.p[k] = 1.0f;
+            }
+            shoal_dropout_apply(&DROP, 0, s.T, 0, s.N, ones.p, s.N, mask.p, s.N);
+            run_fwd_dropout(&ex, &DROP, &a);
+            run_bwd_dropout(&ex, &DROP, &a);
+            check_gradient(&a, &a.A, &a.dA, mask.p);
+            check_gradient(&a, &a.B, &a.dB, mask.p);
+            check_gradient(&a, &a.x, &a.dx, mask.p);
+            kt_buf_close(&ones);
+            kt_buf_close(&mask);
+            arrays_close(&a);
+        }
+        kt_exec_close(&ex);
+    }
+}
+
+/* Rows wider than a range's scratch at once: the same bits on any number of threads, and those of
+ * the plain pair on an x that was thinned beforehand (but for dA, which sums in pieces). */
+static void check_dropout_bits(uint32_t level, shape s)
+{
+    arrays one = arrays_open(s, 0);
+    arrays plain = arrays_open(s, 0);
+    shoal_exec serial = kt_exec_open(level, 1);
+    run_fwd_dropout(&serial, &DROP, &one);
+    run_bwd_dropout(&serial, &DROP, &one);
+    shoal_dropout_apply(&DROP, 0, s.T, 0, s.N, one.x.p, s.N, plain.x.p, s.N);
+    run_fwd(&serial, &plain);
+    run_bwd(&serial, &plain, false);
+    kt_same_bits(one.y.p, plain.y.p, one.y.n);
+    kt_same_bits(one.dB.p, plain.dB.p, one.dB.n);
+    for (unsigned threads = 2; threads <= 7; threads += 5) {
+        shoal_exec ex = kt_exec_open(level, threads);
+        arrays many = arrays_open(s, 1);
+        run_fwd_dropout(&ex, &DROP, &many);
+        run_bwd_dropout(&ex, &DROP, &many);
+        kt_same_bits(one.y.p, many.y.p, one.y.n);
+        kt_same_bits(one.dA.p, many.dA.p, one.dA.n);
+        kt_same_bits(one.dx.p, many.dx.p, one.dx.n);
+        arrays_close(&many);
+        kt_exec_close(&ex);
+    }
+    kt_exec_close(&serial);
+    arrays_close(&plain);
+    arrays_close(&one);
+}
+
+static void test_dropout_bits(void **state)
+{
+    (void)state;
+    for (size_t level = 0; level < kt_levels(); level++) {
+        check_dropout_bits(kt_level(level), (shape){8, 96, 200, 150});
+        check_dropout_bits(kt_level(level), (shape){3, 1500, 20, 70});
+    }
+}
+
+/* No dropout is the plain pair, to the bit. */
+static void test_without_dropout(void **state)
+{
+    (void)state;
+    shoal_exec ex = kt_exec_open(kt_level(kt_levels() - 1), 2);
+    arrays a = arrays_open((shape){8, 96, 200, 130}, 0);
+    arrays b = arrays_open((shape){8, 96, 200, 130}, 0);
+    run_fwd(&ex, &a);
+    run_bwd(&ex, &a, true);
+    run_fwd_dropout(&ex, NULL, &b);
+    run_bwd_dropout(&ex, NULL, &b);
+    kt_same_bits(a.y.p, b.y.p, a.y.n);
+    kt_same_bits(a.dA.p, b.dA.p, a.dA.n);
+    kt_same_bits(a.dx.p, b.dx.p, a.dx.n);
+    arrays_close(&a);
+    arrays_close(&b);
+    kt_exec_close(&ex);
 }
 
 static void check_forward(const arrays *a)
@@ -228,9 +335,15 @@ static void test_no_dx_and_no_allocation(void **state)
 
 int main(void)
 {
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        keys[i] = shoal_noise_key(5, i);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_gradients_with_dropout),
+        cmocka_unit_test(test_dropout_bits),
+        cmocka_unit_test(test_without_dropout),
         cmocka_unit_test(test_bits),
         cmocka_unit_test(test_no_dx_and_no_allocation),
     };

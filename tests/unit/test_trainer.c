@@ -13,9 +13,10 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "lora/train/trained.h"
+#include "tests/support/slope.h"
 #include "tests/support/train_fixture.h"
 
-enum { MAX_TOKENS = 40, MAX_MATRIX = 1024 };
+enum { MAX_TOKENS = 40 };
 
 /* The gradient of the mean loss over all samples; returns that loss. */
 static double compute_gradient(shoal_trainer *tr, const fixture_samples *s)
@@ -38,58 +39,16 @@ static double compute_loss(shoal_trainer *tr, const fixture_samples *s)
     return loss.nll_sum / (double)loss.n_supervised;
 }
 
-/* Central difference of the loss at p along d [n], of total length 2h. */
-static double central(shoal_trainer *tr, const fixture_samples *s, float *p, const float *d,
-                      size_t n, double h)
-{
-    float kept[MAX_MATRIX];
-    assert_true(n <= MAX_MATRIX);
-    memcpy(kept, p, n * sizeof *p);
-    double loss[2];
-    for (size_t side = 0; side < 2; side++) {
-        double step = side == 0 ? h : -h;
-        for (size_t i = 0; i < n; i++) {
-            p[i] = (float)((double)kept[i] + step * (double)d[i]);
-        }
-        loss[side] = compute_loss(tr, s);
-    }
-    memcpy(p, kept, n * sizeof *p);
-    return (loss[0] - loss[1]) / (2.0 * h);
-}
+/* What slopes are taken of. */
+typedef struct measured {
+    shoal_trainer *tr;
+    const fixture_samples *s;
+} measured;
 
-/* Slope along d: two central differences, extrapolated so that the error falls with h^4 (deep
- * models bend too much for one). */
-static double slope(shoal_trainer *tr, const fixture_samples *s, float *p, const float *d, size_t n,
-                    double h)
+static double measured_loss(void *ctx)
 {
-    return (4.0 * central(tr, s, p, d, n, 0.5 * h) - central(tr, s, p, d, n, h)) / 3.0;
-}
-
-/* One matrix A or B: its gradient explains the slope along itself and along a random direction. */
-static void check_matrix(shoal_trainer *tr, const fixture_samples *s, float *p, size_t n,
-                         const float *grad, shoal_rng *rng)
-{
-    float d[MAX_MATRIX] = {0};
-    double norm = 0.0;
-    assert_true(n <= MAX_MATRIX);
-    for (size_t i = 0; i < n; i++) {
-        norm += (double)grad[i] * (double)grad[i];
-    }
-    norm = sqrt(norm);
-    assert_true(norm > 1e-4);
-    for (size_t i = 0; i < n; i++) {
-        d[i] = (float)((double)grad[i] / norm);
-    }
-    double along = slope(tr, s, p, d, n, 2e-2);
-    double random_want = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        d[i] = (shoal_rng_u64(rng) & 1) != 0 ? 0.05f : -0.05f;
-        random_want += (double)grad[i] * (double)d[i];
-    }
-    double random = slope(tr, s, p, d, n, 2e-1);
-    if (fabs(along - norm) > 3e-3 * norm || fabs(random - random_want) > 2e-2 * norm) {
-        fail_msg("slopes %g, %g instead of %g, %g", along, random, norm, random_want);
-    }
+    const measured *m = ctx;
+    return compute_loss(m->tr, m->s);
 }
 
 static void check_finite_differences(const shoal_tiny_opts *opts, const shoal_lora_spec *spec,
@@ -105,6 +64,7 @@ static void check_finite_differences(const shoal_tiny_opts *opts, const shoal_lo
     if (shared > 0) fixture_samples_share(&s, shared);
     shoal_trainer *tr = fixture_trainer(m, a, &f.ex, MAX_TOKENS, SHOAL_RECOMPUTE_OFF);
 
+    measured of = {tr, &s};
     compute_gradient(tr, &s);
     for (size_t i = a->spec.first_layer * SHOAL_N_PROJ; i < m->cfg.n_layer * SHOAL_N_PROJ; i++) {
         size_t rows = 0;
@@ -112,8 +72,10 @@ static void check_finite_differences(const shoal_tiny_opts *opts, const shoal_lo
         shoal_config_proj_shape(&m->cfg, (shoal_proj)(i % SHOAL_N_PROJ), &rows, &cols);
         const shoal_lora_pair *pair = &a->pairs[i];
         const float *grad = shoal_trainer_grad(tr);
-        check_matrix(tr, &s, pair->a, pair->rank * cols, grad + (pair->a - a->params), &rng);
-        check_matrix(tr, &s, pair->b, rows * pair->rank, grad + (pair->b - a->params), &rng);
+        slope_check(measured_loss, &of, pair->a, pair->rank * cols, grad + (pair->a - a->params),
+                    &rng);
+        slope_check(measured_loss, &of, pair->b, rows * pair->rank, grad + (pair->b - a->params),
+                    &rng);
     }
     shoal_trainer_close(tr);
     fixture_exec_close(&f);
