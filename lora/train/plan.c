@@ -1,6 +1,8 @@
 /* plan.c - how many tapes fit, and what the whole will take. */
 #include "lora/train/plan.h"
 
+#include <math.h>
+
 #include "kernels/base/mem.h"
 #include "lora/model/gguf.h"
 #include "lora/model/residency.h"
@@ -60,6 +62,26 @@ static shoal_status check_options(const shoal_plan_options *opts, shoal_error *e
     if (opts->optimizer > SHOAL_OPTIMIZER_SGD) {
         return shoal_fail(err, SHOAL_ERR_ARG, "unknown optimiser %d", (int)opts->optimizer);
     }
+    if (!(opts->dropout >= 0.0 && opts->dropout < 1.0)) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "dropout must be a share below 1, from 0 on");
+    }
+    if (!(opts->neftune >= 0.0) || !isfinite(opts->neftune)) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "the noise on embeddings must be a number >= 0");
+    }
+    return SHOAL_OK;
+}
+
+/* Kernels thin out a whole row at a time. */
+static shoal_status check_widths(const shoal_plan_options *opts, const shoal_model *m,
+                                 shoal_error *err)
+{
+    for (unsigned p = 0; p < SHOAL_N_PROJ && opts->dropout > 0.0; p++) {
+        if (m->layers[0].proj[p].cols > SHOAL_DROPOUT_MAX_COLS) {
+            return shoal_fail(err, SHOAL_ERR_UNSUPPORTED,
+                              "dropout is for inputs of at most %d values",
+                              (int)SHOAL_DROPOUT_MAX_COLS);
+        }
+    }
     return SHOAL_OK;
 }
 
@@ -109,6 +131,8 @@ static bool count_choice(const maker *k, size_t window, shoal_plan *out)
                        .window_bytes = window,
                        .optimizer = k->opts->optimizer,
                        .freeze_a = k->opts->freeze_a,
+                       .dropout = shoal_dropout_level(k->opts->dropout),
+                       .neftune = k->opts->neftune,
                        .n_trained = shoal_trained_count(k->a, k->opts->freeze_a),
                        .other_bytes = k->opts->other_bytes};
     if (!count_all(&plan, k->m, k->a)) {
@@ -198,6 +222,7 @@ shoal_status shoal_plan_make(shoal_plan *out, const shoal_model *m, const shoal_
                              const shoal_plan_options *opts, shoal_error *err)
 {
     SHOAL_TRY(check_options(opts, err));
+    SHOAL_TRY(check_widths(opts, m, err));
     maker k = {m, a, opts, m->cfg.n_layer - a->spec.first_layer};
     shoal_plan plan;
     if (!choose(&k, &plan)) {
