@@ -25,17 +25,29 @@ size_t shoal_train_other_bytes(const shoal_engine *e, size_t adapter_resident)
     return resident + e->exec.scratch_bytes + MARGIN;
 }
 
+shoal_status shoal_train_plan(const shoal_engine *e, const shoal_adapter *a, bool bound_given,
+                              shoal_plan_options *po, shoal_plan *plan, shoal_error *err)
+{
+    po->recompute = po->max_ram == 0 ? SHOAL_RECOMPUTE_ON : SHOAL_RECOMPUTE_AUTO;
+    shoal_status st = shoal_plan_make(plan, e->model, a, po, err);
+    if (st == SHOAL_ERR_NOMEM && !bound_given) {
+        po->max_ram = 0;
+        po->recompute = SHOAL_RECOMPUTE_ON;
+        st = shoal_plan_make(plan, e->model, a, po, err);
+    }
+    return st;
+}
+
 static json_t *plan_json(const shoal_plan *p, const shoal_model *m)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                     "peak_bytes", (json_int_t)p->peak_bytes, "program_bytes",
-                     (json_int_t)p->other_bytes, "weight_bytes", (json_int_t)p->weight_bytes,
-                     "adapter_bytes", (json_int_t)p->adapter_bytes, "optimizer_bytes",
-                     (json_int_t)p->optim_bytes, "input_bytes", (json_int_t)p->input_bytes,
-                     "tape_bytes", (json_int_t)(p->tapes * p->tape_bytes), "scratch_bytes",
-                     (json_int_t)p->work_bytes,
-                     "max_tokens", (json_int_t)p->max_tokens, "tapes", (json_int_t)p->tapes,
-                     "blocks", (json_int_t)(m->cfg.n_layer - p->first_layer),
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "peak_bytes",
+                     (json_int_t)p->peak_bytes, "program_bytes", (json_int_t)p->other_bytes,
+                     "weight_bytes", (json_int_t)p->weight_bytes, "adapter_bytes",
+                     (json_int_t)p->adapter_bytes, "optimizer_bytes", (json_int_t)p->optim_bytes,
+                     "input_bytes", (json_int_t)p->input_bytes, "tape_bytes",
+                     (json_int_t)(p->tapes * p->tape_bytes), "scratch_bytes",
+                     (json_int_t)p->work_bytes, "max_tokens", (json_int_t)p->max_tokens, "tapes",
+                     (json_int_t)p->tapes, "blocks", (json_int_t)(m->cfg.n_layer - p->first_layer),
                      "window_bytes", (json_int_t)p->window_bytes);
 }
 
