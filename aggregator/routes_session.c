@@ -100,6 +100,7 @@ static bool reserve(shoal_service *s, shoal_http_request *r, size_t bytes)
     return true;
 }
 
+/* Spec 3.3: the announced length of an input is judged before a byte of it is read. */
 void routes_session_headers(shoal_service *s, shoal_http_request *r, const route *rt,
                             shoal_http_accept *accept)
 {

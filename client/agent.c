@@ -401,7 +401,8 @@ static shoal_status wait_as_told(agent *a, const shoal_checkin_response *rs, boo
     return shoal_pause_ms(ms, a->opt->stop, err);
 }
 
-/* One check-in and what it leads to. */
+/* One check-in and what it leads to. Spec 4.3: only an update made from the very adapter of the
+ * session takes part in it. */
 static shoal_status turn(agent *a, bool *over, shoal_error *err)
 {
     const shoal_checkin_response *rs = &a->answer;

@@ -177,7 +177,7 @@ static shoal_status make_csr(const shoal_key *key, shoal_wire_der *out, shoal_er
     return st;
 }
 
-/* The certificate must be a client leaf of the CA that came with it, for our key, valid now. */
+/* Spec 2.5: a client leaf of the CA that came with it, valid now; bind_identity: for our key. */
 static shoal_status check_issued(const shoal_enrolment *e, int64_t now_s, shoal_error *err)
 {
     shoal_cert_info info;

@@ -153,7 +153,8 @@ static size_t on_reply(char *data, size_t size, size_t n, void *ctx)
 }
 
 /* Options that never change between requests: who we talk to and what TLS must look like. The
- * server's certificate is its own CA's, so the public key itself is checked, not a chain. */
+ * server's certificate is its own CA's, so the public key itself is checked, not a chain: at the
+ * end of the handshake, before a request is sent (Spec 2.3). */
 static bool set_up_tls(shoal_net *net, const shoal_net_config *cfg)
 {
     char pin[64];

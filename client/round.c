@@ -90,7 +90,8 @@ static shoal_status encode_words(const session *x, uint32_t *words, shoal_error 
     return st;
 }
 
-/* M5: the update, clipped, in fixed point, masked. */
+/* M5: the update, clipped, in fixed point, masked. Spec 5.6.3, Spec 6.4: that there is an input is
+ * on disk before it leaves, its keys never are, so that no second one can be made. */
 static shoal_status upload_input(session *x, shoal_error *err)
 {
     size_t n = shoal_codec_words(&x->d->codec);
@@ -126,6 +127,7 @@ static shoal_status unmask(session *x, shoal_error *err)
     return send(x, "unmask", err);
 }
 
+/* Spec 5.10.2 */
 static shoal_status check_result(const session *x, const shoal_round_result *r, shoal_error *err)
 {
     const shoal_adapter_release *rel = &r->release;

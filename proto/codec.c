@@ -69,6 +69,7 @@ size_t shoal_codec_words(const shoal_codec *c)
 
 /* ---- encode ---- */
 
+/* Spec 5.6.4: what is not a number never leaves the device. */
 static bool all_finite(const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

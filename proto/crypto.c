@@ -213,6 +213,7 @@ shoal_status shoal_x25519_public(uint8_t out[32], const uint8_t secret[32], shoa
     return montgomery(out, secret, NULL) == 0 ? SHOAL_OK : broken(err, "X25519");
 }
 
+/* Spec 1.2: an all-zero result is a failed check. */
 shoal_status shoal_x25519(uint8_t out[32], const uint8_t secret[32], const uint8_t peer[32],
                           shoal_error *err)
 {

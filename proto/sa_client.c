@@ -587,8 +587,8 @@ shoal_status shoal_sa_client_claim(shoal_sa_client *c, const void *m6, size_t n,
 
 /* ---- M7, M8: unmask ---- */
 
-/* Spec 5.8.1: the certificate needs q valid signatures of members of U3. Its own signature is known
- * to be right; the others' are verified under the keys of the roster. */
+/* Spec 5.8.1, Spec 5.8.2: the certificate needs q valid signatures of members of U3. Its own
+ * signature is known to be right; the others' are verified under the keys of the roster. */
 static shoal_status check_quorum(const shoal_sa_client *c, const shoal_sa_set *u3,
                                  const shoal_sa_quorum *q, shoal_error *err)
 {

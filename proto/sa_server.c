@@ -173,7 +173,7 @@ static shoal_status check_key(const uint8_t key[32], shoal_error *err)
     return shoal_x25519(out, probe, key, err);
 }
 
-/* One client must not be able to make the others refuse the roster by repeating a key. */
+/* Spec 5.2: one client must not be able to make the others refuse the roster by repeating a key. */
 static shoal_status check_fresh(const shoal_sa_server *s, const shoal_sa_advert *m,
                                 shoal_error *err)
 {
@@ -236,6 +236,7 @@ static shoal_status take_advert(shoal_sa_server *s, const uint8_t *id, const voi
 
 /* ---- M3, M5, M6, M8 of a member ---- */
 
+/* Spec 5.4: a box for each neighbour and for nobody else. */
 static shoal_status take_shares(shoal_sa_server *s, size_t i, const void *data, size_t n,
                                 shoal_error *err)
 {
@@ -255,6 +256,7 @@ static shoal_status take_shares(shoal_sa_server *s, size_t i, const void *data, 
     return SHOAL_OK;
 }
 
+/* Spec 5.6: of the session's size, signed, and the very vector that was signed. */
 static shoal_status take_input(shoal_sa_server *s, size_t i, const void *data, size_t n,
                                shoal_error *err)
 {

@@ -26,7 +26,8 @@ static void put_head(shoal_buf *out, uint8_t type, const uint8_t *session)
     (void)shoal_buf_put(out, session, SHOAL_SA_SESSION_BYTES);
 }
 
-/* A cursor after a right head; otherwise a failed one. */
+/* A cursor after a right head; otherwise a failed one. Spec 1.8; order is checked where items are
+ * read. */
 static shoal_cursor open_message(const void *data, size_t n, uint8_t type, const uint8_t *session)
 {
     shoal_cursor c = shoal_cursor_init(data, n);

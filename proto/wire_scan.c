@@ -1,4 +1,5 @@
-/* wire_scan.c - foreign protobuf bytes are walked by this before anything unpacks them.
+/* wire_scan.c - foreign protobuf bytes are walked by this before anything unpacks them (Spec 1.6,
+ * Spec 1.7).
  *
  * A message that passes is one the generated code turns into a known, bounded amount of memory: no
  * unknown field, no group, no repeated singular field, no nesting but that of the tables. */

@@ -130,7 +130,7 @@ shoal_status shoal_csr_create(const shoal_key *key, shoal_buf *out, shoal_error 
     return st;
 }
 
-/* Whether the request's own key signed it. */
+/* Whether the request's own key signed it (Spec 2.4). */
 static bool csr_signature_right(mbedtls_x509_csr *csr)
 {
     uint8_t hash[32];
@@ -451,7 +451,8 @@ static bool is_leaf_of_kind(const mbedtls_x509_crt *crt, shoal_cert_kind kind)
            mbedtls_x509_crt_check_key_usage(crt, MBEDTLS_X509_KU_DIGITAL_SIGNATURE) == 0;
 }
 
-/* Spec 2.6: a chain has length 1. Time is judged by the caller's clock, not the system's. */
+/* Spec 2.6: issued directly, a chain has length 1. Time is judged by the caller's clock, not the
+ * system's. */
 static bool issued_by(mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca)
 {
     uint32_t flags = 0;

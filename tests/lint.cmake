@@ -10,3 +10,4 @@ shoal_lint(headers ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -DCC=${CMAKE_C_
            -P ${CMAKE_CURRENT_LIST_DIR}/lint/header_alone.cmake)
 shoal_lint(format bash ${CMAKE_CURRENT_LIST_DIR}/lint/format.sh ${PROJECT_SOURCE_DIR})
 shoal_lint(words bash ${CMAKE_CURRENT_LIST_DIR}/lint/project_words.sh ${PROJECT_SOURCE_DIR})
+shoal_lint(citations bash ${CMAKE_CURRENT_LIST_DIR}/lint/citations.sh ${PROJECT_SOURCE_DIR})

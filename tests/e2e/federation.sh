@@ -116,7 +116,7 @@ printf '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content"
 expect 1 "bad.jsonl:2" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m "$model" -d "$dir/bad.jsonl" --min-cohort 3 --once
 echo "ok refusals"
 
-# ---- round 1: one device is killed after it has shared its keys -----------------------------------
+# ---- round 1: one device is killed after it has shared its keys (Spec 6.4: it has lost them) -----
 start_agent 1
 one=$agent_pid
 start_agent 2

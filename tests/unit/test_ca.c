@@ -146,7 +146,7 @@ static void test_token_expired(void **state)
     shoal_buf_clear(&text);
 }
 
-/* A request that does not prove its key is refused, and the token is still good. */
+/* Spec 2.4. A request that does not prove its key is refused, and the token is still good. */
 static void test_bad_request(void **state)
 {
     (void)state;

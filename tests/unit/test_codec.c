@@ -140,6 +140,7 @@ static void test_same_seed_same_words(void **state)
     assert_memory_not_equal(a, b, sizeof a);
 }
 
+/* Spec 5.6.4 */
 static void test_refuses_what_is_not_a_number(void **state)
 {
     (void)state;
@@ -168,7 +169,8 @@ static void test_refuses_what_is_not_a_number(void **state)
     assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 4, seed, words, NULL, NULL), SHOAL_OK);
 }
 
-/* The fitted scale is the largest that cannot wrap: the worst case stays inside, one more does not.
+/* Spec 5.1.1. The fitted scale is the largest that cannot wrap: the worst case stays inside, one
+ * more does not.
  */
 static void test_overflow_is_refused(void **state)
 {

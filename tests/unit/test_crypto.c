@@ -122,7 +122,7 @@ static void test_x25519_agreement(void **state)
     }
 }
 
-/* All points of small order (RFC 7748, 6.1: "MAY check for the all-zero value"; here it is a must),
+/* All points of small order (RFC 7748, 6.1: "MAY check for the all-zero value"; Spec 1.2: a must),
  * canonical and not. */
 static void test_x25519_low_order(void **state)
 {
@@ -146,7 +146,7 @@ static void test_x25519_low_order(void **state)
 }
 
 /* RFC 6979, A.2.5, SHA-256 of "sample" and "test". Shoal lowers s: n - s of the first is printed by
- * the appendix only as s = F7CB1C94..., which a verifier must then refuse. */
+ * the appendix only as s = F7CB1C94..., which a verifier must then refuse (Spec 1.3). */
 static void test_ecdsa(void **state)
 {
     (void)state;

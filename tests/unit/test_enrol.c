@@ -240,6 +240,7 @@ static void a_server_that_is_away_leaves_nothing(void **state)
     assert_nothing_left(s);
 }
 
+/* Spec 2.5 */
 static void a_certificate_for_another_key_is_refused(void **state)
 {
     site *s = *state;

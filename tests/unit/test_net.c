@@ -150,6 +150,7 @@ static void bodies_and_methods_arrive(void **state)
     shoal_net_close(net);
 }
 
+/* Spec 2.3 */
 static void another_key_is_refused_before_anything_is_sent(void **state)
 {
     site *s = *state;

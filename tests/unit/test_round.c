@@ -296,6 +296,7 @@ static void test_adapter_download(void **state)
 }
 
 /* A session's paths are for its members and in their order. */
+/* Too early, malformed, an input of another length (Spec 3.3), not a member, no such session. */
 static void test_order_and_membership(void **state)
 {
     (void)state;

@@ -40,7 +40,8 @@ static void resign(cohort *c, size_t i, const char *label, shoal_buf *m)
                      SHOAL_OK);
 }
 
-/* No single-byte change and no prefix of any message is taken; then the right one still is. */
+/* No single-byte change and no prefix of any message is taken; then the right one still is.
+ * (Spec 1.8, Spec 5.4) */
 static void test_changed_messages(void **state)
 {
     cohort *c = *state;
@@ -65,7 +66,7 @@ static void test_changed_messages(void **state)
     cohort_check_sum(c, (1u << N) - 1u);
 }
 
-/* Somebody else's certificate, a repeated key, keys of low order or not canonical. */
+/* Spec 5.2. Somebody else's certificate, a repeated key, keys of low order or not canonical. */
 static void test_adverts(void **state)
 {
     cohort *c = *state;
@@ -124,7 +125,7 @@ static void test_stages_are_kept(void **state)
     assert_int_equal(out.len, 0);
 }
 
-/* An input of another size or ring, although signed; one after U3 is fixed. */
+/* Spec 5.6. An input of another size or ring, although signed; one after U3 is fixed. */
 static void test_inputs(void **state)
 {
     cohort *c = *state;

@@ -87,7 +87,8 @@ static void assert_open(cohort *c, shoal_sa_client_options opt, shoal_status wan
     shoal_buf_clear(&sd);
 }
 
-/* Replay of a round, another task, model, adapter, and every parameter below the owner's minimum.
+/* Spec 5.1.2, Spec 4.3. Replay of a round, another task, model, adapter, and every parameter below
+ * the owner's minimum.
  */
 static void test_descriptor_policy(void **state)
 {
@@ -266,6 +267,7 @@ static void foreign_ca(cohort *c, shoal_sa_roster *r, size_t own)
     shoal_buf_clear(&ca);
 }
 
+/* Spec 5.3.2 */
 static void test_roster_lies(void **state)
 {
     cohort *c = *state;
@@ -327,6 +329,7 @@ static void test_expired_certificates(void **state)
 
 /* ---- M4 ---- */
 
+/* Spec 5.5.1 */
 static void test_delivery_lies(void **state)
 {
     cohort *c = *state;
@@ -379,6 +382,7 @@ static shoal_sa_set without(size_t index)
     return s;
 }
 
+/* Spec 5.7.1 */
 static void test_claim_lies(void **state)
 {
     cohort *c = *state;
@@ -504,7 +508,8 @@ static void test_second_claim(void **state)
     shoal_buf_clear(&m6);
 }
 
-/* Messages of one session mean nothing in another, and out of order they change nothing. */
+/* Messages of one session mean nothing in another, and out of order they change nothing (Spec 6.3).
+ */
 static void test_replay_and_order(void **state)
 {
     cohort *c = *state;
@@ -522,15 +527,38 @@ static void test_replay_and_order(void **state)
     assert_refused(c, SHOAL_SA_ADVERTISE, &old);
 }
 
+/* Spec 5.6.3: whatever the reason to ask again, a second vector is not masked. */
+static void test_one_input(void **state)
+{
+    cohort *c = *state;
+    uint32_t words[256] = {0};
+    shoal_buf out = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
+    cohort_start(c);
+    cohort_run(c, SHOAL_SA_SHARES);
+    assert_in_range(shoal_codec_words(&c->d.codec), 2, 256);
+    assert_int_equal(cohort_act(c, 0, SHOAL_SA_INPUT), SHOAL_OK);
+    assert_int_equal(shoal_sa_client_input(c->dev[0].client, words, &out, NULL), SHOAL_ERR_STATE);
+    assert_int_equal(out.len, 0);
+    assert_int_equal(words[0], 0);
+    shoal_buf_clear(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_descriptor_policy),    cmocka_unit_test(test_descriptor_signature),
-        cmocka_unit_test(test_roster_lies),          cmocka_unit_test(test_two_descriptors),
-        cmocka_unit_test(test_expired_certificates), cmocka_unit_test(test_delivery_lies),
-        cmocka_unit_test(test_claim_lies),           cmocka_unit_test(test_claim_outside_u2),
-        cmocka_unit_test(test_request_lies),         cmocka_unit_test(test_both_kinds_of_share),
-        cmocka_unit_test(test_second_claim),         cmocka_unit_test(test_replay_and_order),
+        cmocka_unit_test(test_one_input),
+        cmocka_unit_test(test_descriptor_policy),
+        cmocka_unit_test(test_descriptor_signature),
+        cmocka_unit_test(test_roster_lies),
+        cmocka_unit_test(test_two_descriptors),
+        cmocka_unit_test(test_expired_certificates),
+        cmocka_unit_test(test_delivery_lies),
+        cmocka_unit_test(test_claim_lies),
+        cmocka_unit_test(test_claim_outside_u2),
+        cmocka_unit_test(test_request_lies),
+        cmocka_unit_test(test_both_kinds_of_share),
+        cmocka_unit_test(test_second_claim),
+        cmocka_unit_test(test_replay_and_order),
     };
     return cmocka_run_group_tests(tests, open_cohort, close_cohort);
 }

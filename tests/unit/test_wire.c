@@ -90,7 +90,8 @@ static shoal_status decode_error(const void *data, size_t n)
     return shoal_error_reply_decode(data, n, &g_out.error_reply, NULL);
 }
 
-/* Hand-made bytes: unknown fields, groups, repeats, wrong types, overlong varints, bad UTF-8. */
+/* Spec 1.6, Spec 1.7. Hand-made bytes: unknown fields, groups, repeats, wrong types, overlong
+ * varints, bad UTF-8. */
 static void test_hostile_bytes(void **state)
 {
     (void)state;
@@ -185,6 +186,7 @@ static void test_memory_failures(void **state)
     }
 }
 
+/* Spec 4.4 */
 static void test_release_signature(void **state)
 {
     (void)state;

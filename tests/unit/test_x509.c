@@ -114,7 +114,7 @@ static void test_other_ca(void **state)
     shoal_key_close(other.ca_key);
 }
 
-/* No change of a single byte, and no prefix, is accepted. */
+/* Spec 2.6. No change of a single byte, and no prefix, is accepted. */
 static void test_changed_certificates(void **state)
 {
     pki *p = *state;
