@@ -5,8 +5,6 @@ disturbance of the machine meets both; each quantity then takes its best round. 
 better of its options (flash attention off and on).
 """
 import argparse
-import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -15,31 +13,13 @@ import tempfile
 import time
 
 import rows
+from common import digest, fail, run_json, say, warn_if_busy, write_licences
 
 # How `shoal quantize IN OUT ...` makes the form that Shoal runs best without losing quality.
 BEST_FORM = ("P4_A",)
 
 PROMPT = "The capital of France is"
-LICENCES = ("/usr/share/common-licenses/Apache-2.0", "/usr/share/common-licenses/MPL-2.0")
 HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def fail(text, hint=None):
-    say(f"error: {text}" + (f"\nhint: {hint}" if hint else ""))
-    sys.exit(1)
-
-
-def run_json(argv):
-    """The JSON object that a program prints; its failure ends the measurement."""
-    p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                       timeout=900, check=False)
-    if p.returncode != 0 or not p.stdout.strip():
-        fail(f"{' '.join(argv[:3])} ... failed ({p.returncode}): {p.stderr.strip()[-300:]}")
-    return json.loads(p.stdout.splitlines()[-1])
 
 
 class Shoal:
@@ -158,26 +138,11 @@ class Absent:
     tps = cost = start_ms = peak_mb = file_mb = figure
 
 
-def digest(path):
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()[:12]
-
-
 def make_text(o, folder):
-    """The text that perplexity is measured on: the one of the anchors in vectors/perplexity.json,
-    or the file that --text names. None: not there."""
-    if o.text:
-        return o.text
-    path = os.path.join(folder, "text")
-    try:
-        with open(path, "wb") as out:
-            for name in LICENCES:
-                with open(name, "rb") as f:
-                    out.write(f.read())
-    except OSError as e:
-        say(f"no text to measure perplexity on: {e}; name one with --text")
-        return None
-    return path
+    """The text that perplexity is measured on: the anchors', or the file that --text names. None:
+    not there."""
+    path = o.text or os.path.join(folder, "text")
+    return path if o.text or write_licences(path) else None
 
 
 def make_forms(o, folder, shoal, llama):
@@ -278,13 +243,6 @@ def parse():
     o = p.parse_args()
     o.rounds, o.starts = (1, 2) if o.quick else (5, 3)
     return o
-
-
-def warn_if_busy():
-    load = os.getloadavg()[0]
-    if load > 0.5:
-        say(f"warning: other programs are running (load {load:.1f} on {os.cpu_count()} "
-            "processors): times are too long, and ratios are rough")
 
 
 def main():

@@ -10,25 +10,39 @@ usage: tests/bench/run.sh WHAT [--json] [--quick] [--threads N] [--no-peer]
 WHAT
   engine   inference against llama.cpp: prefill, decode, cost of 1 to 8 tokens at once, start,
            memory, perplexity; SmolLM2-135M and Gemma 3 270M (about 8 minutes)
-  train secagg server rounds serve
+  train    LoRA training against torch + PEFT: tokens/s and peak memory at 512 and 256 tokens a
+           step, at --max-ram 150M, with gradient checkpointing, on short chat rows (15 minutes)
+  quality  what training on 700 chat rows reaches, beside the figures of torch + PEFT in
+           data/snips/BASELINE.md (5 minutes a seed)
+  secagg server rounds serve
            not measured yet
 
 options
   --json       one row an object: {"what","shoal","peer","peer_name","ratio","unit"};
                ratio > 1: Shoal is better
-  --quick      one round instead of five: an order of size
+  --quick      one round instead of five (quality: one seed): an order of size
   --threads N  for both sides (2)
   --no-peer    Shoal alone
+engine:
   -p N, -n N   tokens of the prefill and to decode (512, 128); -c N: chunk of the perplexity (512)
   --text FILE  text of the perplexity (the licences Apache-2.0 and MPL-2.0 that Debian carries)
+train:
+  -p N         tokens of a step (512; also half of it)
+  --only CASE  of long, checkpointing, half, chat; may be repeated
+quality:
+  --seeds N    runs (3)
+  --exact      activations in f32 throughout
 
-The peer is built for this machine once, in a virtual environment (10 to 20 minutes, from the
-package index); afterwards nothing needs a network.
+The peer is installed once, in a virtual environment, from the package index: llama.cpp is built for
+this machine (10 to 20 minutes), torch + PEFT is downloaded (some gigabytes). Afterwards nothing
+needs a network.
 
 environment
-  SHOAL_BENCH_VENV   the peer's virtual environment ($XDG_CACHE_HOME/shoal-bench/venv)
-  SHOAL_BENCH_CACHE  quantised files ($XDG_CACHE_HOME/shoal-bench)
-  SHOAL_BIN          folder of the programs (built here when unset)
+  SHOAL_BENCH_VENV        llama.cpp's virtual environment ($XDG_CACHE_HOME/shoal-bench/venv)
+  SHOAL_BENCH_TORCH_VENV  that of torch + PEFT ($XDG_CACHE_HOME/shoal-bench/venv-torch)
+  SHOAL_BENCH_CACHE       quantised files ($XDG_CACHE_HOME/shoal-bench)
+  SHOAL_BIN               folder of the programs (built here when unset)
+  SHOAL_SHARED            folder with data/snips, for chat rows (../shared)
   SHOAL_TEST_MODEL, SHOAL_TEST_GEMMA  model files (fetched into $SHOAL_HOME/models when unset)
 EOF
 }
@@ -43,6 +57,12 @@ number() { # OPTION VALUE: a positive number, or a usage error
   [[ ${2:-} =~ ^[1-9][0-9]{0,5}$ ]] || wrong "$1 needs a number, not '${2:-}'"
 }
 
+one_of() { # OPTION VALUE CHOICE...: one of the choices, or a usage error
+  local option=$1 value=$2
+  shift 2
+  [[ " $* " == *" $value "* ]] || wrong "$option is one of $*, not '$value'"
+}
+
 what=""
 with_peer=yes
 pass=()
@@ -55,6 +75,9 @@ while [ $# -gt 0 ]; do
   -p) number "$1" "${2:-}"; pass+=(--prompt "$2"); shift ;;
   -n) number "$1" "${2:-}"; pass+=(--generate "$2"); shift ;;
   -c) number "$1" "${2:-}"; pass+=(--ctx "$2"); shift ;;
+  --only) one_of "$1" "${2:-}" long checkpointing half chat; pass+=(--only "$2"); shift ;;
+  --seeds) number "$1" "${2:-}"; pass+=(--seeds "$2"); shift ;;
+  --exact) pass+=(--exact) ;;
   --text) [ -r "${2:-}" ] || wrong "--text needs a readable file"; pass+=(--text "$2"); shift ;;
   -*) wrong "there is no option '$1'" ;;
   *) [ -z "$what" ] || wrong "one WHAT at a time: '$what' or '$1'"; what=$1 ;;
@@ -62,14 +85,18 @@ while [ $# -gt 0 ]; do
   shift
 done
 case $what in
-engine) ;;
-train | secagg | server | rounds | serve) wrong "'$what' is not measured yet; there is: engine" ;;
+engine) takes="--json --quick --threads --prompt --generate --ctx --text" ;;
+train) takes="--json --quick --threads --prompt --only" ;;
+quality) takes="--json --quick --threads --seeds --exact" ;;
+secagg | server | rounds | serve) wrong "'$what' is not measured yet; there is: engine, train, quality" ;;
 "") wrong "what shall be measured?" ;;
-*) wrong "'$what' is not among engine, train, secagg, server, rounds, serve" ;;
+*) wrong "'$what' is not among engine, train, quality, secagg, server, rounds, serve" ;;
 esac
+for option in "${pass[@]}"; do
+  [[ $option != --* || " $takes " == *" $option "* ]] || wrong "$what has no option '$option'"
+done
 
 cache=${SHOAL_BENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shoal-bench}
-venv=${SHOAL_BENCH_VENV:-$cache/venv}
 mkdir -p "$cache"
 
 # The program: as given, or built here.
@@ -92,36 +119,60 @@ if [ -z "$model" ]; then
   model=$models/smollm2-135m.gguf
 fi
 [ -r "$model" ] || wrong "there is no model $model"
-gemma=${SHOAL_TEST_GEMMA:-}
-if [ -z "$gemma" ] && "$shoal" model fetch gemma3-270m >&2; then
-  gemma=$models/gemma3-270m.gguf
-fi
-[ -r "$gemma" ] || gemma=""
-
-# The peer: llama.cpp through its Python binding, built natively. The pip cache could hold a build
-# made with other flags, so it is left out.
-install_peer() {
-  local log=$cache/llama-build.log
-  echo "building llama.cpp for this machine in $venv: 10 to 20 minutes, once (log: $log)" >&2
-  bash "$root/examples/quickstart/install-packages.sh" bench >&2 || return 1
-  python3 -m venv "$venv" >"$log" 2>&1 || return 1
-  CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TESTS=OFF \
--DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAVA_BUILD=OFF" \
-    CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$venv/bin/python" -m pip install --no-cache-dir \
-    --no-binary llama-cpp-python --disable-pip-version-check llama-cpp-python >>"$log" 2>&1
+common=(--shoal "$shoal" --model "$model" --cache "$cache" "${pass[@]}")
+measure() { # PROGRAM ARGUMENTS...
+  PYTHONDONTWRITEBYTECODE=1 exec python3 "$root/tests/bench/$1" "${common[@]}" "${@:2}"
 }
 
-peer_python=""
-peer_missing="llama.cpp: left out (--no-peer)"
-if [ "$with_peer" = yes ]; then
-  if "$venv/bin/python" -c "import llama_cpp" 2>/dev/null || install_peer; then
+# need_peer VENV NAME IMPORTS INSTALL: sets peer_python, or peer_missing with the reason.
+need_peer() {
+  local venv=$1 name=$2 imports=$3 install=$4 log=$cache/$4.log
+  peer_python="" peer_missing="$name: left out (--no-peer)"
+  [ "$with_peer" = yes ] || return 0
+  if "$venv/bin/python" -c "import $imports" 2>/dev/null || "$install" "$venv" "$log"; then
     peer_python=$venv/bin/python
   else
-    peer_missing="llama.cpp: missing, it could not be built (see $cache/llama-build.log)"
+    peer_missing="$name: missing, it could not be installed (see $log)"
     echo "warning: $peer_missing" >&2
   fi
-fi
+}
 
-PYTHONDONTWRITEBYTECODE=1 exec python3 "$root/tests/bench/engine.py" --shoal "$shoal" --model "$model" --gemma "$gemma" \
-  --gemma-missing "the model is missing: shoal model fetch gemma3-270m" \
-  --peer-python "$peer_python" --peer-missing "$peer_missing" --cache "$cache" "${pass[@]}"
+# llama.cpp through its Python binding, built natively. The pip cache could hold a build made with
+# other flags, so it is left out.
+llama_build() { # VENV LOG
+  echo "building llama.cpp for this machine in $1: 10 to 20 minutes, once (log: $2)" >&2
+  bash "$root/examples/quickstart/install-packages.sh" bench >&2 || return 1
+  python3 -m venv "$1" >"$2" 2>&1 || return 1
+  CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TESTS=OFF \
+-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAVA_BUILD=OFF" \
+    CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$1/bin/python" -m pip install --no-cache-dir \
+    --no-binary llama-cpp-python --disable-pip-version-check llama-cpp-python >>"$2" 2>&1
+}
+
+torch_install() { # VENV LOG
+  echo "installing torch and PEFT in $1: some gigabytes, once (log: $2)" >&2
+  bash "$root/examples/quickstart/install-packages.sh" bench >&2 || return 1
+  python3 -m venv "$1" >"$2" 2>&1 || return 1
+  "$1/bin/python" -m pip install --disable-pip-version-check torch transformers peft gguf \
+    safetensors numpy >>"$2" 2>&1
+}
+
+case $what in
+engine)
+  gemma=${SHOAL_TEST_GEMMA:-}
+  if [ -z "$gemma" ] && "$shoal" model fetch gemma3-270m >&2; then
+    gemma=$models/gemma3-270m.gguf
+  fi
+  [ -r "$gemma" ] || gemma=""
+  need_peer "${SHOAL_BENCH_VENV:-$cache/venv}" llama.cpp llama_cpp llama_build
+  measure engine.py --gemma "$gemma" \
+    --gemma-missing "the model is missing: shoal model fetch gemma3-270m" \
+    --peer-python "$peer_python" --peer-missing "$peer_missing"
+  ;;
+train)
+  need_peer "${SHOAL_BENCH_TORCH_VENV:-$cache/venv-torch}" "torch + PEFT" \
+    "torch, transformers, peft, gguf" torch_install
+  measure train.py --peer-python "$peer_python" --peer-missing "$peer_missing"
+  ;;
+quality) measure quality.py ;;
+esac

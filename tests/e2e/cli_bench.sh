@@ -5,13 +5,14 @@ source "$(dirname "$0")/cli_lib.sh"
 tiny_model
 run=$(dirname "$0")/../bench/run.sh
 export SHOAL_BIN=$bin SHOAL_BENCH_CACHE=$work/cache SHOAL_BENCH_VENV=$work/no-venv
+export SHOAL_BENCH_TORCH_VENV=$work/no-venv SHOAL_SHARED=$work/no-data
 export SHOAL_TEST_MODEL=$model SHOAL_TEST_GEMMA=$work/none.gguf
 
 expect 0 "$run" --help
 grep -q '^usage: tests/bench/run.sh WHAT' "$work/out" || fail "no usage on stdout"
 expect 2 "$run"
 said 'what shall be measured?'
-for what in train secagg server rounds serve; do
+for what in secagg server rounds serve; do
   expect 2 "$run" "$what" --json
   said "'$what' is not measured yet"
 done
@@ -23,6 +24,10 @@ said "there is no option '--fast'"
 expect 2 "$run" engine --threads many
 expect 2 "$run" engine --threads 0
 expect 2 "$run" engine --text "$work/none"
+expect 2 "$run" engine --seeds 2
+said 'engine has no option'
+expect 2 "$run" train --only most
+said '--only is one of long checkpointing half chat'
 SHOAL_TEST_MODEL=$work/none.gguf expect 2 "$run" engine --no-peer
 [ ! -s "$work/out" ] || fail "a usage error wrote to stdout"
 
@@ -43,6 +48,19 @@ SHOAL_TEST_GEMMA=$model expect 0 "$run" "${small[@]}"
 [ "$(wc -l <"$work/out")" -eq 38 ] || fail "not 37 rows and a head: $(wc -l <"$work/out")"
 grep -q '^what  *Shoal  *peer  *ratio  *unit' "$work/out" || fail "no head"
 grep -Eq '^decode, Gemma 3 270M as shipped +[0-9.e+]+ +- +- +tok/s' "$work/out" || fail "no row"
+
+# Training: one variant or two a case, speed and memory of each.
+expect 0 "$run" train --no-peer --quick -p 64 --json
+json 'all(list(r) == ["what", "shoal", "peer", "peer_name", "ratio", "unit"] for r in lines)'
+json 'all("left out" in r["peer_name"] and r["shoal"] > 0 and r["peer"] is None for r in lines)'
+json '[r["what"].split(",", 1)[1] for r in lines[::2]] == [" 64 tokens a step", " 64 tokens a step, --max-ram 150M", " 64 tokens a step, --max-ram 150M", " 32 tokens a step"]'
+json '[r["unit"] for r in lines] == ["tok/s", "MB"] * 4'
+said 'no chat rows'
+expect 0 "$run" train --no-peer --quick -p 64 --json --only half
+json 'len(lines) == 2'
+expect 1 "$run" quality --quick
+said 'data/snips is not under SHOAL_SHARED'
+[ -z "$(ls -A "$work/cache")" ] || fail "left behind: $(ls "$work/cache")"
 
 # How a ratio points: above 1 is good for Shoal, whichever way the quantity goes.
 python3 - "$(dirname "$run")" <<'PY' || fail "ratios"
