@@ -13,6 +13,7 @@
 #include "client/passages.h"
 #include "client/report.h"
 #include "client/store.h"
+#include "client/train_cache.h"
 #include "client/train_memory.h"
 #include "client/train_method.h"
 #include "kernels/base/term.h"
@@ -52,7 +53,7 @@ typedef struct train_options {
     shoal_engine_options engine;
     shoal_method method;
     const char *data, *valid, *out, *schedule;
-    uint64_t epochs, ctx, batch, seed, max_ram, checkpoint_every, max_steps;
+    uint64_t epochs, ctx, batch, seed, max_ram, checkpoint_every, max_steps, cache_size;
     double lr, warmup, clip, weight_decay;
     const char *general, *report;
     bool keep_anyway;
@@ -75,6 +76,8 @@ typedef struct training {
     uint64_t run_id;
     char checkpoint[SHOAL_PATH_MAX];
     uint64_t n_checkpoints;
+    shoal_train_cache cache;
+    bool ended;               /* the adapter is written */
     shoal_passages general;   /* a text that was not trained on: what was forgotten */
     char out[SHOAL_PATH_MAX]; /* where the adapter went */
     shoal_report report;
@@ -211,6 +214,30 @@ static shoal_status make_plan(training *t, shoal_plan_options *po, shoal_plan *p
     po->max_ram = (size_t)t->o->max_ram;
     po->other_bytes = shoal_train_other_bytes(&t->e, t->adapter_resident);
     return shoal_train_plan(&t->e, t->e.adapter, t->o->max_ram_given, po, plan, err);
+}
+
+/* Passes over the training data that a run makes, the last perhaps not to its end. */
+static uint64_t passes(const training *t)
+{
+    shoal_train_options once = t->loop;
+    once.epochs = 1;
+    once.max_steps = 0;
+    uint64_t steps = shoal_train_total_steps(&once, t->n_train);
+    return (shoal_train_total_steps(&t->loop, t->n_train) - 1) / steps + 1;
+}
+
+static void open_cache(training *t)
+{
+    const shoal_lower_texts texts[] = {
+        {t->train, t->n_train}, {t->held, t->n_held}, {t->general.samples, t->general.n}};
+    const shoal_train_cache_options o = {.checkpoint = t->checkpoint,
+                                         .max_bytes = t->o->cache_size,
+                                         .first_layer = t->e.adapter->spec.first_layer,
+                                         .max_tokens = rows_wanted(t),
+                                         .passes = passes(t),
+                                         .texts = texts,
+                                         .n_texts = 3};
+    shoal_train_cache_open(&t->cache, &t->e, &o);
 }
 
 static shoal_status open_trainer(training *t, shoal_error *err)
@@ -398,6 +425,7 @@ static void fill_report(training *t)
     r->n_train = t->n_train;
     r->n_held = t->n_held;
     r->peak_rss = shoal_peak_rss();
+    r->cached_share = shoal_train_cache_share(&t->cache);
 }
 
 static void tell_report(const training *t)
@@ -413,6 +441,7 @@ static void tell_report(const training *t)
     shoal_term_note("speed         %.0f tok/s over %llu steps in %s", shoal_report_tokens_per_s(r),
                     (unsigned long long)r->steps, time);
     shoal_term_note("peak memory   %s", memory);
+    shoal_train_cache_tell(&t->cache);
     shoal_term_note("energy        %.1f J (%s)", r->energy.joules, r->energy.note);
     if (t->o->report != NULL) shoal_term_note("report        %s", t->o->report);
 }
@@ -420,15 +449,15 @@ static void tell_report(const training *t)
 static shoal_status print_done(const training *t, shoal_error *err)
 {
     const shoal_report *r = &t->report;
-    return shoal_json_print(stdout,
-                            json_pack("{s:b, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:b}", "done",
-                                      1, "peak_rss_bytes", (json_int_t)r->peak_rss, "loss_before",
-                                      r->loss_before, "loss_after", r->loss_after, "general_before",
-                                      r->general_before, "general_after", r->general_after,
-                                      "tokens_per_s", shoal_report_tokens_per_s(r), "joules",
-                                      r->energy.joules, "energy_source", r->energy.source,
-                                      "activated", r->activated ? 1 : 0),
-                            err);
+    return shoal_json_print(
+        stdout,
+        json_pack("{s:b, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:b, s:f}", "done", 1,
+                  "peak_rss_bytes", (json_int_t)r->peak_rss, "loss_before", r->loss_before,
+                  "loss_after", r->loss_after, "general_before", r->general_before, "general_after",
+                  r->general_after, "tokens_per_s", shoal_report_tokens_per_s(r), "joules",
+                  r->energy.joules, "energy_source", r->energy.source, "activated",
+                  r->activated ? 1 : 0, "cached_share", r->cached_share),
+        err);
 }
 
 /* A worse adapter does not take the name that chat and serve are given. */
@@ -474,6 +503,7 @@ static shoal_status finish(training *t, shoal_error *err)
         *err = why;
         return st;
     }
+    t->ended = true;
     if (measured == SHOAL_ERR_CANCELLED) {
         return shoal_fail(err, measured,
                           "stopped while measuring the loss; the adapter is in %.200s", t->out);
@@ -507,7 +537,7 @@ static shoal_status run_training(training *t, shoal_error *err)
 /* In passages that the plan has room for: measuring needs no memory that training does not. */
 static shoal_status load_general(training *t, shoal_error *err)
 {
-    size_t most = shoal_trainer_plan(t->tr)->max_tokens;
+    size_t most = rows_wanted(t);
     if (most > GENERAL_PASSAGE) most = GENERAL_PASSAGE;
     return shoal_passages_load(&t->general, t->o->general, t->e.model, most, err);
 }
@@ -524,9 +554,11 @@ static shoal_status prepare(training *t, shoal_error *err)
     SHOAL_TRY(load_data(t, err));
     SHOAL_TRY(split_data(t, err));
     SHOAL_TRY(make_schedule(t, err));
+    SHOAL_TRY(load_general(t, err));
+    open_cache(t);
     SHOAL_TRY(open_trainer(t, err));
     if (t->o->plan) return SHOAL_OK;
-    SHOAL_TRY(load_general(t, err));
+    shoal_train_cache_start(&t->cache, t->tr);
     return shoal_trainer_check(t->tr, t->train, t->n_train, err);
 }
 
@@ -547,6 +579,7 @@ static shoal_status train(const train_options *o, bool *rejected, shoal_error *e
     if (run && st == SHOAL_OK) st = finish(&t, err);
     *rejected = !t.report.activated && st == SHOAL_ERR_STATE;
     shoal_trainer_close(t.tr);
+    shoal_train_cache_close(&t.cache, !t.ended && access(t.checkpoint, F_OK) == 0);
     shoal_passages_clear(&t.general);
     shoal_free(t.train);
     shoal_dataset_clear(&t.valid);
@@ -582,7 +615,9 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
         SHOAL_FLAG("plan", 0, &o->plan, "say how much memory this takes, and stop"),
         SHOAL_COUNT("checkpoint-every", 0, &o->checkpoint_every, "N", "keep the work every N steps",
                     0, 0),
-        SHOAL_FLAG("resume", 0, &o->resume, "go on from ADAPTER.gguf.ckpt")};
+        SHOAL_FLAG("resume", 0, &o->resume, "go on from ADAPTER.gguf.ckpt"),
+        SHOAL_SIZE("cache-size", 0, &o->cache_size, "SIZE",
+                   "disk for what layers below --last-layers give; 0: none (512M)", NULL)};
     shoal_engine_option_table(&o->engine, common);
     shoal_engine_input_table(&o->engine, inputs);
     inputs[1].help = "go on from this adapter; its rank, alpha and targets hold";
@@ -614,6 +649,7 @@ int shoal_cmd_train(int argc, char **argv)
                        .seed = 1,
                        .max_ram = SHOAL_TRAIN_RAM_USUAL,
                        .lr = 1e-3,
+                       .cache_size = SHOAL_TRAIN_CACHE_USUAL,
                        .warmup = 0.03,
                        .clip = 1.0};
     const shoal_option data[] = {

@@ -38,6 +38,7 @@ typedef struct shoal_report {
     double seconds;                       /* in steps */
     double joules_before;                 /* of its parts before the last --resume */
     uint64_t peak_rss;
+    double cached_share; /* of the rows of frozen lower layers, read instead of computed */
     shoal_energy energy; /* of all parts; its source is the last one's */
     shoal_report_point points[SHOAL_REPORT_POINTS];
     size_t n_points;

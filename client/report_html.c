@@ -84,6 +84,10 @@ static void put_figures(shoal_buf *b, const shoal_report *r)
     put_row(b, "Time", text, NULL);
     shoal_format_bytes(r->peak_rss, memory, sizeof memory);
     put_row(b, "Peak memory", memory, NULL);
+    if (r->cached_share > 0.0) {
+        (void)snprintf(text, sizeof text, "%.0f %% of rows read", 100.0 * r->cached_share);
+        put_row(b, "Cache of lower layers", text, NULL);
+    }
     (void)snprintf(text, sizeof text, "%.1f J", r->energy.joules);
     put_row(b, "Energy", text, r->energy.note);
     (void)snprintf(text, sizeof text, "rank %zu, %zu parameters", r->rank, r->n_params);
