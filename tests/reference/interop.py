@@ -13,23 +13,23 @@ After each, the new adapter must be the old one plus the weighted mean of exactl
 The real devices' updates are read from their homes, where they lie until the round is over.
 """
 import contextlib
-import hashlib
 import os
 import pathlib
-import struct
 import subprocess
 import tempfile
 import time
 
 import numpy
 
-from sa1 import codec, control, device, messages
+from adapter_files import mean_error, parameters, read_update
+from sa1 import codec, control, device
 from sa1.primitives import check
 from sa1.wire import Answered, Member
 
 BIN = pathlib.Path(os.environ["SHOAL_BIN"])
 PLANS = ["all", "silent", "gone", "stuck"]
-REAL, TARGETS, RANK, PATIENCE_S, STAGE_S = 3, "qv", 4, 180, 6
+REAL, RANK, PATIENCE_S = 3, 4, 180
+STAGES_S = [6, 30]  # on a loaded machine a device may miss the short one
 
 
 def until(what, ready):
@@ -42,54 +42,10 @@ def until(what, ready):
     raise AssertionError("waited in vain for " + what)
 
 
-# ---- files ---------------------------------------------------------------------------------------
-
-GGUF_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-
-
-def read_adapter(data):
-    """{tensor name: f32 array} of a GGUF file (version 3)."""
-    r = messages.Reader(data)
-    check(r.take(4) == b"GGUF" and r.number(4) == 3, "not a GGUF file")
-    n_tensors, n_keys = r.number(8), r.number(8)
-    for _ in range(n_keys):
-        r.take(r.number(8))
-        kind = r.number(4)
-        r.take(r.number(8) if kind == 8 else GGUF_SIZES[kind])
-    infos = []
-    for _ in range(n_tensors):
-        name = r.take(r.number(8)).decode()
-        shape = [r.number(8) for _ in range(r.number(4))]
-        check(r.number(4) == 0, "an adapter that is not f32")
-        infos.append((name, int(numpy.prod(shape)), r.number(8)))
-    start = (r.at + 31) // 32 * 32
-    return {name: numpy.frombuffer(data, "<f4", n, start + offset) for name, n, offset in infos}
-
-
-def parameters(data):
-    """4.5: coordinates 0..dim-1, f64."""
-    tensors, out, layer = read_adapter(data), [], 0
-    while f"blk.{layer}.attn_q.weight.lora_a" in tensors:
-        out += [tensors[f"blk.{layer}.attn_{p}.weight.lora_{f}"] for p in TARGETS for f in "ab"]
-        layer += 1
-    check(len(out) == len(tensors), "tensors that are no target's")
-    return numpy.concatenate(out).astype(numpy.float64)
-
-
-def read_update(path, adapter_sha256):
-    """(delta, weight) of the update that a device has ready for this adapter; None without."""
-    data = path.read_bytes() if path.exists() else b""
-    if data[:8] != b"SHOALUPD" or data[12:44] != adapter_sha256:
-        return None
-    check(hashlib.sha256(data[:-32]).digest() == data[-32:], "a damaged update")
-    weight, = struct.unpack_from("<I", data, 52)
-    return numpy.frombuffer(data[88:-32], "<f4"), weight
-
-
 # ---- the deployment ------------------------------------------------------------------------------
 
 class Deployment:
-    def __init__(self, place, stack):
+    def __init__(self, place, stack, stage_s):
         self.place, self.stack, self.server = place, stack, place / "server"
         self.model = place / "tiny.gguf"
         subprocess.run([os.environ["MAKE_TINY_MODEL"], self.model, "5"], check=True)
@@ -98,7 +54,7 @@ class Deployment:
                    "--targets", "q,v", "--rank", str(RANK), "--local-epochs", "0", "--local-steps",
                    "2", "--batch", "2", "--ctx", "256", "--rounds", str(len(PLANS)), "--clients",
                    str(REAL + 1), "--min-clients", "3", "--train-timeout", "120",
-                   "--stage-timeout", str(STAGE_S))
+                   "--stage-timeout", str(stage_s))
         port_file = place / "port"
         self.start([BIN / "shoal-aggregator", "run", self.server, "--port", "0", "--port-file",
                     port_file], "server")
@@ -211,24 +167,8 @@ class Reference:
         return r
 
 
-def clipped(d, update):
-    norm = float(numpy.linalg.norm(update.astype(numpy.float64)))
-    return update.astype(numpy.float64) * min(1.0, d.clip_norm / norm if norm else 1.0)
-
-
-def check_sum(d, result, old, new, parts):
-    """new = old + mean: each word was rounded by less than one, and the file holds f32."""
-    total = sum(w for _, w in parts)
-    assert result["weight_sum"] == total, (result["weight_sum"], total)
-    assert result["survivors"] == len(parts), result["survivors"]
-    mean = sum(clipped(d, x) * w for x, w in parts) / total
-    unit = len(parts) / (2.0**d.scale_log2 * total)
-    error = numpy.abs(new - (old + mean))
-    slack = unit + numpy.abs(new) * 2.0**-22 + 1e-12
-    assert (error <= slack).all(), f"off by {float((error / slack).max()):.3g} of what rounding explains"
-    moved = float(numpy.abs(mean).max() / unit)
-    assert moved > 50, "the updates are too small to tell"
-    return float(error.max()), moved
+class TooSlow(Exception):
+    """Somebody missed a deadline who should not have."""
 
 
 def run_round(world, ref, plan):
@@ -240,20 +180,29 @@ def run_round(world, ref, plan):
     updates = until("three trained devices", lambda: world.updates(release["sha256"]))
     mine = ref.rng.normal(0, 0.01, len(old)).astype(numpy.float32), 5
     v = ref.join_session(release, *mine)
-    ref.take_part(plan, v, *mine)
-    result = until("the result", lambda: ref.result(v, release))
+    try:
+        ref.take_part(plan, v, *mine)
+        result = until("the result", lambda: ref.result(v, release))
+    except Answered as e:
+        if e.http_status == 410:  # the session is over, or went on without the reference
+            raise TooSlow(str(e)) from None
+        raise
     parts = [updates[n] for n in range(REAL) if not (plan == "stuck" and n == 0)]
     parts += [mine] if plan != "gone" else []
     new = parameters(ref.member.download(result["release"]))
-    error, moved = check_sum(v.d, result, old, new, parts)
+    if result["survivors"] < len(parts):
+        raise TooSlow(f"{result['survivors']} of {len(parts)} devices were in time")
+    assert result["weight_sum"] == sum(w for _, w in parts), (plan, result["weight_sum"])
+    assert result["survivors"] == len(parts), (plan, result["survivors"])
+    error, moved = mean_error(v.d, old, new, parts)
     print(f"ok {plan}: {result['cohort']} devices, {result['survivors']} in the sum, largest error "
           f"{error:.2g}, largest step {moved:.0f} roundings", flush=True)
 
 
-def main():
+def run_all(stage_s):
     with tempfile.TemporaryDirectory(prefix="shoal-interop-") as place, \
             contextlib.ExitStack() as stack:
-        world = Deployment(pathlib.Path(place), stack)
+        world = Deployment(pathlib.Path(place), stack, stage_s)
         ref = Reference(world)
         try:
             for plan in PLANS:
@@ -262,10 +211,18 @@ def main():
                     del world.agents[0]
                 run_round(world, ref, plan)
             assert ref.member.tasks()[0]["state"] == 3
-        except (AssertionError, Answered):
+        except (AssertionError, Answered, TooSlow):
             for log in sorted(world.place.glob("*.log")):
                 print(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-6:]))
             raise
+
+
+def main():
+    try:
+        run_all(STAGES_S[0])
+    except TooSlow as late:
+        print(f"again with stages of {STAGES_S[1]} s: {late}", flush=True)
+        run_all(STAGES_S[1])
 
 
 if __name__ == "__main__":
