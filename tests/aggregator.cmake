@@ -2,7 +2,7 @@
 if(TARGET shoal_aggregator_lib)
   find_package(CURL REQUIRED)
   add_library(fed_test STATIC support/fed_device.c support/fed_server.c support/temp_dir.c
-              support/tiny_model.c)
+              support/tiny_model.c support/coded_weights.c)
   target_link_libraries(fed_test PUBLIC shoal_aggregator_lib shoal_proto CURL::libcurl shoal_flags
                         ${CMOCKA_LIBRARY})
   shoal_test(test_ca unit/test_ca.c LIBS fed_test TIMEOUT 60)

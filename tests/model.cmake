@@ -2,7 +2,7 @@
 # shared data (SHOAL_SHARED) and, some, the real model (SHOAL_TEST_MODEL).
 find_library(JANSSON_LIBRARY jansson REQUIRED)
 
-add_library(tiny_model STATIC support/tiny_model.c)
+add_library(tiny_model STATIC support/tiny_model.c support/coded_weights.c)
 target_link_libraries(tiny_model PUBLIC shoal_model)
 add_library(test_vectors STATIC support/vectors.c)
 target_link_libraries(test_vectors PUBLIC shoal_kernels ${JANSSON_LIBRARY} ${CMOCKA_LIBRARY})

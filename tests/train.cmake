@@ -14,6 +14,16 @@ find_library(JANSSON_LIBRARY jansson REQUIRED)
 shoal_test(test_train_parity unit/test_train_parity.c support/safetensors_read.c support/vectors.c
   LIBS train_fixture ${JANSSON_LIBRARY} LABELS model TIMEOUT 300)
 
+# Gradients of every family in every type against PyTorch; make_grad_case feeds the generator of the
+# reference, tests/kat/gen/grad_parity.py.
+add_library(grad_case STATIC support/grad_case.c)
+target_link_libraries(grad_case PUBLIC train_fixture ${CMOCKA_LIBRARY})
+add_executable(make_grad_case support/make_grad_case.c)
+target_link_libraries(make_grad_case PRIVATE grad_case)
+set_target_properties(make_grad_case PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+shoal_test(test_grad_parity unit/test_grad_parity.c support/safetensors_read.c
+  LIBS grad_case ${JANSSON_LIBRARY})
+
 # Speed and memory of a step; run by hand: build/tests/bench_train [tokens] [rank] [threads] [exact] [MB]
 add_executable(bench_train bench/bench_train.c)
 target_link_libraries(bench_train PRIVATE shoal_train)

@@ -50,19 +50,31 @@ void safetensors_close(safetensors *s)
     shoal_free(s);
 }
 
-const float *safetensors_get(const safetensors *s, const char *name, size_t n)
+/* Where n elements of `size` bytes begin, in bytes after the header. */
+static size_t find(const safetensors *s, const char *name, const char *dtype, size_t n, size_t size)
 {
     json_t *entry = json_object_get(s->header, name);
     if (entry == NULL) {
         fail_msg("no tensor %s", name);
     }
     json_t *offsets = json_object_get(entry, "data_offsets");
-    assert_string_equal(json_string_value(json_object_get(entry, "dtype")), "F32");
-    size_t begin = (size_t)json_integer_value(json_array_get(offsets, 0)) / sizeof(float);
-    size_t end = (size_t)json_integer_value(json_array_get(offsets, 1)) / sizeof(float);
-    assert_int_equal(end - begin, n);
-    assert_true(end <= s->n);
-    return s->data + begin;
+    assert_string_equal(json_string_value(json_object_get(entry, "dtype")), dtype);
+    size_t begin = (size_t)json_integer_value(json_array_get(offsets, 0));
+    size_t end = (size_t)json_integer_value(json_array_get(offsets, 1));
+    assert_int_equal(end - begin, n * size);
+    assert_true(end <= s->n * sizeof *s->data);
+    return begin;
+}
+
+const float *safetensors_get(const safetensors *s, const char *name, size_t n)
+{
+    return s->data + find(s, name, "F32", n, sizeof(float)) / sizeof(float);
+}
+
+void safetensors_read_i16(const safetensors *s, const char *name, int16_t *out, size_t n)
+{
+    const char *data = (const char *)s->data;
+    memcpy(out, data + find(s, name, "I16", n, sizeof *out), n * sizeof *out);
 }
 
 static const float *get_side(const safetensors *s, size_t layer, shoal_proj p, char side, size_t n)

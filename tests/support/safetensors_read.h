@@ -7,6 +7,7 @@
 #define SHOAL_TESTS_SUPPORT_SAFETENSORS_READ_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lora/train/adapter.h"
 
@@ -18,6 +19,9 @@ void safetensors_close(safetensors *s);
 
 /* The n values of a tensor of that name and size; fails the test when there is none. */
 const float *safetensors_get(const safetensors *s, const char *name, size_t n);
+
+/* Copies the elements of an I16 tensor. */
+void safetensors_read_i16(const safetensors *s, const char *name, int16_t *out, size_t n);
 
 /* Copies a PEFT LoRA file into a flat vector in the layout of a->params, rows of q and k put into
  * the order of the GGUF file. Works for adapters and for their gradients. */

@@ -11,6 +11,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "lora/model/gguf_write.h"
+#include "tests/support/coded_weights.h"
 
 enum { MAX_BYTES = 1 << 28, MAX_TOKEN = 16 };
 
@@ -203,9 +204,36 @@ typedef struct maker {
     shoal_status st; /* the first failure; later steps do nothing */
 } maker;
 
+static float std_of(const maker *k, size_t cols)
+{
+    return k->o->weight_std > 0 ? k->o->weight_std : 1.0f / sqrtf((float)cols);
+}
+
+static void put_coded(maker *k, const char *name, size_t rows, size_t cols)
+{
+    shoal_type type = *k->o->coded;
+    const shoal_type_info *info = shoal_type_get((uint32_t)type);
+    if (info != NULL && rows % info->group != 0) {
+        type = shoal_type_plain(type);
+        info = shoal_type_get((uint32_t)type);
+    }
+    unsigned char *data =
+        info == NULL ? NULL : shoal_calloc(rows, shoal_type_row_bytes(info, cols));
+    if (data != NULL && coded_weights(&k->rng, type, std_of(k, cols), rows, cols, data)) {
+        shoal_gguf_put_matrix(k->w, name, type, rows, cols, data);
+    } else {
+        k->st = SHOAL_ERR_ARG;
+    }
+    shoal_free(data);
+}
+
 /* Normal weights, quantised row by row. The numbers drawn do not depend on the type. */
 static void put_random(maker *k, const char *name, shoal_type type, size_t rows, size_t cols)
 {
+    if (k->o->coded != NULL) {
+        put_coded(k, name, rows, cols);
+        return;
+    }
     const shoal_type_info *info = shoal_type_get((uint32_t)type);
     size_t row_bytes = info == NULL ? 0 : shoal_type_row_bytes(info, cols);
     float *row = shoal_calloc(cols, sizeof *row);
@@ -213,7 +241,7 @@ static void put_random(maker *k, const char *name, shoal_type type, size_t rows,
     if (row_bytes == 0 || row == NULL || data == NULL) {
         k->st = row_bytes == 0 ? SHOAL_ERR_ARG : SHOAL_ERR_NOMEM;
     }
-    float std = k->o->weight_std > 0 ? k->o->weight_std : 1.0f / sqrtf((float)cols);
+    float std = std_of(k, cols);
     for (size_t r = 0; r < rows && k->st == SHOAL_OK; r++) {
         for (size_t c = 0; c < cols; c++) {
             row[c] = std * (float)shoal_rng_normal(&k->rng);
@@ -235,7 +263,8 @@ static void put_vec(maker *k, const char *name, size_t n, float mean, float std)
         k->st = SHOAL_ERR_NOMEM;
         return;
     }
-    for (size_t i = 0; i < n; i++) {
+    if (k->o->coded != NULL) coded_values(&k->rng, mean, std, v, n);
+    for (size_t i = 0; i < n && k->o->coded == NULL; i++) {
         v[i] = mean + std * (float)shoal_rng_normal(&k->rng);
     }
     shoal_gguf_put_vector(k->w, name, v, n);
@@ -354,10 +383,14 @@ shoal_status shoal_tiny_model_encode(shoal_buf *out, uint64_t seed, const shoal_
 shoal_status shoal_tiny_model_write(const char *path, uint64_t seed, const shoal_tiny_opts *opts,
                                     shoal_error *err)
 {
+    shoal_file_writer w = {0};
     shoal_buf file = shoal_buf_init(MAX_BYTES);
     shoal_status st = shoal_tiny_model_encode(&file, seed, opts, err);
     if (st == SHOAL_OK) {
-        st = shoal_file_write_atomic(path, file.data, file.len, 0600, err);
+        st = shoal_file_writer_open(&w, path, 0600, err);
+        if (st == SHOAL_OK) st = shoal_file_writer_put(&w, file.data, file.len, err);
+        if (st == SHOAL_OK) st = shoal_file_writer_commit_unsynced(&w, err);
+        shoal_file_writer_abandon(&w);
     }
     shoal_buf_clear(&file);
     return st;

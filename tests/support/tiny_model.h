@@ -35,6 +35,9 @@ typedef struct shoal_tiny_opts {
     float weight_std;         /* [1 / sqrt(columns)] */
     bool plain_types;         /* f32 projections, embedding and head: for gradient checks */
     bool untied;              /* a separate output.weight */
+    const shoal_type *coded;  /* all matrices of this type, their codes and all vectors from
+                                 integers (coded_weights.h): the same bytes everywhere. Rows that
+                                 do not fill a packed type's groups have its plain type */
     /* Otherwise: embedding Q8_0, projections Q4_1, with layer 1's attention in Q8_0, its gate in
      * Q4_0 and its down in F16, so that every computable type occurs. */
 } shoal_tiny_opts;

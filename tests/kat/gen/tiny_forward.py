@@ -16,53 +16,20 @@ import subprocess
 import sys
 import tempfile
 
-SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+from gguf_file import Gguf
+
 N_TOKENS = 30
 SEED = 3
 
 
-class Gguf:
-    """Key-values and F32 tensors (as lists of rows) of a GGUF v3 file."""
-
-    def __init__(self, path):
-        with open(path, "rb") as f:
-            self.data = f.read()
-        self.at = 8  # magic, version
-        n_tensors, n_kv = self.take("Q"), self.take("Q")
-        self.kv = {}
-        for _ in range(n_kv):
-            key = self.text()
-            self.kv[key] = self.value(self.take("I"))
-        infos = []
-        for _ in range(n_tensors):
-            name = self.text()
-            dims = [self.take("Q") for _ in range(self.take("I"))]
-            infos.append((name, dims, self.take("I"), self.take("Q")))
-        base = (self.at + 31) // 32 * 32
-        self.tensors = {}
-        for name, dims, kind, offset in infos:
-            assert kind == 0, "the variants hold F32 only"
-            cols, rows = dims[0], math.prod(dims[1:])
-            flat = struct.unpack_from(f"<{rows * cols}f", self.data, base + offset)
-            self.tensors[name] = [flat[r * cols : (r + 1) * cols] for r in range(rows)]
-
-    def take(self, code):
-        (v,) = struct.unpack_from("<" + code, self.data, self.at)
-        self.at += struct.calcsize("<" + code)
-        return v
-
-    def text(self):
-        n = self.take("Q")
-        self.at += n
-        return self.data[self.at - n : self.at].decode("utf-8", "surrogateescape")
-
-    def value(self, kind):
-        if kind == 8:
-            return self.text()
-        if kind == 9:
-            elem, n = self.take("I"), self.take("Q")
-            return [self.value(elem) for _ in range(n)]
-        return self.take(SCALARS[kind])
+def read_f32(gguf):
+    """Its tensors as lists of rows."""
+    out = {}
+    for name, (kind, rows, cols, at) in gguf.tensors.items():
+        assert kind == 0, "the variants hold F32 only"
+        flat = struct.unpack_from(f"<{rows * cols}f", gguf.data, at)
+        out[name] = [flat[r * cols : (r + 1) * cols] for r in range(rows)]
+    return out
 
 
 def matvec(w, x):
@@ -101,7 +68,7 @@ def rotate(x, pos, base, scale, halves):
 class Model:
     def __init__(self, path):
         g = Gguf(path)
-        self.t = g.tensors
+        self.t = read_f32(g)
         self.arch = g.kv["general.architecture"]
         self.key = lambda k, default=None: g.kv.get(f"{self.arch}.{k}", default)
         self.gemma = self.arch == "gemma3"
