@@ -12,6 +12,7 @@ for _power in range(255):
     _value ^= _value << 1  # times the generator 3
     if _value & 0x100:
         _value ^= 0x11B
+POWER = {a: int(LOG[a]) for a in range(1, 256)}
 
 
 def mul(a, b):
@@ -20,9 +21,9 @@ def mul(a, b):
     return numpy.where((a == 0) | (b == 0), 0, EXP[LOG[a] + LOG[b]]).astype(numpy.uint8)
 
 
-def inverse(a):
-    assert a
-    return int(EXP[255 - LOG[a]])
+def quotient(tops, bottoms):
+    """Product of nonzero numbers over a product of nonzero numbers, by their logarithms."""
+    return int(EXP[(sum(map(POWER.get, tops)) - sum(map(POWER.get, bottoms))) % 255])
 
 
 def split(secret, coefficients, n):
@@ -43,10 +44,8 @@ def combine(points, at=0):
     """points: {x: share}, as many as the threshold; the value at `at`."""
     total = numpy.zeros(32, dtype=numpy.uint8)
     for i, share in points.items():
-        weight = 1
-        for j in points:
-            if j != i:
-                weight = int(mul(weight, mul(j ^ at, inverse(j ^ i))))
+        others = [j for j in points if j != i]
+        weight = 0 if at in others else quotient([j ^ at for j in others], [j ^ i for j in others])
         total ^= mul(numpy.frombuffer(share, dtype=numpy.uint8), weight)
     return total.tobytes()
 
