@@ -190,6 +190,7 @@ static shoal_status open_model(agent *a, shoal_error *err)
 {
     char path[SHOAL_PATH_MAX];
     shoal_engine_options eo = a->opt->engine;
+    eo.max_ram = a->opt->max_ram; /* small pages, so that weights can be streamed */
     const char *name = eo.model != NULL ? eo.model : a->task.base_name;
     SHOAL_TRY(shoal_store_model_path(name, path, err));
     SHOAL_TRY(shoal_store_model_hash(a->opt->store, path, a->base_hash, err));
@@ -265,6 +266,12 @@ static shoal_status load_data(agent *a, uint32_t ctx, shoal_error *err)
     a->data_ctx = ctx;
     a->record.samples = a->data.n;
     a->record.tokens = a->data.n_tokens;
+    shoal_agent_event e = {.kind = SHOAL_AGENT_DATA,
+                           .version = a->record.version,
+                           .data = &a->data,
+                           .ctx = ctx,
+                           .text = ""};
+    tell(a, &e);
     return SHOAL_OK;
 }
 
@@ -282,7 +289,8 @@ static shoal_status train(agent *a, const shoal_checkin_response *rs, shoal_erro
                            .start = a->adapter,
                            .release = &rs->release,
                            .checkpoint_path = checkpoint,
-                           .max_ram = a->opt->max_ram,
+                           .max_ram = (size_t)a->opt->max_ram,
+                           .max_ram_given = a->opt->max_ram_given,
                            .on_step = on_step,
                            .ctx = a,
                            .stop = a->opt->stop};

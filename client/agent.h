@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/data.h"
 #include "client/engine.h"
 #include "client/store.h"
 #include "kernels/base/status.h"
@@ -24,6 +25,7 @@ typedef enum shoal_agent_event_kind {
     SHOAL_AGENT_TASK,    /* text: task name; version: adapter held */
     SHOAL_AGENT_WAIT,    /* retry_after_ms, text: the server's reason */
     SHOAL_AGENT_AWAY,    /* retry_after_ms, text: what failed */
+    SHOAL_AGENT_DATA,    /* data, ctx: what was read, cut to ctx tokens; version */
     SHOAL_AGENT_STEP,    /* step, total_steps, loss, tokens, version */
     SHOAL_AGENT_TRAINED, /* version, loss, tokens, seconds */
     SHOAL_AGENT_STAGE,   /* text: stage; round, cohort */
@@ -38,6 +40,8 @@ typedef struct shoal_agent_event {
     uint64_t round, version, step, total_steps, tokens, retry_after_ms, peak_rss_bytes;
     uint64_t cohort, survivors;
     double loss, seconds;
+    const shoal_dataset *data; /* with DATA */
+    size_t ctx;
     const char *text; /* never NULL */
 } shoal_agent_event;
 
@@ -50,8 +54,9 @@ typedef struct shoal_agent_options {
     shoal_engine_options engine; /* model NULL: the task's base model by name */
     bool once;                   /* one round, then end; AGAIN when there is none to be had now */
     uint32_t min_cohort;         /* of this device's policy; 0: the default */
-    size_t max_ram;              /* for training; 0: the default */
-    const char *stall_before;    /* stage before which to wait for ever; NULL normally */
+    uint64_t max_ram;            /* as `shoal train --max-ram` (train_memory.h) */
+    bool max_ram_given;
+    const char *stall_before; /* stage before which to wait for ever; NULL normally */
     shoal_agent_event_fn *on_event;
     void *ctx;
     bool (*stop)(void);

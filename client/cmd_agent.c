@@ -9,6 +9,7 @@
 #include "client/interrupt.h"
 #include "client/json.h"
 #include "client/store.h"
+#include "client/train_memory.h"
 #include "kernels/base/term.h"
 #include "proto/limits.h"
 
@@ -40,6 +41,7 @@ static const char *kind_name(shoal_agent_event_kind kind)
     case SHOAL_AGENT_TASK: return "task";
     case SHOAL_AGENT_WAIT: return "wait";
     case SHOAL_AGENT_AWAY: return "away";
+    case SHOAL_AGENT_DATA: return "data";
     case SHOAL_AGENT_STEP: return "step";
     case SHOAL_AGENT_TRAINED: return "trained";
     case SHOAL_AGENT_STAGE: return "stage";
@@ -74,6 +76,12 @@ static void add_members(json_t *o, const shoal_agent_event *e)
     case SHOAL_AGENT_AWAY:
         add_text(o, "reason", e->text);
         add_int(o, "retry_after_ms", e->retry_after_ms);
+        break;
+    case SHOAL_AGENT_DATA:
+        add_int(o, "samples", e->data->n);
+        add_int(o, "tokens", e->data->n_tokens);
+        add_int(o, "split", e->data->n_split);
+        add_int(o, "left_out", e->data->n_left_out);
         break;
     case SHOAL_AGENT_STEP:
         add_int(o, "step", e->step);
@@ -173,6 +181,7 @@ static void show(output *out, const shoal_agent_event *e)
     case SHOAL_AGENT_ENDED:
         shoal_term_note("%s; adapter version %" PRIu64 " is the newest here", e->text, e->version);
         break;
+    case SHOAL_AGENT_DATA: /* on_event has warned */
     case SHOAL_AGENT_STEP: break;
     }
 }
@@ -180,6 +189,7 @@ static void show(output *out, const shoal_agent_event *e)
 static void on_event(void *ctx, const shoal_agent_event *e)
 {
     output *out = ctx;
+    if (e->kind == SHOAL_AGENT_DATA) shoal_dataset_warn_long(e->data, e->ctx);
     if (out->json)
         print_json(e);
     else
@@ -208,9 +218,11 @@ static shoal_status run(shoal_agent_options *o, shoal_error *err)
 int shoal_cmd_agent(int argc, char **argv)
 {
     output out = {0};
-    shoal_agent_options o = {.on_event = on_event, .ctx = &out, .stop = shoal_interrupted};
+    shoal_agent_options o = {.max_ram = SHOAL_TRAIN_RAM_USUAL,
+                             .on_event = on_event,
+                             .ctx = &out,
+                             .stop = shoal_interrupted};
     uint64_t min_cohort = 0;
-    uint64_t max_ram = 0;
     const shoal_option table[] = {
         SHOAL_STRING("data", 'd', &o.data_path, "FILE",
                      "JSONL conversations; they never leave this device"),
@@ -221,8 +233,9 @@ int shoal_cmd_agent(int argc, char **argv)
         SHOAL_COUNT("min-cohort", 0, &min_cohort, "N",
                     "smallest sum to hide in (default 32; a small group may choose 3)", 3,
                     SHOAL_LIMIT_COHORT_MAX),
-        SHOAL_SIZE("max-ram", 0, &max_ram, "SIZE", "memory that training may take, e.g. 300M",
-                   NULL),
+        SHOAL_SIZE("max-ram", 0, &o.max_ram, "SIZE",
+                   "memory that training stays under, as in `shoal train` (280 MB)",
+                   &o.max_ram_given),
         SHOAL_STRING("stall-before", 0, &o.stall_before, "STAGE",
                      "wait for ever before sending this message (to test drop-outs)"),
         SHOAL_FLAG("json", 0, &out.json, "print one event a line, {\"event\":...}")};
@@ -233,7 +246,6 @@ int shoal_cmd_agent(int argc, char **argv)
     int code = 0;
     if (!shoal_command_begin(&usage, groups, 2, argc, argv, NULL, &code)) return code;
     o.min_cohort = (uint32_t)min_cohort;
-    o.max_ram = (size_t)max_ram;
     shoal_error err = {0};
     shoal_status st = run(&o, &err);
     return shoal_command_end(st, &err);

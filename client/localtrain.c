@@ -4,7 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/train_memory.h"
 #include "kernels/base/mem.h"
+#include "lora/model/residency.h"
 #include "lora/train/checkpoint.h"
 #include "lora/train/trainer.h"
 
@@ -86,18 +88,31 @@ static size_t rows_of(const shoal_local_job *job)
     return rows < job->spec->ctx ? rows : job->spec->ctx;
 }
 
+/* A trainer within the owner's bound, planned as `shoal train` plans. */
+static shoal_status open_trainer(shoal_trainer **out, const shoal_local_job *job, shoal_adapter *a,
+                                 run *r, shoal_error *err)
+{
+    const shoal_engine *e = job->engine;
+    shoal_trainer_options o = {.clip = 1.0f, .stop = stop_asked, .stop_ctx = r};
+    shoal_plan plan;
+    o.plan.max_tokens = rows_of(job);
+    o.plan.max_ram = job->max_ram;
+    o.plan.other_bytes = shoal_train_other_bytes(e, a->n_params * sizeof *a->params);
+    SHOAL_TRY(shoal_train_plan(e, a, job->max_ram_given, &o.plan, &plan, err));
+    SHOAL_TRY(shoal_plan_bound_weights(&plan, e->model, err));
+    shoal_status st = shoal_trainer_open(out, e->model, a, &e->exec, &o, err);
+    if (st != SHOAL_OK) shoal_residency_close(e->model);
+    return st;
+}
+
 static shoal_status train(const shoal_local_job *job, shoal_adapter *a, shoal_update *out,
                           shoal_error *err)
 {
     shoal_trainer *tr = NULL;
     run r = {.job = job, .out = out};
-    shoal_trainer_options topt = {.plan = {.max_tokens = rows_of(job), .max_ram = job->max_ram},
-                                  .clip = 1.0f,
-                                  .stop = stop_asked,
-                                  .stop_ctx = &r};
     shoal_train_options opt = options_of(job);
     shoal_train_cursor cursor = {0};
-    SHOAL_TRY(shoal_trainer_open(&tr, job->engine->model, a, &job->engine->exec, &topt, err));
+    SHOAL_TRY(open_trainer(&tr, job, a, &r, err));
     uint64_t run_id = shoal_train_run_id(job->data->samples, job->data->n, &opt);
     resume(job, tr, run_id, &cursor);
     shoal_status st =
@@ -109,6 +124,7 @@ static shoal_status train(const shoal_local_job *job, shoal_adapter *a, shoal_up
         (void)unlink(job->checkpoint_path);
     }
     shoal_trainer_close(tr);
+    shoal_residency_close(job->engine->model);
     return st;
 }
 

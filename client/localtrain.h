@@ -29,13 +29,16 @@ typedef struct shoal_local_job {
     const shoal_adapter *start; /* the release; borrowed and not changed */
     const shoal_adapter_release *release;
     const char *checkpoint_path;   /* NULL: none is kept */
-    size_t max_ram;                /* 0: the trainer's default */
+    size_t max_ram;                /* as `shoal train --max-ram` (train_memory.h) */
+    bool max_ram_given;            /* by the owner, not as what is usual */
     shoal_train_callback *on_step; /* may be NULL */
     void *ctx;
     bool (*stop)(void); /* may be NULL */
 } shoal_local_job;
 
-/* CANCELLED (checkpoint kept) when `stop` says so. The caller clears *out. */
+/* Stays within max_ram like `shoal train`: the engine's weights are streamed meanwhile when they
+ * were opened in small pages. NOMEM with a hint when a bound that was given is too tight. CANCELLED
+ * (checkpoint kept) when `stop` says so. The caller clears *out. */
 SHOAL_MUST_USE shoal_status shoal_local_train(const shoal_local_job *job, shoal_update *out,
                                               shoal_error *err);
 

@@ -18,6 +18,7 @@
 #include "client/taskstate.h"
 #include "kernels/base/file.h"
 #include "kernels/base/mem.h"
+#include "lora/model/residency.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -157,6 +158,61 @@ static void stopped_training_goes_on_to_the_same_bits(void **state)
     shoal_update_clear(&parts);
 }
 
+static bool g_streamed;
+static shoal_status see_streaming(void *ctx, const shoal_train_step *s, shoal_error *err)
+{
+    const shoal_engine *e = ctx;
+    shoal_residency_stats r = shoal_residency_get_stats(e->model);
+    (void)s;
+    (void)err;
+    g_streamed = r.n_kept < r.n_parts && r.loads > r.n_parts;
+    return SHOAL_OK;
+}
+
+/* The least bound that works streams the weights, gives the same bits, and ends with the job. */
+static void a_bound_on_memory_changes_no_bit(void **state)
+{
+    fixture *f = *state;
+    static const shoal_tiny_opts LARGE_LAYERS = {
+        .n_layer = 6, .n_embd = 256, .n_ff = 512, .plain_types = true};
+    char path[TEMP_DIR_MAX + 16];
+    shoal_engine e;
+    shoal_adapter *start = NULL;
+    shoal_update free_one;
+    shoal_update bounded;
+    shoal_error err = {0};
+    shoal_lora_spec ls = {.rank = 4, .alpha = 8, .targets = SHOAL_TARGETS_ALL};
+    (void)snprintf(path, sizeof path, "%s/large.gguf", f->dir);
+    assert_int_equal(shoal_tiny_model_write(path, 3, &LARGE_LAYERS, NULL), SHOAL_OK);
+    shoal_engine_options eo = {.threads = 1, .model = path, .max_ram = 1};
+    assert_int_equal(shoal_engine_open(&e, &eo, NULL), SHOAL_OK);
+    assert_int_equal(shoal_adapter_open(&start, e.model, &ls, 7, NULL), SHOAL_OK);
+    f->spec.local_steps = 2;
+    shoal_local_job job = job_of(f);
+    job.engine = &e;
+    job.start = start;
+    assert_int_equal(shoal_local_train(&job, &free_one, NULL), SHOAL_OK);
+
+    job.max_ram_given = true;
+    job.on_step = see_streaming;
+    job.ctx = &e;
+    shoal_status st = SHOAL_ERR_NOMEM;
+    for (size_t mib = 1; st == SHOAL_ERR_NOMEM && mib < 4096; mib += 2) {
+        job.max_ram = mib << 20;
+        st = shoal_local_train(&job, &bounded, &err);
+        assert_true(st == SHOAL_OK || err.hint[0] != '\0');
+    }
+    assert_int_equal(st, SHOAL_OK);
+    assert_true(job.max_ram > 1 << 20);
+    assert_true(g_streamed);
+    assert_int_equal(shoal_residency_get_stats(e.model).n_parts, 0);
+    assert_memory_equal(bounded.delta, free_one.delta, bounded.n * sizeof(float));
+    shoal_update_clear(&bounded);
+    shoal_update_clear(&free_one);
+    shoal_adapter_close(start);
+    shoal_engine_close(&e);
+}
+
 static void an_adapter_of_another_rank_is_refused(void **state)
 {
     fixture *f = *state;
@@ -255,6 +311,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_update_is_what_training_changed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stopped_training_goes_on_to_the_same_bits, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_bound_on_memory_changes_no_bit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_adapter_of_another_rank_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(counters_survive_and_names_do_not_clash, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_record_is_an_error_not_a_new_start, set_up,
