@@ -74,6 +74,18 @@ scores "$work/f32.gguf" "$work/f32.out"
 differ "$work/f32.out" "$work/unmerged.out" 0 1e-4
 differ "$work/same.out" "$work/unmerged.out" 1e-3 1e9
 
+# A short training changes weights by less than half a step of 4 bits: the command says what is gone,
+# and is silent where next to nothing is.
+learn "$model" "$work/short.gguf" --max-steps 3 --lr 0.002
+short=("$shoal" adapter merge -m "$model" -a "$work/short.gguf" --measure "$work/data.jsonl" --json)
+expect 0 "${short[@]}" "$work/lost.gguf"
+json 'o["loss_base"] - o["loss_adapter"] > 0.01'
+json '(o["loss_base"] - o["loss_merged"]) / (o["loss_base"] - o["loss_adapter"]) < 0.8'
+said '% of what the adapter gains; a wider type'
+expect 0 "${short[@]}" "$work/kept.gguf" --type F32
+json 'abs(o["cost"]) < 1e-3'
+grep -q 'of what the adapter gains' "$work/err" && fail "a warning without a loss"
+
 # People see the three losses; nothing but data is on stdout.
 expect 0 "${merge[@]}" "$work/same.gguf"
 grep -q '^loss on the built-in text, ' "$work/out" || fail "no losses on stdout"
