@@ -1,4 +1,5 @@
-/* file.c - whole files by POSIX calls. */
+/* file.c - whole files by POSIX calls, and Linux's files without a name. */
+#define _GNU_SOURCE /* O_TMPFILE */
 #include "kernels/base/file.h"
 
 #include <errno.h>
@@ -94,9 +95,8 @@ shoal_status shoal_file_get_at(int fd, uint64_t at, void *data, size_t n, size_t
     return SHOAL_OK;
 }
 
-/* Makes a rename in the directory of `path` durable. Some file systems cannot sync a directory
- * (EINVAL); there the rename is as durable as it gets. */
-static int sync_parent(const char *path)
+/* Opens the directory that `path` lies in with these flags; -1 with errno. */
+static int open_parent(const char *path, int flags)
 {
     char *dir = shoal_strdup(path);
     if (dir == NULL) {
@@ -109,8 +109,18 @@ static int sync_parent(const char *path)
     } else if (slash != NULL) {
         *slash = '\0';
     }
-    int fd = open(slash != NULL ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(slash != NULL ? dir : ".", flags | O_CLOEXEC, 0600);
+    int saved = errno;
     shoal_free(dir);
+    errno = saved;
+    return fd;
+}
+
+/* Makes a rename in the directory of `path` durable. Some file systems cannot sync a directory
+ * (EINVAL); there the rename is as durable as it gets. */
+static int sync_parent(const char *path)
+{
+    int fd = open_parent(path, O_RDONLY | O_DIRECTORY);
     if (fd < 0) {
         return -1;
     }
@@ -121,12 +131,44 @@ static int sync_parent(const char *path)
     return rc != 0 && saved == EINVAL ? 0 : rc;
 }
 
+/* A file beside `path` that has no name; -1 where there is no such thing. Android's policy lets
+ * apps open one, but not name it. */
+static int open_nameless(const char *path)
+{
+#if defined(O_TMPFILE) && !defined(__ANDROID__)
+    if (access("/proc/self/fd", X_OK) != 0) return -1; /* by which it gets a name */
+    return open_parent(path, O_TMPFILE | O_WRONLY);
+#else
+    (void)path;
+    return -1;
+#endif
+}
+
+/* Calls a nameless file w->temp, of which it chooses the end: rename needs a name, and a link does
+ * not replace. */
+static int give_name(shoal_file_writer *w)
+{
+    char self[32];
+    char *end = strrchr(w->temp, '.');
+    (void)snprintf(self, sizeof self, "/proc/self/fd/%d", w->fd);
+    for (unsigned i = 0; i < 1000; i++) {
+        unsigned mark = (unsigned)getpid() * 1000 + i;
+        (void)snprintf(end, sizeof ".XXXXXX", ".%06x", mark & 0xffffff);
+        if (linkat(AT_FDCWD, self, AT_FDCWD, w->temp, AT_SYMLINK_FOLLOW) == 0) {
+            w->named = true;
+            return 0;
+        }
+        if (errno != EEXIST) return -1;
+    }
+    return -1;
+}
+
 void shoal_file_writer_abandon(shoal_file_writer *w)
 {
     if (w->fd >= 0) {
         (void)close(w->fd);
     }
-    if (w->temp != NULL) {
+    if (w->named) {
         (void)unlink(w->temp);
     }
     shoal_free(w->temp);
@@ -150,23 +192,24 @@ shoal_status shoal_file_writer_open(shoal_file_writer *w, const char *path, unsi
 {
     size_t len = strlen(path);
     *w = (shoal_file_writer){.fd = -1};
-    char *temp = shoal_alloc(len + sizeof ".XXXXXX");
+    w->temp = shoal_alloc(len + sizeof ".XXXXXX");
     w->path = shoal_strdup(path);
-    if (temp == NULL || w->path == NULL) {
-        shoal_free(temp);
+    if (w->temp == NULL || w->path == NULL) {
         shoal_file_writer_abandon(w);
         return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory writing %s", path);
     }
-    memcpy(temp, path, len);
-    memcpy(temp + len, ".XXXXXX", sizeof ".XXXXXX");
-    w->fd = mkstemp(temp);
+    memcpy(w->temp, path, len);
+    memcpy(w->temp + len, ".XXXXXX", sizeof ".XXXXXX");
+    w->fd = open_nameless(path);
+    if (w->fd < 0) {
+        w->fd = mkstemp(w->temp);
+        w->named = w->fd >= 0;
+    }
     if (w->fd < 0) {
         shoal_status st = shoal_fail_errno(err, errno, "cannot create a file beside %s", path);
-        shoal_free(temp);
         shoal_file_writer_abandon(w);
         return st;
     }
-    w->temp = temp;
     return fchmod(w->fd, (mode_t)mode) == 0 ? SHOAL_OK : writing_failed(w, err);
 }
 
@@ -180,6 +223,9 @@ shoal_status shoal_file_writer_put(shoal_file_writer *w, const void *data, size_
 static shoal_status take_name(shoal_file_writer *w, bool synced, shoal_error *err)
 {
     int rc = !synced ? 0 : made_to_fail() ? -1 : fsync(w->fd);
+    if (rc == 0 && !w->named) {
+        rc = give_name(w);
+    }
     int saved = errno;
     if (close(w->fd) != 0 && rc == 0) {
         rc = -1;
@@ -191,8 +237,7 @@ static shoal_status take_name(shoal_file_writer *w, bool synced, shoal_error *er
         rc = made_to_fail() ? -1 : rename(w->temp, w->path);
     }
     if (rc != 0) return writing_failed(w, err);
-    shoal_free(w->temp);
-    w->temp = NULL; /* it has its name: abandoning removes nothing now */
+    w->named = false; /* it has its own name: abandoning removes nothing now */
     return SHOAL_OK;
 }
 

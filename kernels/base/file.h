@@ -1,14 +1,17 @@
 /* file.h - whole files: read with a stated maximum, replace atomically.
  *
  * A reader of a file written here sees either the old contents or the new, whatever happens in
- * between: the bytes go to a temporary file in the same directory, are synced, and take the name by
- * rename; then the directory is synced.
+ * between: the bytes go to a file in the same directory that has no name yet, are synced, and take
+ * the name by rename; then the directory is synced. A process that is killed leaves nothing behind,
+ * since the system takes a file without a name back. Where there is no such thing (other systems
+ * than Linux, some file systems) the file is called PATH.XXXXXX meanwhile.
  *
  * Layer: kernels/base. Threads: no shared state but the test hook.
  */
 #ifndef SHOAL_KERNELS_BASE_FILE_H
 #define SHOAL_KERNELS_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +32,7 @@ SHOAL_MUST_USE shoal_status shoal_file_write_atomic(const char *path, const void
  * an open that failed). Set up by open; one owner. */
 typedef struct shoal_file_writer {
     char *path, *temp; /* owned */
+    bool named;        /* there is a file called temp */
     int fd;
 } shoal_file_writer;
 

@@ -1,5 +1,7 @@
 /* Whole-file reads and atomic replacement: contents, permissions, limits, failure at every call. */
+#define _GNU_SOURCE /* O_TMPFILE */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <dirent.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -134,6 +139,56 @@ static void test_unsynced_appears_whole(void **state)
     }
 }
 
+/* Can a file have no name here? */
+static bool has_nameless_files(void)
+{
+    int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd >= 0) assert_int_equal(close(fd), 0);
+    return fd >= 0 && access("/proc/self/fd", X_OK) == 0;
+}
+
+/* A process that is killed while it writes leaves nothing, and the old file as it was. */
+static void test_killed_leaves_nothing(void **state)
+{
+    (void)state;
+    shoal_error err = {0};
+    if (!has_nameless_files()) {
+        print_message("skipped: no files without a name in %s\n", dir);
+        skip();
+    }
+    assert_int_equal(shoal_file_write_atomic(path, "old", 3, 0644, &err), SHOAL_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        shoal_file_writer w;
+        if (shoal_file_writer_open(&w, path, 0644, &err) != SHOAL_OK) _exit(1);
+        if (shoal_file_writer_put(&w, "new", 3, &err) != SHOAL_OK) _exit(1);
+        (void)raise(SIGKILL);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_int_equal(count_entries(), 1);
+    assert_contents("old");
+}
+
+/* Names that others took are passed over; they keep what they have. */
+static void test_names_are_not_taken_from_others(void **state)
+{
+    (void)state;
+    shoal_error err = {0};
+    char other[128];
+    unsigned mark = (unsigned)getpid() * 1000;
+    (void)snprintf(other, sizeof other, "%s.%06x", path, mark & 0xffffff);
+    FILE *f = fopen(other, "w");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(shoal_file_write_atomic(path, "new", 3, 0644, &err), SHOAL_OK);
+    assert_contents("new");
+    assert_int_equal(access(other, F_OK), 0);
+    assert_int_equal(count_entries(), 2);
+    assert_int_equal(unlink(other), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +196,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failure_keeps_a_whole_file, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(test_limits, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(test_unsynced_appears_whole, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(test_killed_leaves_nothing, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(test_names_are_not_taken_from_others, make_dir, drop_dir),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
