@@ -65,12 +65,12 @@ static shoal_status show(bool json, shoal_error *err)
 
 static shoal_status clear(shoal_error *err)
 {
-    shoal_cache_dir d;
+    shoal_store home;
+    size_t n = 0;
     uint64_t bytes = 0;
     char size[32];
-    bool there = false;
-    SHOAL_TRY(open_dir(&d, &there, err));
-    size_t n = there ? shoal_cache_dir_clear(&d, INT64_MAX, &bytes) : 0;
+    SHOAL_TRY(shoal_store_open(&home, NULL, err));
+    SHOAL_TRY(shoal_prompt_store_clear(&home, &n, &bytes, err));
     shoal_format_bytes(bytes, size, sizeof size);
     shoal_term_note("removed %zu blocks, %s", n, size);
     return SHOAL_OK;

@@ -8,6 +8,7 @@
 #include "client/enrol.h"
 #include "client/interrupt.h"
 #include "client/json.h"
+#include "client/prompt_store.h"
 #include "client/store.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/term.h"
@@ -101,8 +102,9 @@ int shoal_cmd_join(int argc, char **argv)
 
 static const shoal_usage leave_usage = {
     .synopsis = "shoal leave",
-    .about = "Ends this device's membership: key and certificates are removed. Models, adapters "
-             "and\ndata stay.",
+    .about =
+        "Ends this device's membership: key and certificates are removed, and what the prompt\n"
+        "cache keeps of conversations. Models, adapters and data stay.",
     .example = "  shoal leave"};
 
 static shoal_status leave(shoal_error *err)
@@ -110,12 +112,15 @@ static shoal_status leave(shoal_error *err)
     shoal_store store;
     shoal_store_lock lock;
     shoal_enrolment e;
+    size_t n = 0;
+    uint64_t bytes = 0;
     SHOAL_TRY(shoal_store_open(&store, NULL, err));
     SHOAL_TRY(shoal_store_lock_take(&store, &lock, err));
     shoal_status st = shoal_enrolment_load(&store, &e, err);
     bool member = st != SHOAL_ERR_NOT_FOUND; /* a damaged membership can be left as well */
     if (member) {
         st = shoal_enrolment_forget(&store, err);
+        if (st == SHOAL_OK) st = shoal_prompt_store_clear(&store, &n, &bytes, err);
         if (st == SHOAL_OK) {
             shoal_term_note("left%s%s; adapters stay in %s/adapters",
                             e.deployment[0] != '\0' ? " " : "", e.deployment, store.root);

@@ -198,3 +198,18 @@ void shoal_prompt_store_keep(shoal_prompt_store *p, const shoal_adapter *adapter
     p->warned = true;
     shoal_log(SHOAL_LOG_WARN, "prompt_cache", "not kept: %s", err.msg);
 }
+
+shoal_status shoal_prompt_store_clear(const shoal_store *home, size_t *n, uint64_t *bytes,
+                                      shoal_error *err)
+{
+    char path[SHOAL_PATH_MAX];
+    struct stat sb;
+    shoal_cache_dir d;
+    *n = 0;
+    *bytes = 0;
+    SHOAL_TRY(shoal_prompt_store_dir(home, path, err));
+    if (stat(path, &sb) != 0) return SHOAL_OK; /* clearing should not make it */
+    SHOAL_TRY(shoal_cache_dir_open(&d, path, 0, err));
+    *n = shoal_cache_dir_clear(&d, INT64_MAX, bytes);
+    return SHOAL_OK;
+}

@@ -72,6 +72,10 @@ void shoal_prompt_store_keep(shoal_prompt_store *p, const shoal_adapter *adapter
 SHOAL_MUST_USE shoal_status shoal_prompt_store_dir(const shoal_store *home,
                                                    char out[SHOAL_PATH_MAX], shoal_error *err);
 
+/* Removes everything in it: *n files, *bytes. A home without a cache is OK. */
+SHOAL_MUST_USE shoal_status shoal_prompt_store_clear(const shoal_store *home, size_t *n,
+                                                     uint64_t *bytes, shoal_error *err);
+
 /* SHA-256 of everything an adapter does: its manifest and its parameters. */
 SHOAL_MUST_USE shoal_status shoal_adapter_sha256(const shoal_adapter *a, uint8_t out[32],
                                                  shoal_error *err);

@@ -83,6 +83,10 @@ for n in 1 2 3 4; do
       "pelican $n$i" "$((n * 10 + i))"
   done >"$dir/data-$n.jsonl"
 done
+# Device 1 also has an exchange that is too long for the task, between two that are not.
+printf '{"messages":[{"role":"user","content":"a?"},{"role":"assistant","content":"%s"}' b >>"$dir/data-1.jsonl"
+printf ',{"role":"user","content":"%0500d?"},{"role":"assistant","content":"no"}' 0 >>"$dir/data-1.jsonl"
+printf ',{"role":"user","content":"c?"},{"role":"assistant","content":"d"}]}\n' >>"$dir/data-1.jsonl"
 "$aggregator" init "$server" --port 0 --name e2e 2>"$dir/init.err" || fail "init"
 "$aggregator" task create --dir "$server" --name home --model "$model" --targets q,v --rank 4 \
   --local-epochs 0 --local-steps 3 --batch 2 --ctx 256 --rounds 3 --clients 4 --min-clients 3 \
@@ -130,6 +134,9 @@ kill -9 $four
 wait $four 2>/dev/null
 expect 3 "another agent" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m "$model" -d "$dir/data-1.jsonl" --min-cohort 3
 wait_for 60 grep -q '"event":"round"' "$dir/events-1.jsonl"
+grep -q '"event":"data","samples":8,.*"split":1,"left_out":1}' "$dir/events-1.jsonl" ||
+  fail "device 1 does not say what it left out"
+grep -q 'were left out: line 7' "$dir/agent-1.log" || fail "nobody is warned of what was left out"
 grep '"event":"round"' "$dir/events-1.jsonl" | head -n 1 | grep -q '"survivors":3' ||
   fail "the first round did not have 3 survivors"
 echo "ok a round with a killed device"
@@ -188,9 +195,14 @@ cmp -s "$dir/device-1/adapters/late/v1.gguf" "$dir/device-2/adapters/late/v1.ggu
   fail "the devices of the second task hold different adapters"
 echo "ok kept work"
 
+mkdir -p "$dir/device-1/cache" && chmod 700 "$dir/device-1/cache"
+SHOAL_HOME=$dir/device-1 timeout 60 "$shoal" chat -m "$model" -n 90 -p "who was at sea with the pelican?" \
+  --prompt-cache on >/dev/null 2>"$dir/chat.err" </dev/null || fail "chat"
+[ -n "$(ls "$dir/device-1/cache")" ] || fail "chat left nothing in the prompt cache"
 expect 0 "left e2e" env SHOAL_HOME=$dir/device-1 "$shoal" leave
 expect 1 "not joined" env SHOAL_HOME=$dir/device-1 "$shoal" leave
 [ -e "$dir/device-1/adapters/home/v3.gguf" ] || fail "leaving removed an adapter"
+[ -z "$(find "$dir/device-1/cache" -type f)" ] || fail "leaving left what conversations said"
 kill -TERM $server_pid
 wait $server_pid || fail "the server ended with $?"
 echo "ok the result"
