@@ -26,6 +26,7 @@
 enum {
     HELD_OUT_SHARE = 10,  /* one sample in so many is held out when there is no --valid */
     HELD_OUT_MAX = 64,    /* and no more than these: the loss is measured twice */
+    EVALS_USUAL = 10,     /* measurements on the way when --patience asks for some */
     GENERAL_PASSAGE = 256 /* tokens read at once of the general text */
 };
 #define REPORT_MAX ((size_t)4 << 20)
@@ -45,7 +46,9 @@ static const shoal_usage usage = {
         "keeps the work in ADAPTER.gguf.ckpt, and --resume goes on from there to the same result.\n"
         "An adapter whose held-out loss got worse goes to ADAPTER.gguf.rejected instead (exit 4), "
         "unless\n"
-        "--keep-anyway.",
+        "--keep-anyway. With --patience training ends when held-out loss no longer falls, and the "
+        "best\n"
+        "adapter is used.",
     .example = "  shoal train -m smollm2-135m -d notes.jsonl -o notes.gguf --rank 8 --epochs 2\n"
                "  shoal chat -m smollm2-135m -a notes.gguf"};
 
@@ -54,6 +57,7 @@ typedef struct train_options {
     shoal_method method;
     const char *data, *valid, *out, *schedule;
     uint64_t epochs, ctx, batch, seed, max_ram, checkpoint_every, max_steps, cache_size;
+    uint64_t eval_every, patience;
     double lr, warmup, clip, weight_decay;
     const char *general, *report;
     bool keep_anyway;
@@ -75,6 +79,7 @@ typedef struct training {
     shoal_train_cursor cursor;
     uint64_t run_id;
     char checkpoint[SHOAL_PATH_MAX];
+    char best[SHOAL_PATH_MAX]; /* a checkpoint too: the best adapter so far, with --patience */
     uint64_t n_checkpoints;
     shoal_train_cache cache;
     bool ended;               /* the adapter is written */
@@ -100,6 +105,7 @@ static shoal_status check_output(training *t, shoal_error *err)
 {
     char copy[SHOAL_PATH_MAX];
     int n = snprintf(t->checkpoint, sizeof t->checkpoint, "%s.ckpt", t->o->out);
+    (void)snprintf(t->best, sizeof t->best, "%s.best", t->o->out); /* as long */
     if (n < 0 || (size_t)n >= sizeof t->checkpoint) {
         return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the path %.100s... is too long", t->o->out);
     }
@@ -242,14 +248,35 @@ static void open_cache(training *t)
 
 static shoal_status open_trainer(training *t, shoal_error *err)
 {
-    shoal_trainer_options to = {
-        .weight_decay = (float)t->o->weight_decay, .clip = (float)t->o->clip, .stop = stop_asked};
+    shoal_trainer_options to = {.weight_decay = (float)t->o->weight_decay,
+                                .clip = (float)t->o->clip,
+                                .seed = t->o->seed,
+                                .stop = stop_asked};
     shoal_plan plan;
     SHOAL_TRY(shoal_method_apply(&t->o->method, &to.plan, err));
     SHOAL_TRY(make_plan(t, &to.plan, &plan, err));
     if (t->o->plan) return shoal_train_print_plan(&plan, t->e.model, t->o->json, err);
     SHOAL_TRY(shoal_plan_bound_weights(&plan, t->e.model, err));
     return shoal_trainer_open(&t->tr, t->e.model, t->e.adapter, &t->e.exec, &to, err);
+}
+
+static shoal_train_measured on_measure;
+
+/* --eval-every and --patience. */
+static shoal_status watch_held_out(training *t, uint64_t total, shoal_error *err)
+{
+    const train_options *o = t->o;
+    uint64_t usual = total / EVALS_USUAL > 0 ? total / EVALS_USUAL : 1;
+    uint64_t every = o->eval_every == 0 && o->patience > 0 ? usual : o->eval_every;
+    if (o->patience > 0 && t->held == t->train) {
+        (void)shoal_fail(err, SHOAL_ERR_STATE, "--patience needs held-out data, and there is none");
+        shoal_hint(err, "give --valid FILE, or at least %d conversations", (int)HELD_OUT_SHARE);
+        return SHOAL_ERR_STATE;
+    }
+    if (every > 0) {
+        t->loop.watch = (shoal_train_watch){t->held, t->n_held, every, o->patience, on_measure};
+    }
+    return SHOAL_OK;
 }
 
 static shoal_status make_schedule(training *t, shoal_error *err)
@@ -266,9 +293,11 @@ static shoal_status make_schedule(training *t, shoal_error *err)
         shoal_hint(err, "use constant, linear or cosine");
         return SHOAL_ERR_ARG;
     }
-    if (shoal_train_total_steps(&t->loop, t->n_train) == 0) {
+    uint64_t total = shoal_train_total_steps(&t->loop, t->n_train);
+    if (total == 0) {
         return shoal_fail(err, SHOAL_ERR_ARG, "--epochs and --max-steps leave no step to take");
     }
+    SHOAL_TRY(watch_held_out(t, total, err));
     t->run_id = shoal_train_run_id(t->train, t->n_train, &t->loop);
     return SHOAL_OK;
 }
@@ -308,6 +337,47 @@ static shoal_status load_checkpoint(training *t, shoal_error *err)
     if (st == SHOAL_OK)
         shoal_term_note("resumed after step %llu", (unsigned long long)t->cursor.step);
     return st;
+}
+
+/* ---- held-out loss on the way -------------------------------------------------------------------
+ */
+
+static shoal_status on_measure(void *ctx, const shoal_train_measure *m, shoal_error *err)
+{
+    training *t = ctx;
+    if (m->is_best && t->o->patience > 0) {
+        SHOAL_TRY(shoal_checkpoint_save(t->tr, t->run_id, m->cursor, NULL, t->best, 0644, err));
+    }
+    if (t->o->json) {
+        SHOAL_TRY(shoal_json_print(stdout,
+                                   json_pack("{s:I, s:f, s:b}", "step", (json_int_t)m->step,
+                                             "held_out_loss", m->loss, "best", m->is_best ? 1 : 0),
+                                   err));
+    }
+    if (t->bar.quiet || !shoal_term_is_live()) {
+        shoal_term_note("step %llu: held-out loss %.4f%s", (unsigned long long)m->step, m->loss,
+                        m->is_best ? ", the best so far" : "");
+    }
+    t->step_begun_s = shoal_clock_s(); /* the next step's time is its own */
+    return SHOAL_OK;
+}
+
+/* With --patience the adapter of the best step becomes the result. */
+static shoal_status restore_best(training *t, shoal_error *err)
+{
+    shoal_report *r = &t->report;
+    shoal_train_cursor best = {0};
+    if (t->o->patience == 0) return SHOAL_OK;
+    r->best_step = t->cursor.best_step;
+    r->ended_early = t->cursor.step < shoal_train_total_steps(&t->loop, t->n_train);
+    if (r->best_step == t->cursor.step) return SHOAL_OK; /* it is what the trainer holds */
+    shoal_status st = shoal_checkpoint_load(t->tr, t->run_id, t->best, &best, NULL, err);
+    if (st == SHOAL_OK && best.step != r->best_step) {
+        st = shoal_fail(err, SHOAL_ERR_STATE, "%.160s is of step %llu, not %llu", t->best,
+                        (unsigned long long)best.step, (unsigned long long)r->best_step);
+    }
+    if (st != SHOAL_OK) shoal_hint(err, "the file with the best adapter was changed: begin anew");
+    return st == SHOAL_ERR_ARG ? SHOAL_ERR_STATE : st;
 }
 
 /* ---- running ------------------------------------------------------------------------------------
@@ -438,6 +508,10 @@ static void tell_report(const training *t)
     shoal_term_note("loss          %.4f -> %.4f (%s)", r->loss_before, r->loss_after, r->held_name);
     shoal_term_note("general text  %.4f -> %.4f (%s; what rises is forgotten)", r->general_before,
                     r->general_after, r->general_name);
+    if (r->best_step > 0) {
+        shoal_term_note("best          step %llu%s", (unsigned long long)r->best_step,
+                        r->ended_early ? "; training ended early" : "");
+    }
     shoal_term_note("speed         %.0f tok/s over %llu steps in %s", shoal_report_tokens_per_s(r),
                     (unsigned long long)r->steps, time);
     shoal_term_note("peak memory   %s", memory);
@@ -451,12 +525,14 @@ static shoal_status print_done(const training *t, shoal_error *err)
     const shoal_report *r = &t->report;
     return shoal_json_print(
         stdout,
-        json_pack("{s:b, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:b, s:f}", "done", 1,
+        json_pack("{s:b, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:b, s:f, s:I, s:b}", "done", 1,
                   "peak_rss_bytes", (json_int_t)r->peak_rss, "loss_before", r->loss_before,
                   "loss_after", r->loss_after, "general_before", r->general_before, "general_after",
                   r->general_after, "tokens_per_s", shoal_report_tokens_per_s(r), "joules",
                   r->energy.joules, "energy_source", r->energy.source, "activated",
-                  r->activated ? 1 : 0, "cached_share", r->cached_share),
+                  r->activated ? 1 : 0, "cached_share", r->cached_share, "best_step",
+                  (json_int_t)(r->best_step > 0 ? r->best_step : r->steps), "ended_early",
+                  r->ended_early ? 1 : 0),
         err);
 }
 
@@ -492,6 +568,7 @@ static shoal_status finish(training *t, shoal_error *err)
 {
     shoal_error why = {0};
     shoal_status measured = SHOAL_OK;
+    SHOAL_TRY(restore_best(t, err));
     t->report.energy = shoal_energy_end(&t->meter);
     t->report.energy.joules += t->report.joules_before;
     measured = measure(t, &t->report.loss_after, &t->report.general_after, err);
@@ -510,6 +587,7 @@ static shoal_status finish(training *t, shoal_error *err)
     }
     SHOAL_TRY(measured);
     if (t->o->resume || t->n_checkpoints > 0) (void)unlink(t->checkpoint);
+    if (t->o->patience > 0) (void)unlink(t->best);
     fill_report(t);
     if (t->o->report != NULL) SHOAL_TRY(write_page(t, err));
     tell_report(t);
@@ -529,8 +607,7 @@ static shoal_status run_training(training *t, shoal_error *err)
     shoal_status st =
         shoal_train_run(t->tr, t->train, t->n_train, &t->loop, &cursor, on_step, t, err);
     t->cursor = cursor;
-    if (st == SHOAL_ERR_CANCELLED && !t->bar.quiet && shoal_term_is_live())
-        (void)fputc('\n', stderr);
+    if (cursor.step < total && !t->bar.quiet && shoal_term_is_live()) (void)fputc('\n', stderr);
     return st;
 }
 
@@ -598,6 +675,10 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
         SHOAL_NUMBER("lr", 0, &o->lr, "X", "peak learning rate (1e-3)", 1e-9, 10),
         SHOAL_STRING("schedule", 0, &o->schedule, "KIND", "constant, linear or cosine (cosine)"),
         SHOAL_NUMBER("warmup", 0, &o->warmup, "RATIO", "share of steps that warm up (0.03)", 0, 1),
+        SHOAL_COUNT("eval-every", 0, &o->eval_every, "N",
+                    "measure the held-out loss every N steps (0: before and after)", 0, 0),
+        SHOAL_COUNT("patience", 0, &o->patience, "N",
+                    "end after N measurements without a better one; the best adapter stays", 0, 0),
         SHOAL_COUNT("epochs", 0, &o->epochs, "N", "passes over the data (1)", 1, 100000),
         SHOAL_COUNT("max-steps", 0, &o->max_steps, "N", "stop after so many steps", 0, 0),
         SHOAL_COUNT("batch", 0, &o->batch, "N", "conversations a step (8)", 1, 65536),

@@ -34,6 +34,8 @@ typedef struct shoal_report {
     double general_before, general_after; /* on a general text: what was forgotten */
     bool better;                          /* loss_after is not above loss_before */
     bool activated;                       /* the adapter has the name that was asked for */
+    uint64_t best_step;                   /* whose adapter it is, by held-out loss; 0: the last's */
+    bool ended_early;                     /* no better one was in sight */
     uint64_t steps, tokens;               /* of the whole run, however often it was resumed */
     double seconds;                       /* in steps */
     double joules_before;                 /* of its parts before the last --resume */

@@ -82,6 +82,10 @@ static void put_figures(shoal_buf *b, const shoal_report *r)
     (void)snprintf(text, sizeof text, "%s, %llu steps, %llu tokens", time,
                    (unsigned long long)r->steps, (unsigned long long)r->tokens);
     put_row(b, "Time", text, NULL);
+    if (r->best_step > 0) {
+        (void)snprintf(text, sizeof text, "step %llu", (unsigned long long)r->best_step);
+        put_row(b, "Best", text, r->ended_early ? "training ended early" : NULL);
+    }
     shoal_format_bytes(r->peak_rss, memory, sizeof memory);
     put_row(b, "Peak memory", memory, NULL);
     if (r->cached_share > 0.0) {

@@ -23,7 +23,12 @@ void shoal_method_table(shoal_method *o, shoal_option table[SHOAL_METHOD_N_OPTIO
                     "adapt the top K layers only: faster, smaller", 1, 1e6),
         SHOAL_FLAG("freeze-a", 0, &o->freeze_a, "train B only (LoRA-FA): half the optimiser"),
         SHOAL_STRING("optimizer", 0, &o->optimizer, "KIND",
-                     "adamw, adamw8 (a quarter of its memory) or sgd (adamw)")};
+                     "adamw, adamw8 (a quarter of its memory) or sgd (adamw)"),
+        SHOAL_NUMBER("dropout", 0, &o->dropout, "P",
+                     "leave out a share P of the adapter's inputs, against overfitting (0)", 0,
+                     0.999),
+        SHOAL_NUMBER("neftune", 0, &o->neftune, "A",
+                     "noise on embeddings in training, often 5 (0: none)", 0, 1e3)};
     memcpy(table, rows, sizeof rows);
 }
 
@@ -83,5 +88,7 @@ shoal_status shoal_method_apply(const shoal_method *o, shoal_plan_options *plan,
         return SHOAL_ERR_ARG;
     }
     plan->freeze_a = o->freeze_a;
+    plan->dropout = o->dropout;
+    plan->neftune = o->neftune;
     return SHOAL_OK;
 }

@@ -19,7 +19,7 @@ extern "C" {
 
 typedef struct shoal_method {
     const char *rank, *targets, *optimizer;
-    double alpha;
+    double alpha, dropout, neftune;
     uint64_t last_layers; /* 0: all */
     bool rslora, freeze_a;
 } shoal_method;
@@ -27,7 +27,7 @@ typedef struct shoal_method {
 /* Rank 8, alpha 16, all projections of all layers, AdamW. */
 shoal_method shoal_method_default(void);
 
-enum { SHOAL_METHOD_N_OPTIONS = 7 };
+enum { SHOAL_METHOD_N_OPTIONS = 9 };
 void shoal_method_table(shoal_method *o, shoal_option table[SHOAL_METHOD_N_OPTIONS]);
 
 /* The adapter asked for, over a model of n_layer layers. */

@@ -20,7 +20,7 @@ if(TARGET shoal_client_lib)
     set_tests_properties(cli_${name} PROPERTIES LABELS "${labels}" SKIP_RETURN_CODE 77
       TIMEOUT ${timeout} ENVIRONMENT "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin")
   endfunction()
-  set(cli_tests usage decode train train_cache train_kill methods hostile serve quantize bench cache merge report)
+  set(cli_tests usage decode train train_cache train_kill methods patience hostile serve quantize bench cache merge report)
   if(NOT SHOAL_SANITIZE) # whose own memory is many times what the test allows the program
     list(APPEND cli_tests memory)
   endif()

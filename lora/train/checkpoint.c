@@ -10,8 +10,8 @@
 static const char MAGIC[8] = {'S', 'H', 'O', 'A', 'L', 'C', 'K', 'P'};
 
 enum {
-    VERSION = 3,
-    HEADER_BYTES = 8 + 4 + 12 * 8, /* magic, version, twelve numbers */
+    VERSION = 4,
+    HEADER_BYTES = 8 + 4 + 16 * 8, /* magic, version, sixteen numbers */
     SUM_BYTES = 8,
     MANIFEST_MAX = 4096,
     CHUNK = 8 * 1024 /* on the stack: stopping allocates next to nothing */
@@ -35,11 +35,27 @@ static void hash_float(uint64_t *h, float v)
     hash_u64(h, bits);
 }
 
+static uint64_t double_bits(double v)
+{
+    uint64_t bits = 0;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+static void hash_samples(uint64_t *h, const shoal_sample *samples, size_t n)
+{
+    hash_u64(h, n);
+    for (size_t i = 0; i < n; i++) {
+        hash_u64(h, samples[i].n);
+        for (size_t j = 0; j < samples[i].n; j++) {
+            hash_u64(h, (uint64_t)(uint32_t)samples[i].ids[j] << 1 | (samples[i].mask[j] != 0));
+        }
+    }
+}
+
 uint64_t shoal_train_run_id(const shoal_sample *samples, size_t n, const shoal_train_options *opts)
 {
     uint64_t h = SHOAL_FNV64_INIT;
-    uint64_t ratio = 0;
-    memcpy(&ratio, &opts->warmup_ratio, sizeof ratio);
     hash_u64(&h, opts->batch);
     hash_u64(&h, opts->epochs);
     hash_u64(&h, opts->max_steps);
@@ -47,13 +63,12 @@ uint64_t shoal_train_run_id(const shoal_sample *samples, size_t n, const shoal_t
     hash_u64(&h, (uint64_t)opts->schedule);
     hash_float(&h, opts->lr);
     hash_float(&h, opts->lr_min);
-    hash_u64(&h, ratio);
-    hash_u64(&h, n);
-    for (size_t i = 0; i < n; i++) {
-        hash_u64(&h, samples[i].n);
-        for (size_t j = 0; j < samples[i].n; j++) {
-            hash_u64(&h, (uint64_t)(uint32_t)samples[i].ids[j] << 1 | (samples[i].mask[j] != 0));
-        }
+    hash_u64(&h, double_bits(opts->warmup_ratio));
+    hash_samples(&h, samples, n);
+    if (opts->watch.every > 0) {
+        hash_u64(&h, opts->watch.every);
+        hash_u64(&h, opts->watch.patience);
+        hash_samples(&h, opts->watch.held, opts->watch.n_held);
     }
     return h;
 }
@@ -123,6 +138,10 @@ static shoal_status put_header(sink *s, shoal_trainer *tr, uint64_t run_id,
     shoal_buf_put_u64(&head, cursor->epoch);
     shoal_buf_put_u64(&head, cursor->next);
     shoal_buf_put_u64(&head, cursor->step);
+    shoal_buf_put_u64(&head, cursor->measured);
+    shoal_buf_put_u64(&head, cursor->best_step);
+    shoal_buf_put_u64(&head, cursor->stale);
+    shoal_buf_put_u64(&head, double_bits(cursor->best_loss));
     shoal_buf_put_u64(&head, shoal_trainer_method_id(tr));
     shoal_buf_put_u64(&head, a->n_params);
     shoal_buf_put_u64(&head, optim->n_floats);
@@ -219,6 +238,11 @@ static shoal_status parse_header(shoal_cursor *c, header *h, shoal_error *err)
     h->cursor.epoch = shoal_cursor_u64(c);
     h->cursor.next = shoal_cursor_u64(c);
     h->cursor.step = shoal_cursor_u64(c);
+    h->cursor.measured = shoal_cursor_u64(c);
+    h->cursor.best_step = shoal_cursor_u64(c);
+    h->cursor.stale = shoal_cursor_u64(c);
+    uint64_t best_loss = shoal_cursor_u64(c);
+    memcpy(&h->cursor.best_loss, &best_loss, sizeof best_loss);
     h->method = shoal_cursor_u64(c);
     h->n = shoal_cursor_u64(c);
     h->n_floats = shoal_cursor_u64(c);

@@ -3,8 +3,9 @@
  * Resuming from a checkpoint gives the same bits as never having stopped. It is written and read in
  * small pieces, so that neither takes memory that grows with the adapter: a run that is stopped
  * under a tight bound stays within it. Layout, little-endian:
- *   "SHOALCKP"  u32 version (3)  u64 base fingerprint  u64 FNV-1a of the adapter's manifest
+ *   "SHOALCKP"  u32 version (4)  u64 base fingerprint  u64 FNV-1a of the adapter's manifest
  *   u64 FNV-1a of data and options  u64 optimiser step  u64 epoch  u64 next  u64 step
+ *   u64 measured  u64 best_step  u64 stale  f64 best_loss (loop.h)
  *   u64 method  u64 n  u64 n_floats  u64 n_codes  u64 n_notes
  *   f32 params[n]  f32 floats[n_floats]  u8 codes[n_codes]  u8 notes[n_notes]
  *   u64 FNV-1a of everything before

@@ -92,6 +92,45 @@ static shoal_status run_step(run *r, shoal_train_step *report, shoal_error *err)
     return SHOAL_OK;
 }
 
+/* ---- held-out loss on the way ----------------------------------------------------------------
+ */
+
+static bool is_due(const run *r)
+{
+    uint64_t every = r->opts->watch.every;
+    uint64_t step = r->cursor->step;
+    return every != 0 && step > r->cursor->measured &&
+           (step % every == 0 || step == r->schedule.total_steps);
+}
+
+/* The cursor moves on only when what is best has been kept: resuming measures again otherwise. */
+static shoal_status measure(run *r, void *ctx, shoal_error *err)
+{
+    const shoal_train_watch *w = &r->opts->watch;
+    shoal_loss loss = {0};
+    SHOAL_TRY(shoal_trainer_loss(r->tr, w->held, w->n_held, &loss, err));
+    shoal_train_cursor next = *r->cursor;
+    shoal_train_measure m = {.step = next.step, .cursor = &next};
+    m.loss = loss.nll_sum / (double)loss.n_supervised;
+    m.is_best = next.best_step == 0 || m.loss < next.best_loss;
+    next.measured = next.step;
+    next.stale = m.is_best ? 0 : next.stale + 1;
+    if (m.is_best) {
+        next.best_step = next.step;
+        next.best_loss = m.loss;
+    }
+    if (w->on_measure != NULL) {
+        SHOAL_TRY(w->on_measure(ctx, &m, err));
+    }
+    *r->cursor = next;
+    return SHOAL_OK;
+}
+
+bool shoal_train_ended_early(const shoal_train_options *opts, const shoal_train_cursor *cursor)
+{
+    return opts->watch.patience != 0 && cursor->stale >= opts->watch.patience;
+}
+
 static shoal_status check_run(const run *r, shoal_error *err)
 {
     const shoal_train_options *o = r->opts;
@@ -107,15 +146,29 @@ static shoal_status check_run(const run *r, shoal_error *err)
     if (!(o->warmup_ratio >= 0.0 && o->warmup_ratio <= 1.0)) {
         return shoal_fail(err, SHOAL_ERR_ARG, "the warm-up must be a share between 0 and 1");
     }
+    if (o->watch.patience > 0 && o->watch.every == 0) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "patience needs measurements to wait for");
+    }
+    if (o->watch.every > 0 && o->watch.n_held == 0) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "there is no held-out text to measure");
+    }
     if (r->cursor->next >= r->n) {
         return shoal_fail(err, SHOAL_ERR_ARG, "the place to go on at is not in the data");
     }
-    return shoal_trainer_check(r->tr, r->samples, r->n, err);
+    SHOAL_TRY(shoal_trainer_check(r->tr, r->samples, r->n, err));
+    return shoal_trainer_check(r->tr, o->watch.held, o->watch.n_held, err);
 }
 
 static shoal_status run_steps(run *r, shoal_train_callback *on_step, void *ctx, shoal_error *err)
 {
-    while (r->cursor->step < r->schedule.total_steps) {
+    for (;;) {
+        if (is_due(r)) {
+            SHOAL_TRY(measure(r, ctx, err));
+        }
+        if (r->cursor->step >= r->schedule.total_steps ||
+            shoal_train_ended_early(r->opts, r->cursor)) {
+            return SHOAL_OK;
+        }
         shoal_train_step report = {0};
         SHOAL_TRY(run_step(r, &report, err));
         report.total_steps = r->schedule.total_steps;
@@ -124,7 +177,6 @@ static shoal_status run_steps(run *r, shoal_train_callback *on_step, void *ctx, 
             SHOAL_TRY(on_step(ctx, &report, err));
         }
     }
-    return SHOAL_OK;
 }
 
 shoal_status shoal_train_run(shoal_trainer *tr, const shoal_sample *samples, size_t n,

@@ -20,6 +20,11 @@ check frozen --rank 4 --freeze-a
 check top --rank 4 --last-layers 1
 check ranks --rank q=4,v=4,mlp=2
 check rslora --rank 4 --rslora
+check dropout --rank 4 --dropout 0.1
+check neftune --rank 4 --neftune 5
+check plain --rank 4
+cmp -s "$work/dropout.gguf" "$work/plain.gguf" && fail "--dropout makes no difference"
+cmp -s "$work/neftune.gguf" "$work/plain.gguf" && fail "--neftune makes no difference"
 cmp -s "$work/adamw8.gguf" "$work/sgd.gguf" && fail "the optimiser makes no difference"
 
 size() { stat -c %s "$work/$1.gguf"; }
@@ -40,3 +45,9 @@ expect 2 "${train[@]}" -o "$work/x.gguf" --rank q=0
 expect 2 "${train[@]}" -o "$work/x.gguf" --rank 8,v=4 --rslora
 said 'one rank'
 expect 2 "${train[@]}" -o "$work/x.gguf" --last-layers 99
+for p in -0.1 1 1.5 nan inf half; do
+  expect 2 "${train[@]}" -o "$work/x.gguf" --dropout "$p"
+done
+for a in -1 nan inf much; do
+  expect 2 "${train[@]}" -o "$work/x.gguf" --neftune "$a"
+done

@@ -61,6 +61,9 @@ typedef struct rig {
     size_t polls;
     size_t supervised;
     double first_loss, last_loss;
+    double measured[32]; /* held-out losses, by measurement */
+    size_t n_measured;
+    uint64_t best_step; /* as told */
 } rig;
 
 static bool stop_inside(void *ctx)
@@ -73,6 +76,7 @@ static bool stop_inside(void *ctx)
 typedef struct method {
     shoal_optimizer optimizer;
     bool freeze_a;
+    double dropout, neftune;
 } method;
 
 static const method METHODS[] = {
@@ -81,6 +85,7 @@ static const method METHODS[] = {
     {.optimizer = SHOAL_OPTIMIZER_SGD},
     {.optimizer = SHOAL_OPTIMIZER_ADAMW, .freeze_a = true},
     {.optimizer = SHOAL_OPTIMIZER_ADAMW8, .freeze_a = true},
+    {.optimizer = SHOAL_OPTIMIZER_ADAMW, .dropout = 0.2, .neftune = 5.0},
 };
 static const method *chosen = &METHODS[0];
 
@@ -89,12 +94,16 @@ static void rig_open(rig *r)
     shoal_error err = {0};
     memset(r, 0, sizeof *r);
     r->a = fixture_adapter(model, 4, SHOAL_TARGETS_ALL, 0, 2);
-    shoal_trainer_options opts = {
-        .plan = {.max_tokens = 64, .optimizer = chosen->optimizer, .freeze_a = chosen->freeze_a},
-        .weight_decay = 0.01f,
-        .clip = 1.0f,
-        .stop = stop_inside,
-        .stop_ctx = r};
+    shoal_trainer_options opts = {.plan = {.max_tokens = 64,
+                                           .optimizer = chosen->optimizer,
+                                           .freeze_a = chosen->freeze_a,
+                                           .dropout = chosen->dropout,
+                                           .neftune = chosen->neftune},
+                                  .seed = OPTIONS.seed,
+                                  .weight_decay = 0.01f,
+                                  .clip = 1.0f,
+                                  .stop = stop_inside,
+                                  .stop_ctx = r};
     assert_int_equal(shoal_trainer_open(&r->tr, model, r->a, &exec.ex, &opts, &err), SHOAL_OK);
 }
 
@@ -195,17 +204,20 @@ static shoal_status load(shoal_trainer *tr, uint64_t id, shoal_train_cursor *cur
     return shoal_checkpoint_load(tr, id, path, cursor, NULL, err);
 }
 
-/* Stops inside step `at`, saves, restores into a new trainer, goes on. */
-static void run_broken(rig *r, uint64_t at)
+static shoal_train_cursor last_cursor; /* where the run that was broken ended */
+
+/* Stops inside step `at` (or in a measurement before it), saves, restores into a new trainer, goes
+ * on. */
+static void run_broken(rig *r, const shoal_train_options *opts, uint64_t at)
 {
     rig first;
     shoal_error err = {0};
     shoal_train_cursor cursor = {0};
-    uint64_t id = shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &OPTIONS);
+    uint64_t id = shoal_train_run_id(samples.items, FIXTURE_SAMPLES, opts);
 
     rig_open(&first);
     first.stop_at = at;
-    assert_int_equal(run(&first, &OPTIONS, &cursor), SHOAL_ERR_CANCELLED);
+    assert_int_equal(run(&first, opts, &cursor), SHOAL_ERR_CANCELLED);
     assert_int_equal(cursor.step, at - 1);
     save(&first, id, &cursor, "seen so far");
     rig_close(&first);
@@ -217,7 +229,8 @@ static void run_broken(rig *r, uint64_t at)
     assert_int_equal(shoal_checkpoint_load(r->tr, id, path, &cursor, &notes, &err), SHOAL_OK);
     assert_string_equal(shoal_buf_str(&notes), "seen so far");
     shoal_buf_clear(&notes);
-    assert_int_equal(run(r, &OPTIONS, &cursor), SHOAL_OK);
+    assert_int_equal(run(r, opts, &cursor), SHOAL_OK);
+    last_cursor = cursor;
 }
 
 static void check_resume(const method *how)
@@ -232,7 +245,7 @@ static void check_resume(const method *how)
     const shoal_optim *want = shoal_trainer_optim(whole.tr);
     for (size_t i = 0; i < sizeof AT / sizeof *AT; i++) {
         rig broken;
-        run_broken(&broken, AT[i]);
+        run_broken(&broken, &OPTIONS, AT[i]);
         assert_memory_equal(broken.a->params, whole.a->params, bytes);
         const shoal_optim *got = shoal_trainer_optim(broken.tr);
         assert_memory_equal(got->floats, want->floats, want->n_floats * sizeof(float));
@@ -252,6 +265,130 @@ static void test_resume_gives_the_same_bits(void **state)
     chosen = &METHODS[0];
 }
 
+/* ---- held-out loss on the way ---------------------------------------------------------------- */
+
+static shoal_status note_measure(void *ctx, const shoal_train_measure *m, shoal_error *err)
+{
+    (void)err;
+    rig *r = ctx;
+    assert_true(r->n_measured < sizeof r->measured / sizeof *r->measured);
+    assert_int_equal(m->cursor->measured, m->step);
+    r->measured[r->n_measured++] = m->loss;
+    if (m->is_best) r->best_step = m->step;
+    return SHOAL_OK;
+}
+
+/* A run whose held-out loss falls, and then rises: the rate is too high for this text. */
+static shoal_train_options watching(const fixture_samples *held, uint64_t every, uint64_t patience)
+{
+    shoal_train_options opts = OPTIONS;
+    opts.epochs = 20;
+    opts.lr = 3e-2f;
+    opts.watch = (shoal_train_watch){held->items, FIXTURE_SAMPLES, every, patience, note_measure};
+    return opts;
+}
+
+/* It ends when the best is `patience` measurements old; measuring changes no step. */
+static void test_patience(void **state)
+{
+    (void)state;
+    rig r;
+    rig plain;
+    fixture_samples held;
+    shoal_train_cursor cursor = {0};
+    fixture_samples_fill(&held, model->cfg.n_vocab, 41);
+    shoal_train_options opts = watching(&held, 2, 3);
+    rig_open(&r);
+    assert_int_equal(run(&r, &opts, &cursor), SHOAL_OK);
+    assert_true(shoal_train_ended_early(&opts, &cursor));
+    assert_true(cursor.step < shoal_train_total_steps(&opts, FIXTURE_SAMPLES));
+    assert_int_equal(cursor.stale, 3);
+    assert_int_equal(cursor.best_step, cursor.step - 6);
+    assert_int_equal(r.best_step, cursor.best_step);
+    assert_int_equal(r.n_measured, cursor.step / 2);
+    for (size_t i = 0; i < r.n_measured; i++) {
+        assert_true(r.measured[i] >= cursor.best_loss);
+        assert_true((r.measured[i] == cursor.best_loss) == (2 * (i + 1) == cursor.best_step));
+    }
+    shoal_train_options blind = opts; /* the same steps, unwatched */
+    shoal_train_cursor end = {0};
+    blind.watch = (shoal_train_watch){0};
+    rig_open(&plain);
+    plain.stop_at = cursor.step + 1;
+    assert_int_equal(run(&plain, &blind, &end), SHOAL_ERR_CANCELLED);
+    assert_memory_equal(plain.a->params, r.a->params, r.a->n_params * sizeof(float));
+    rig_close(&plain);
+    rig_close(&r);
+}
+
+/* Without patience it goes on to the end and measures there as well. */
+static void test_last_step_is_measured(void **state)
+{
+    (void)state;
+    rig r;
+    fixture_samples held;
+    shoal_train_cursor cursor = {0};
+    fixture_samples_fill(&held, model->cfg.n_vocab, 41);
+    shoal_train_options opts = watching(&held, 5, 0);
+    opts.max_steps = 12;
+    rig_open(&r);
+    assert_int_equal(run(&r, &opts, &cursor), SHOAL_OK);
+    assert_int_equal(cursor.step, 12);
+    assert_int_equal(r.n_measured, 3); /* after 5, 10 and 12 */
+    assert_int_equal(cursor.measured, 12);
+    assert_false(shoal_train_ended_early(&opts, &cursor));
+    assert_int_equal(run(&r, &opts, &cursor), SHOAL_OK); /* at the end already: nothing more */
+    assert_int_equal(r.n_measured, 3);
+    rig_close(&r);
+}
+
+/* Stopped anywhere, in a step or in a measurement: the same end, the same best, with dropout. */
+static void test_resume_keeps_the_best(void **state)
+{
+    (void)state;
+    rig whole;
+    fixture_samples held;
+    shoal_train_cursor cursor = {0};
+    chosen = &METHODS[sizeof METHODS / sizeof *METHODS - 1];
+    fixture_samples_fill(&held, model->cfg.n_vocab, 41);
+    shoal_train_options opts = watching(&held, 2, 3);
+    rig_open(&whole);
+    assert_int_equal(run(&whole, &opts, &cursor), SHOAL_OK);
+    assert_true(shoal_train_ended_early(&opts, &cursor));
+    for (uint64_t at = 1; at <= cursor.step; at++) {
+        rig broken;
+        run_broken(&broken, &opts, at);
+        assert_memory_equal(&last_cursor, &cursor, sizeof cursor);
+        assert_memory_equal(broken.a->params, whole.a->params, whole.a->n_params * sizeof(float));
+        rig_close(&broken);
+    }
+    rig_close(&whole);
+    chosen = &METHODS[0];
+}
+
+/* Another patience, cadence or held-out text is another run; none of them changes other runs. */
+static void test_watch_in_run_id(void **state)
+{
+    (void)state;
+    fixture_samples held;
+    fixture_samples other;
+    fixture_samples_fill(&held, model->cfg.n_vocab, 41);
+    fixture_samples_fill(&other, model->cfg.n_vocab, 42);
+    uint64_t ids[4];
+    shoal_train_options opts[4] = {watching(&held, 2, 3), watching(&held, 3, 3),
+                                   watching(&held, 2, 4), watching(&other, 2, 3)};
+    for (size_t i = 0; i < 4; i++) {
+        ids[i] = shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &opts[i]);
+        for (size_t k = 0; k < i; k++) {
+            assert_true(ids[k] != ids[i]);
+        }
+    }
+    opts[0].watch.every = opts[3].watch.every = 0;
+    opts[0].watch.patience = opts[3].watch.patience = 0;
+    assert_true(shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &opts[0]) ==
+                shoal_train_run_id(samples.items, FIXTURE_SAMPLES, &opts[3]));
+}
+
 /* Changes the checkpoint to the first n bytes of `b`. */
 static void rewrite(const shoal_buf *b, size_t n)
 {
@@ -264,7 +401,7 @@ static void test_damaged_checkpoint(void **state)
     (void)state;
     rig r;
     shoal_error err = {0};
-    shoal_train_cursor cursor = {1, 2, 3};
+    shoal_train_cursor cursor = {.epoch = 1, .next = 2, .step = 3};
     shoal_buf saved;
     rig_open(&r);
     save(&r, 9, &cursor, "notes");
@@ -273,7 +410,7 @@ static void test_damaged_checkpoint(void **state)
     assert_non_null(before);
     memcpy(before, r.a->params, r.a->n_params * sizeof *before);
 
-    for (size_t i = 0; i < saved.len; i += i < 120 ? 1 : saved.len / 13) {
+    for (size_t i = 0; i < saved.len; i += i < 150 ? 1 : saved.len / 13) {
         saved.data[i] ^= 0x10;
         rewrite(&saved, saved.len);
         assert_int_not_equal(load(r.tr, 9, &cursor, &err), SHOAL_OK);
@@ -281,11 +418,11 @@ static void test_damaged_checkpoint(void **state)
         rewrite(&saved, i);
         assert_int_equal(load(r.tr, 9, &cursor, &err), SHOAL_ERR_FORMAT);
     }
-    saved.data[8] = 2; /* an earlier version */
+    saved.data[8] = 3; /* an earlier version */
     rewrite(&saved, saved.len);
     assert_int_equal(load(r.tr, 9, &cursor, &err), SHOAL_ERR_UNSUPPORTED);
     assert_true(err.hint[0] != '\0');
-    saved.data[8] = 3;
+    saved.data[8] = 4;
     assert_memory_equal(before, r.a->params, r.a->n_params * sizeof *before);
     assert_int_equal(cursor.next, 2);
     rewrite(&saved, saved.len);
@@ -352,12 +489,12 @@ static void test_full_disk_keeps_the_old_checkpoint(void **state)
     (void)state;
     rig r;
     shoal_error err = {0};
-    shoal_train_cursor cursor = {1, 2, 3};
+    shoal_train_cursor cursor = {.epoch = 1, .next = 2, .step = 3};
     size_t failures = 0;
     rig_open(&r);
     save(&r, 9, &cursor, "old");
     for (uint64_t k = 1;; k++) {
-        const shoal_train_cursor later = {4, 0, 6};
+        const shoal_train_cursor later = {.epoch = 4, .step = 6};
         shoal_file_fail_at(k, ENOSPC);
         shoal_status st = shoal_checkpoint_save(r.tr, 9, &later, NULL, path, 0600, &err);
         shoal_file_fail_at(0, 0);
@@ -420,6 +557,10 @@ int main(void)
         cmocka_unit_test(test_seed_decides_the_order),
         cmocka_unit_test(test_max_steps),
         cmocka_unit_test(test_resume_gives_the_same_bits),
+        cmocka_unit_test(test_patience),
+        cmocka_unit_test(test_last_step_is_measured),
+        cmocka_unit_test(test_resume_keeps_the_best),
+        cmocka_unit_test(test_watch_in_run_id),
         cmocka_unit_test(test_damaged_checkpoint),
         cmocka_unit_test(test_checkpoint_of_another_run),
         cmocka_unit_test(test_checkpoint_takes_no_memory),
