@@ -232,18 +232,22 @@ static uint64_t passes(const training *t)
     return (shoal_train_total_steps(&t->loop, t->n_train) - 1) / steps + 1;
 }
 
-static void open_cache(training *t)
+static shoal_status open_cache(training *t, shoal_error *err)
 {
     const shoal_lower_texts texts[] = {
-        {t->train, t->n_train}, {t->held, t->n_held}, {t->general.samples, t->general.n}};
+        {t->held, t->n_held}, {t->general.samples, t->general.n}, {t->train, t->n_train}};
+    shoal_plan_options method = {.max_tokens = 0};
+    SHOAL_TRY(shoal_method_apply(&t->o->method, &method, err));
     const shoal_train_cache_options o = {.checkpoint = t->checkpoint,
                                          .max_bytes = t->o->cache_size,
                                          .first_layer = t->e.adapter->spec.first_layer,
                                          .max_tokens = rows_wanted(t),
                                          .passes = passes(t),
                                          .texts = texts,
-                                         .n_texts = 3};
+                                         /* under noise no two epochs are alike */
+                                         .n_texts = method.neftune > 0.0 ? 2 : 3};
     shoal_train_cache_open(&t->cache, &t->e, &o);
+    return SHOAL_OK;
 }
 
 static shoal_status open_trainer(training *t, shoal_error *err)
@@ -632,7 +636,7 @@ static shoal_status prepare(training *t, shoal_error *err)
     SHOAL_TRY(split_data(t, err));
     SHOAL_TRY(make_schedule(t, err));
     SHOAL_TRY(load_general(t, err));
-    open_cache(t);
+    SHOAL_TRY(open_cache(t, err));
     SHOAL_TRY(open_trainer(t, err));
     if (t->o->plan) return SHOAL_OK;
     shoal_train_cache_start(&t->cache, t->tr);

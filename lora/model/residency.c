@@ -45,6 +45,7 @@ struct shoal_residency {
     pthread_cond_t work;  /* for the thread: there may be room, or it is to stop */
     pthread_cond_t ready; /* for the user: a part is there */
     bool stop;
+    size_t from; /* parts below are not read ahead: they are not in use */
     size_t last; /* the part needed last, and the direction that follows from the last two */
     bool backwards;
     size_t next;   /* the part to be read next; NO_PART: nothing is missing */
@@ -269,7 +270,7 @@ static size_t part_after(const shoal_residency *r, size_t i)
 {
     for (size_t k = 1; k <= r->n_parts; k++) {
         size_t j = (r->backwards ? i + r->n_parts - k : i + k) % r->n_parts;
-        if (!r->parts[j].kept || r->parts[j].state == ABSENT) return j;
+        if (j >= r->from && (!r->parts[j].kept || r->parts[j].state == ABSENT)) return j;
     }
     return NO_PART;
 }
@@ -353,6 +354,19 @@ void shoal_residency_need(const shoal_model *m, size_t i)
     if (r->parts[i].state == ABSENT && (r->next != i || !can_load(r))) turn_to(r, i);
     while (r->parts[i].state != PRESENT) {
         pthread_cond_wait(&r->ready, &r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+void shoal_residency_use_from(const shoal_model *m, size_t first)
+{
+    shoal_residency *r = m->residency;
+    if (r == NULL || first >= r->n_parts) return;
+    pthread_mutex_lock(&r->lock);
+    r->from = first;
+    if (r->next != NO_PART && r->next < first) {
+        r->next = first;
+        pthread_cond_signal(&r->work);
     }
     pthread_mutex_unlock(&r->lock);
 }

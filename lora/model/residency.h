@@ -53,6 +53,10 @@ void shoal_residency_close(shoal_model *m);
 void shoal_residency_need(const shoal_model *m, size_t part);
 void shoal_residency_done(const shoal_model *m, size_t part);
 
+/* From now on only parts from `first` on are read ahead; those below still come when needed. For
+ * training that has no more use for lower layers. */
+void shoal_residency_use_from(const shoal_model *m, size_t first);
+
 /* The head comes in slices: 1, the whole, without a budget or with one of layers alone. Slice i as
  * a view; its first row. It is the part n_layer + i. */
 size_t shoal_residency_head_slices(const shoal_model *m);

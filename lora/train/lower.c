@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lora/model/arch.h"
+#include "lora/model/residency.h"
 #include "lora/train/lower_cache.h"
 
 /* ---- attention, sample by sample --------------------------------------------------------------
@@ -194,6 +195,7 @@ static bool forward_with_cache(const shoal_step *s, shoal_lower_cache *c, float 
     number_rows(c, p);
     for (;;) { /* again only when the file loses rows; each time it has fewer to lose */
         size_t n = choose_rows(c, p);
+        shoal_residency_use_from(s->m, n > 0 ? 0 : s->plan->first_layer);
         if (n > 0) {
             if (!compute(s, gather(c, p, n))) return false;
             spread(s, c, p, x);

@@ -405,7 +405,11 @@ static void test_lower_layers_run_once(void **state)
     shoal_lower_stats first = shoal_lower_cache_get_stats(c);
     uint64_t packs = without / 6; /* four layers forward, two backward */
     assert_int_equal(without, 6 * packs);
+    uint64_t loads = shoal_residency_get_stats(b.m).loads;
     assert_int_equal(layers_run(&b, c), 4 * packs); /* two and two */
+    loads = shoal_residency_get_stats(b.m).loads - loads;
+    print_message("%d packs, %d loads of layers\n", (int)packs, (int)loads);
+    assert_true(loads <= 5 * packs + 2); /* none of them of a lower one */
     shoal_lower_stats second = shoal_lower_cache_get_stats(c);
     assert_int_equal(second.rows_computed, first.rows_computed);
     assert_int_equal(second.rows_read - first.rows_read, first.rows_computed + first.rows_read);
