@@ -59,6 +59,18 @@ static void problem_branch(problem *p, size_t shared, size_t run)
     }
 }
 
+/* No row sees more than `window` keys, itself included. */
+static void problem_window(problem *p, size_t window)
+{
+    size_t T = p->a.T;
+    if (p->first == NULL) p->first = shoal_calloc(T, sizeof *p->first);
+    for (size_t t = window; t < T; t++) {
+        uint32_t from = (uint32_t)(t + 1 - window);
+        if (p->first[t] < from) p->first[t] = from;
+    }
+    p->a.first = p->first;
+}
+
 static void problem_close(problem *p)
 {
     kt_buf *all[] = {&p->q,   &p->k,     &p->v,  &p->d_o, &p->o,
@@ -153,15 +165,20 @@ static void test_gradients(void **state)
     static const struct {
         shape of;
         float softcap;
-    } cases[] = {{{1, 1, 1, 1, 0, 0}, 0},     {{5, 3, 1, 4, 0, 0}, 0},     {{9, 4, 2, 6, 4, 0}, 0},
-                 {{24, 6, 2, 3, 0, 0}, 0},    {{70, 1, 1, 2, 0, 0}, 0},    {{70, 2, 1, 2, 9, 0}, 0},
-                 {{24, 6, 2, 3, 0, 0}, 0.7f}, {{70, 2, 1, 2, 9, 0}, 0.7f}, {{24, 6, 2, 3, 5, 7}, 0},
-                 {{70, 2, 1, 2, 3, 20}, 0},   {{70, 2, 1, 2, 9, 11}, 0.7f}};
+        size_t window;
+    } cases[] = {{{1, 1, 1, 1, 0, 0}, 0, 0},      {{5, 3, 1, 4, 0, 0}, 0, 0},
+                 {{9, 4, 2, 6, 4, 0}, 0, 0},      {{24, 6, 2, 3, 0, 0}, 0, 0},
+                 {{70, 1, 1, 2, 0, 0}, 0, 0},     {{70, 2, 1, 2, 9, 0}, 0, 0},
+                 {{24, 6, 2, 3, 0, 0}, 0.7f, 0},  {{70, 2, 1, 2, 9, 0}, 0.7f, 0},
+                 {{24, 6, 2, 3, 5, 7}, 0, 0},     {{70, 2, 1, 2, 3, 20}, 0, 0},
+                 {{70, 2, 1, 2, 9, 11}, 0.7f, 0}, {{24, 4, 2, 3, 0, 0}, 0, 5},
+                 {{70, 2, 1, 2, 9, 0}, 0.7f, 6},  {{70, 2, 1, 2, 9, 11}, 0.7f, 16}};
     for (size_t level = 0; level < kt_levels(); level++) {
         shoal_exec ex = kt_exec_open(kt_level(level), 2);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             problem p = shape_open(&cases[i].of, i);
             p.a.softcap = cases[i].softcap;
+            if (cases[i].window > 0) problem_window(&p, cases[i].window);
             run(&ex, &p);
             check_gradient(&p, &p.q, &p.dq);
             check_gradient(&p, &p.k, &p.dk);

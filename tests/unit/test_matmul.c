@@ -19,6 +19,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/blocks.h"
 #include "kernels/table.h"
+#include "tests/support/gradcheck.h"
 #include "tests/support/kernel_test.h"
 
 static const shoal_type types[] = {
@@ -629,6 +630,63 @@ static void products_allocate_nothing_and_take_one_section(void **state)
     kt_exec_close(&ex);
 }
 
+/* <dy, x W^T> as a function of x [T, N]. */
+typedef struct product_ctx {
+    const weight *w;
+    const float *dy;
+} product_ctx;
+
+static double product_loss(void *ctx, const double *x, size_t n)
+{
+    const product_ctx *c = ctx;
+    size_t M = c->w->mat.rows, N = c->w->mat.cols;
+    double out = 0;
+    for (size_t i = 0; i < n / N * M; i++) {
+        double y = 0;
+        for (size_t j = 0; j < N; j++) {
+            y += x[i / M * N + j] * (double)c->w->full[i % M * N + j];
+        }
+        out += (double)c->dy[i] * y;
+    }
+    return out;
+}
+
+static void check_dx_by_differences(const shoal_exec *ex, const weight *w, const shoal_mat *mat)
+{
+    enum { T = 3 };
+    size_t M = mat->rows, N = mat->cols;
+    kt_buf dy = kt_buf_random(T * M, 1, 5), dx = kt_buf_open(T * N, 2);
+    double *x = malloc(T * N * sizeof *x);
+    for (size_t i = 0; i < T * N; i++) {
+        x[i] = sin((double)i);
+    }
+    shoal_matmul_dx(ex, mat, dy.p, T, dx.p, false);
+    product_ctx c = {w, dy.p};
+    assert_true(gradcheck(product_loss, &c, x, T * N, dx.p) < 2e-6);
+    free(x);
+    kt_buf_close(&dy);
+    kt_buf_close(&dx);
+}
+
+static void dx_equals_finite_differences(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < kt_levels() * N_TYPES; i++) {
+        shoal_type type = types[i % N_TYPES];
+        shoal_exec ex = kt_exec_open(kt_level(i / N_TYPES), 2);
+        weight w = weight_open(type, 24, block_of(type) > 32 ? 256 : 64, i);
+        check_dx_by_differences(&ex, &w, &w.mat);
+        if (shoal_type_packed(type) != type) {
+            fenced bytes;
+            shoal_mat packed = pack_weight(&w, &bytes);
+            check_dx_by_differences(&ex, &w, &packed);
+            fenced_close(&bytes);
+        }
+        weight_close(&w);
+        kt_exec_close(&ex);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -640,6 +698,7 @@ int main(void)
         cmocka_unit_test(groups_of_matrices_are_right_in_both_modes),
         cmocka_unit_test(f32_weights_take_any_width),
         cmocka_unit_test(dx_is_right_for_every_type_and_shape),
+        cmocka_unit_test(dx_equals_finite_differences),
         cmocka_unit_test(row_views_and_lookup_match_the_matrix),
         cmocka_unit_test(rows_do_not_depend_on_the_batch),
         cmocka_unit_test(results_do_not_depend_on_threads),

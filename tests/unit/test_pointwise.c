@@ -178,6 +178,61 @@ static void check_rope(const shoal_exec *ex, shoal_rope_style style, size_t T, s
     }
 }
 
+/* <dy, one head of x rotated by cs>. */
+typedef struct rope_ctx {
+    const float *cs, *dy;
+    shoal_rope_style style;
+} rope_ctx;
+
+static double rope_loss(void *ctx, const double *x, size_t E)
+{
+    const rope_ctx *c = ctx;
+    double out = 0;
+    for (size_t j = 0; j < E / 2; j++) {
+        size_t a = c->style == SHOAL_ROPE_PAIRS ? 2 * j : j;
+        size_t b = c->style == SHOAL_ROPE_PAIRS ? a + 1 : a + E / 2;
+        double cosine = (double)c->cs[2 * j], sine = (double)c->cs[2 * j + 1];
+        out += (double)c->dy[a] * (x[a] * cosine - x[b] * sine);
+        out += (double)c->dy[b] * (x[a] * sine + x[b] * cosine);
+    }
+    return out;
+}
+
+static void check_rope_gradient(const shoal_exec *ex, shoal_rope_style style, size_t E)
+{
+    enum { T = 3, HEADS = 2 };
+    const uint32_t pos[T] = {0, 5, 1000};
+    kt_buf dy = kt_buf_random(T * HEADS * E, E, 3), dx = kt_buf_random(T * HEADS * E, 0, 3);
+    kt_buf cs = kt_buf_open(T * E, 1), freq = kt_buf_random(E / 2, 0, 4);
+    double x[64];
+    shoal_rope_table(pos, freq.p, T, E, cs.p);
+    shoal_rope(ex, style, dx.p, cs.p, T, HEADS, E, true);
+    for (size_t row = 0; row < T * HEADS; row++) {
+        rope_ctx c = {cs.p + row / HEADS * E, dy.p + row * E, style};
+        for (size_t i = 0; i < E; i++) {
+            x[i] = cos((double)(i + row));
+        }
+        assert_true(gradcheck(rope_loss, &c, x, E, dx.p + row * E) < 2e-6);
+    }
+    kt_buf *all[] = {&dy, &dx, &cs, &freq};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        kt_buf_close(all[i]);
+    }
+}
+
+static void test_rope_gradient(void **state)
+{
+    (void)state;
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
+        for (size_t E = 2; E <= 64; E += 2) {
+            check_rope_gradient(&ex, SHOAL_ROPE_PAIRS, E);
+            check_rope_gradient(&ex, SHOAL_ROPE_HALVES, E);
+        }
+        kt_exec_close(&ex);
+    }
+}
+
 static void test_rope(void **state)
 {
     (void)state;
@@ -440,15 +495,11 @@ static void test_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_expf_error_bound),
-        cmocka_unit_test(test_vector_expf),
-        cmocka_unit_test(test_rmsnorm),
-        cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_units),
-        cmocka_unit_test(test_units_saturate),
-        cmocka_unit_test(test_softcap),
-        cmocka_unit_test(test_add_bias),
-        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_expf_error_bound), cmocka_unit_test(test_vector_expf),
+        cmocka_unit_test(test_rmsnorm),          cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rope_gradient),    cmocka_unit_test(test_units),
+        cmocka_unit_test(test_units_saturate),   cmocka_unit_test(test_softcap),
+        cmocka_unit_test(test_add_bias),         cmocka_unit_test(test_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
