@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh [quick] - installs what the tests need, builds, runs everything that can run here.
 #
-# Builds: release (all tests), asan+ubsan (the fast tests), and aarch64, whose kernels and small model
+# Builds: release (all tests), asan+ubsan (fast and medium), and aarch64, whose kernels and small model
 # run in emulated processors (where the cross compiler and qemu cannot be installed, that part is skipped
 # and says so). `quick` stops after the fast tests of
 # the release build. Tests whose input is missing (the real model, the reference vectors) are listed
@@ -35,7 +35,7 @@ ctest --preset release -j "$jobs" || status=$?
 
 cmake --preset asan >/dev/null
 cmake --build --preset asan -j "$jobs"
-ctest --preset asan -L fast -LE lint -j "$jobs" || status=$?
+ctest --preset asan -L 'fast|medium' -LE lint -j "$jobs" || status=$?
 
 bash examples/quickstart/install-packages.sh arm || true # without them the next part skips itself
 bash tests/run-arm.sh || status=$?
