@@ -107,12 +107,15 @@ int main(int argc, char **argv)
                       MAX_TOKENS);
         return 2;
     }
-    if (shoal_model_open(&m, path, &err) != SHOAL_OK ||
+    if (shoal_model_open_pages(&m, path,
+                               opts.plan.max_ram == 0 ? SHOAL_PAGES_HUGE : SHOAL_PAGES_SMALL,
+                               &err) != SHOAL_OK ||
         shoal_pool_open(&pool, (unsigned)argument(argc, argv, 3, 2), &err) != SHOAL_OK ||
         shoal_exec_open(&ex, pool, SHOAL_CPU_ALL, argument(argc, argv, 4, 0) != 0, &err) !=
             SHOAL_OK ||
         shoal_adapter_open(&a, m, &spec, 1, &err) != SHOAL_OK ||
-        shoal_trainer_open(&tr, m, a, &ex, &opts, &err) != SHOAL_OK) {
+        shoal_trainer_open(&tr, m, a, &ex, &opts, &err) != SHOAL_OK ||
+        shoal_plan_bound_weights(shoal_trainer_plan(tr), m, &err) != SHOAL_OK) {
         return die(&err);
     }
     size_t n = fill(samples, tokens, length, m->cfg.n_vocab);
