@@ -92,11 +92,13 @@ void shoal_half_rows_c(const uint16_t *in, size_t ld, size_t rows, size_t n, flo
 void shoal_attn_pack(const shoal_attn *a, const float *x, size_t kh, size_t i0, size_t i1,
                      float scale, float *out)
 {
+    size_t E = a->E; /* out might alias *a */
     for (size_t i = i0; i < i1; i++) {
         const float *row = x + attn_row(a, kh, i);
-        for (size_t e = 0; e < a->E; e++) {
-            *out++ = row[e] * scale;
+        for (size_t e = 0; e < E; e++) {
+            out[e] = row[e] * scale;
         }
+        out += E;
     }
 }
 

@@ -51,3 +51,7 @@ endif()
 add_executable(bench_kernels bench/bench_kernels.c)
 target_link_libraries(bench_kernels PRIVATE shoal_kernels)
 set_target_properties(bench_kernels PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+# A training step's work beside them: build/tests/bench_rows [threads] [tokens] [sample-tokens] [rank]
+add_executable(bench_rows bench/bench_rows.c)
+target_link_libraries(bench_rows PRIVATE shoal_kernels)
+set_target_properties(bench_rows PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
