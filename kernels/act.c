@@ -1,11 +1,13 @@
-/* act.c - rows of activations, packed to 8 bit for the integer products. Layout: table.h. */
+/* act.c - rows of activations, packed to 8 bit for the integer products. Layout: table.h. The
+ * 16-bit kind is in gemm16.c.
+ */
 #include "kernels/act.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
-#include "kernels/table.h"
+#include "kernels/gemm16.h"
 
 static float block_peak(const float *x)
 {
@@ -45,12 +47,6 @@ void shoal_act_pack_c(const float *x, size_t n, size_t N, void *tile)
     }
 }
 
-size_t shoal_act_bytes(size_t T, size_t N)
-{
-    size_t bytes = T * (N / SHOAL_QBLOCK) * SHOAL_ACT_BLOCK_BYTES;
-    return (bytes + 63) / 64 * 64;
-}
-
 const void *shoal_act_tile(const shoal_act *a, size_t t0)
 {
     return (const char *)a->packed + t0 * (a->N / SHOAL_QBLOCK) * SHOAL_ACT_BLOCK_BYTES;
@@ -74,13 +70,28 @@ static void pack_tiles(void *ctx, size_t begin, size_t end, unsigned worker)
     }
 }
 
-void shoal_act_prepare(const shoal_exec *ex, shoal_act *a, const float *x, size_t T, size_t N,
-                       void *packed)
+static void prepare8(const shoal_exec *ex, shoal_act *a)
+{
+    pack_job job = {.table = ex->table, .a = a};
+    size_t tiles = (a->T + SHOAL_ACT_TILE - 1) / SHOAL_ACT_TILE;
+    shoal_parallel_for(ex->pool, tiles, 1, pack_tiles, &job);
+}
+
+void shoal_act_prepare(const shoal_exec *ex, shoal_act *a, shoal_act_kind kind, const float *x,
+                       size_t T, size_t N, void *packed)
 {
     *a = (shoal_act){.x = x, .T = T, .N = N, .packed = packed};
-    /* Only block formats read packed rows, and their N is a multiple of the block. */
-    if (ex->exact || N % SHOAL_QBLOCK != 0) return;
-    pack_job job = {.table = ex->table, .a = a};
-    size_t tiles = (T + SHOAL_ACT_TILE - 1) / SHOAL_ACT_TILE;
-    shoal_parallel_for(ex->pool, tiles, 1, pack_tiles, &job);
+    if (ex->exact) return;
+    a->kind = kind == SHOAL_ACT_16BIT && ex->table->gemm16 == NULL ? SHOAL_ACT_F32 : kind;
+    /* Only block formats read 8-bit rows, and their N is a multiple of the block. */
+    if (a->kind == SHOAL_ACT_8BIT && N % SHOAL_QBLOCK == 0) prepare8(ex, a);
+    if (a->kind == SHOAL_ACT_16BIT) shoal_act16_prepare(ex, a);
+}
+
+size_t shoal_act_bytes(shoal_act_kind kind, size_t T, size_t N)
+{
+    size_t bytes = 0;
+    if (kind == SHOAL_ACT_8BIT) bytes = T * (N / SHOAL_QBLOCK) * SHOAL_ACT_BLOCK_BYTES;
+    if (kind == SHOAL_ACT_16BIT) bytes = shoal_act16_bytes(T, N);
+    return (bytes + 63) / 64 * 64;
 }

@@ -53,7 +53,7 @@ uint8_t shoal_mat_plain_byte(const shoal_mat *w, size_t i);
 typedef struct shoal_exec {
     const struct shoal_table *table;
     shoal_pool *pool; /* may be NULL: serial */
-    bool exact;       /* activations stay f32 instead of 8 bit (for parity work) */
+    bool exact;       /* activations stay f32 (for parity work) */
     void *scratch;    /* owned by the exec; per-worker panels */
     size_t scratch_bytes;
 } shoal_exec;
@@ -74,17 +74,28 @@ uint64_t shoal_exec_fingerprint(const shoal_exec *ex);
 
 /* ---- matrix products with frozen, quantised weights ------------------------------------------ */
 
+/* How rows of activations are read. Exact contexts read f32 whatever was asked for, and so do
+ * processors that gain nothing from 16 bit. */
+typedef enum shoal_act_kind {
+    SHOAL_ACT_F32 = 0,
+    SHOAL_ACT_8BIT = 1, /* blocks of 32 with a scale: inference, where bytes of W are what costs */
+    SHOAL_ACT_16BIT = 2 /* training: as fast with many rows, and near enough for gradients */
+} shoal_act_kind;
+
 /* Rows of activations prepared once and shared by all matrices that read them (q, k, v; gate, up).
- * In fast mode `packed` holds them as 8-bit blocks of 32 with f32 scales; layout private. */
+ * Layout of `packed` private. */
 typedef struct shoal_act {
     const float *x; /* [T, N], borrowed */
     size_t T, N;
-    void *packed; /* shoal_act_bytes(T, N) bytes, 64-byte aligned, caller-owned */
+    shoal_act_kind kind;
+    void *packed; /* shoal_act_bytes(kind, T, N) bytes, 64-byte aligned, caller-owned */
 } shoal_act;
 
-size_t shoal_act_bytes(size_t T, size_t N);
-void shoal_act_prepare(const shoal_exec *ex, shoal_act *a, const float *x, size_t T, size_t N,
-                       void *packed);
+size_t shoal_act_bytes(shoal_act_kind kind, size_t T, size_t N);
+
+/* `packed` is not touched for SHOAL_ACT_F32 (NULL will do) and in exact contexts. */
+void shoal_act_prepare(const shoal_exec *ex, shoal_act *a, shoal_act_kind kind, const float *x,
+                       size_t T, size_t N, void *packed);
 
 /* y_i [T, M_i] = x W_i^T for n matrices with the same N, in one parallel section.
  * n <= SHOAL_GROUP_MAX. */
@@ -92,9 +103,10 @@ enum { SHOAL_GROUP_MAX = 4 };
 void shoal_matmul(const shoal_exec *ex, const shoal_act *a, const shoal_mat *const *w,
                   float *const *y, size_t n);
 
-/* The backward of the above for one matrix: dx [T, N] (+)= dy [T, M] W. Each panel of W is expanded
- * once and used for all T rows. `accumulate` adds to dx instead of overwriting it. Always f32. */
-void shoal_matmul_dx(const shoal_exec *ex, const shoal_mat *w, const float *dy, size_t T, float *dx,
+/* The backward of the above for one matrix: dx [T, N] (+)= dy W, rows dy [T, M] of kind F32 or
+ * 16BIT. Each panel of W is expanded once and used for all T rows. `accumulate` adds to dx instead
+ * of overwriting it. */
+void shoal_matmul_dx(const shoal_exec *ex, const shoal_mat *w, const shoal_act *dy, float *dx,
                      bool accumulate);
 
 /* out [N] = row `index` of w, expanded (embedding lookup). */

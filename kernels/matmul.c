@@ -4,8 +4,8 @@
  * form one list, and a range of the parallel loop is one strip for all T rows of x. A strip never
  * crosses matrices and its size depends on the arithmetic only.
  *
- * Two arithmetics: fast (8-bit activations, dot_q8.c) and f32 (panels, gemm.c). Each gives an
- * output the same bits for every T and every number of threads.
+ * Three arithmetics, by the kind of the activations: 8 bit (dot_q8.c), 16 bit and f32 (panels,
+ * gemm16.c and gemm.c). Each gives an output the same bits for every T and every number of threads.
  */
 #include "kernels/matmul.h"
 
@@ -14,6 +14,7 @@
 #include "kernels/act.h"
 #include "kernels/blocks.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm16.h"
 
 enum {
     FAST_STRIP = 32, /* rows of a strip that meets many rows of x: 11 KB of Q4_1 at N = 576, so it
@@ -21,12 +22,20 @@ enum {
     STREAM_T = 8,    /* up to so many rows of x, reading W takes the time: ... */
     STREAM_BYTES = 64 * 1024, /* ... a strip is a run long enough for the prefetchers to pay */
     STRIP_ALIGN = 16,
-    F32_STRIP = 3 * SHOAL_PANEL,
+    PANEL_STRIP = 3 * SHOAL_PANEL,
     EXPAND_AHEAD = 8,  /* rows between the one asked for and the one expanded */
     GRAIN_STRIPS = 256 /* more strips than this are taken several at a time */
 };
 
-_Static_assert(F32_STRIP / SHOAL_PANEL * SHOAL_PANEL_FLOATS + SHOAL_PANEL_FLOATS <=
+typedef struct strip16_scratch {
+    shoal_panel16 panels[PANEL_STRIP / SHOAL_PANEL];
+    float block[SHOAL_PANEL * SHOAL_GEMM16_K]; /* expanded rows of one panel */
+    float sums[SHOAL_GEMM16_ROWS * PANEL_STRIP];
+} strip16_scratch;
+
+_Static_assert(sizeof(strip16_scratch) <= SHOAL_SCRATCH_FLOATS * sizeof(float),
+               "what a strip of 16-bit products needs fits a worker's scratch");
+_Static_assert(PANEL_STRIP / SHOAL_PANEL * SHOAL_PANEL_FLOATS + SHOAL_PANEL_FLOATS <=
                    SHOAL_SCRATCH_FLOATS,
                "panels of a strip and one block of expanded rows fit a worker's scratch");
 
@@ -76,9 +85,9 @@ typedef struct matmul_job {
     size_t n;
 } matmul_job;
 
-static bool is_fast(const shoal_exec *ex, const shoal_mat *w)
+static bool is_8bit(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w)
 {
-    return !ex->exact && ex->table->dot_q8[w->type] != NULL;
+    return a->kind == SHOAL_ACT_8BIT && ex->table->dot_q8[w->type] != NULL;
 }
 
 /* Rows of a strip that streams W once: equal shares of the matrix, an even number of them. */
@@ -89,15 +98,15 @@ static size_t stream_rows(const shoal_mat *w)
     return (rows + STRIP_ALIGN - 1) / STRIP_ALIGN * STRIP_ALIGN;
 }
 
-static size_t strip_rows(const shoal_exec *ex, const shoal_mat *w, size_t T)
+static size_t strip_rows(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w)
 {
-    if (!is_fast(ex, w)) return F32_STRIP;
-    return T > STREAM_T ? FAST_STRIP : stream_rows(w);
+    if (!is_8bit(ex, a, w)) return PANEL_STRIP;
+    return a->T > STREAM_T ? FAST_STRIP : stream_rows(w);
 }
 
-static size_t count_strips(const shoal_exec *ex, const shoal_mat *w, size_t T)
+static size_t count_strips(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w)
 {
-    size_t rows = strip_rows(ex, w, T);
+    size_t rows = strip_rows(ex, a, w);
     return (w->rows + rows - 1) / rows;
 }
 
@@ -114,19 +123,14 @@ static void fast_strip(const shoal_exec *ex, const shoal_act *a, const shoal_mat
     }
 }
 
-/* Expands rows [first, first + rows) of w, columns [k0, k0 + k), into panels. `block` holds one
- * panel's rows on the way. */
-static void expand_strip(const shoal_table *table, const shoal_mat *w, size_t first, size_t rows,
-                         size_t k0, size_t k, float *block, float *panels)
+/* Expands n <= 16 rows of w from `first` on, columns [k0, k0 + k), to block [n, k]. */
+static void expand_block(const shoal_table *table, const shoal_mat *w, size_t first, size_t n,
+                         size_t k0, size_t k, float *block)
 {
     size_t bytes = shoal_type_row_bytes(shoal_type_get((uint32_t)w->type), k);
-    for (size_t r = 0; r < rows; r += SHOAL_PANEL, panels += SHOAL_PANEL_FLOATS) {
-        size_t n = rows - r < SHOAL_PANEL ? rows - r : SHOAL_PANEL;
-        for (size_t i = 0; i < n; i++) {
-            shoal_prefetch(shoal_mat_at(w, first + r + i, k0), EXPAND_AHEAD * w->row_bytes, bytes);
-            shoal_mat_expand(table, w, first + r + i, k0, block + i * k, k);
-        }
-        table->panel(block, k, n, k, panels);
+    for (size_t i = 0; i < n; i++) {
+        shoal_prefetch(shoal_mat_at(w, first + i, k0), EXPAND_AHEAD * w->row_bytes, bytes);
+        shoal_mat_expand(table, w, first + i, k0, block + i * k, k);
     }
 }
 
@@ -136,23 +140,58 @@ static void f32_strip(const shoal_exec *ex, const shoal_act *a, const shoal_mat 
     float *panels = scratch + SHOAL_PANEL_FLOATS;
     for (size_t k0 = 0; k0 < a->N; k0 += SHOAL_GEMM_K) {
         size_t k = a->N - k0 < SHOAL_GEMM_K ? a->N - k0 : SHOAL_GEMM_K;
-        expand_strip(ex->table, w, first, rows, k0, k, scratch, panels);
+        float *panel = panels;
+        for (size_t r = 0; r < rows; r += SHOAL_PANEL, panel += SHOAL_PANEL_FLOATS) {
+            size_t n = rows - r < SHOAL_PANEL ? rows - r : SHOAL_PANEL;
+            expand_block(ex->table, w, first + r, n, k0, k, scratch);
+            ex->table->panel(scratch, k, n, k, panel);
+        }
         shoal_gemm_panels(ex->table, a->x + k0, a->N, a->T, panels, k, y + first, w->rows, rows,
                           k0 > 0);
+    }
+}
+
+/* Rows [t0, t0 + n) of a strip's outputs, from 16-bit activations. */
+static void strip16_rows(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w, size_t first,
+                         size_t rows, size_t t0, size_t n, strip16_scratch *s)
+{
+    for (size_t k0 = 0; k0 < a->N; k0 += SHOAL_GEMM16_K) {
+        shoal_act16 chunk = shoal_act16_chunk(a, k0);
+        for (size_t r = 0; r < rows; r += SHOAL_PANEL) {
+            size_t m = rows - r < SHOAL_PANEL ? rows - r : SHOAL_PANEL;
+            expand_block(ex->table, w, first + r, m, k0, chunk.k, s->block);
+            ex->table->panel16_rows(s->block, chunk.k, m, chunk.k, &s->panels[r / SHOAL_PANEL]);
+        }
+        shoal_gemm16_panels(ex->table, &chunk, t0, n, s->panels, s->sums, rows, k0 > 0);
+    }
+}
+
+static void strip16(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w, size_t first,
+                    size_t rows, float *y, float *scratch)
+{
+    strip16_scratch *s = (strip16_scratch *)(void *)scratch;
+    for (size_t t = 0; t < a->T; t += SHOAL_GEMM16_ROWS) {
+        size_t n = a->T - t < SHOAL_GEMM16_ROWS ? a->T - t : SHOAL_GEMM16_ROWS;
+        strip16_rows(ex, a, w, first, rows, t, n, s);
+        shoal_gemm16_put(s->sums, n, rows, y + t * w->rows + first, w->rows, false);
     }
 }
 
 static void run_strip(const matmul_job *job, size_t i, size_t strip, unsigned worker)
 {
     const shoal_exec *ex = job->ex;
+    const shoal_act *a = job->a;
     const shoal_mat *w = job->w[i];
-    size_t step = strip_rows(ex, w, job->a->T);
+    size_t step = strip_rows(ex, a, w);
     size_t first = strip * step;
     size_t rows = w->rows - first < step ? w->rows - first : step;
-    if (is_fast(ex, w)) {
-        fast_strip(ex, job->a, w, first, rows, job->y[i]);
+    float *scratch = shoal_exec_scratch(ex, worker);
+    if (is_8bit(ex, a, w)) {
+        fast_strip(ex, a, w, first, rows, job->y[i]);
+    } else if (a->kind == SHOAL_ACT_16BIT) {
+        strip16(ex, a, w, first, rows, job->y[i], scratch);
     } else {
-        f32_strip(ex, job->a, w, first, rows, job->y[i], shoal_exec_scratch(ex, worker));
+        f32_strip(ex, a, w, first, rows, job->y[i], scratch);
     }
 }
 
@@ -162,7 +201,7 @@ static void run_strips(void *ctx, size_t begin, size_t end, unsigned worker)
     const matmul_job *job = ctx;
     size_t before = 0; /* strips of earlier matrices */
     for (size_t i = 0; i < job->n; i++) {
-        size_t count = count_strips(job->ex, job->w[i], job->a->T);
+        size_t count = count_strips(job->ex, job->a, job->w[i]);
         for (; begin < end && begin < before + count; begin++) {
             run_strip(job, i, begin - before, worker);
         }
@@ -177,7 +216,7 @@ void shoal_matmul(const shoal_exec *ex, const shoal_act *a, const shoal_mat *con
     size_t strips = 0;
     for (size_t i = 0; i < n; i++) {
         assert(w[i]->cols == a->N);
-        strips += count_strips(ex, w[i], a->T);
+        strips += count_strips(ex, a, w[i]);
     }
     matmul_job job = {.ex = ex, .a = a, .w = w, .y = y, .n = n};
     shoal_parallel_for(ex->pool, strips, 1 + strips / GRAIN_STRIPS, run_strips, &job);
@@ -189,4 +228,5 @@ void shoal_matmul_init_c(shoal_table *t)
     t->act_pack = shoal_act_pack_c;
     shoal_dot_init_c(t);
     shoal_gemm_init_c(t);
+    shoal_gemm16_init_c(t);
 }

@@ -178,6 +178,31 @@ static bool check_gemm_panel(const shoal_table *c, const shoal_table *t)
     return close_enough(want, got, T * COLS, K);
 }
 
+/* The chain of a 16-bit product, from f32 to f32: every step has the same bits at all levels. The
+ * last slot may be NULL: the level multiplies in f32. */
+static bool check_16bit(const shoal_table *c, const shoal_table *t)
+{
+    enum { T = 7, K = 21 };
+    float x[T * K], w[SHOAL_PANEL * K], scales[2][T];
+    int16_t codes[2][T * (K + 1)];
+    float y[2][T * SHOAL_PANEL] = {{0}};
+    fill_floats(x, T * K, 1);
+    fill_floats(w, SHOAL_PANEL * K, 2);
+    for (size_t i = 0; i < 2; i++) {
+        const shoal_table *level = i == 0 ? c : t;
+        shoal_panel16 panel;
+        level->pack16(x, K, T, K, codes[i], scales[i]);
+        level->panel16_rows(w, K, SHOAL_PANEL, K, &panel);
+        c->gemm16(codes[i], scales[i], T, &panel, K, y[i], SHOAL_PANEL, SHOAL_PANEL, true);
+        level->panel16_cols(w, SHOAL_PANEL, SHOAL_PANEL, K, &panel);
+        if (t->gemm16 == NULL) continue;
+        level->gemm16(codes[i], scales[i], T, &panel, K, y[i], SHOAL_PANEL, SHOAL_PANEL, true);
+    }
+    return memcmp(codes[0], codes[1], sizeof codes[0]) == 0 &&
+           memcmp(scales[0], scales[1], sizeof scales[0]) == 0 &&
+           memcmp(y[0], y[1], sizeof y[0]) == 0;
+}
+
 #define TYPE_CHECKS(type)                                                        \
     static bool check_dot_##type(const shoal_table *c, const shoal_table *t)     \
     {                                                                            \
@@ -259,5 +284,9 @@ const shoal_slot_check shoal_matmul_checks[] = {
     {"dequant BF16", offsetof(shoal_table, dequant[SHOAL_TYPE_BF16]), check_dequant_BF16},
     {"panel", offsetof(shoal_table, panel), check_panel},
     {"gemm_panel", offsetof(shoal_table, gemm_panel), check_gemm_panel},
+    {"pack16", offsetof(shoal_table, pack16), check_16bit},
+    {"panel16_rows", offsetof(shoal_table, panel16_rows), check_16bit},
+    {"panel16_cols", offsetof(shoal_table, panel16_cols), check_16bit},
+    {"gemm16", offsetof(shoal_table, gemm16), check_16bit},
     {NULL, 0, NULL},
 };

@@ -1,14 +1,15 @@
 /* matmul_dx.c - dx = dy W, the backward of a product with frozen weights.
  *
- * The columns of dx are cut into strips. A strip walks the rows of W in steps of SHOAL_GEMM_K,
- * expands its columns of these rows into panels (W is already in the order a panel wants: no
- * transpose) and adds the product for all T rows. The order of the sum is that of W's rows,
- * whatever T and the number of threads are.
+ * The columns of dx are cut into strips. A strip walks the rows of W in chunks, expands its columns
+ * of these rows into panels (W is already in the order a panel wants: no transpose) and adds the
+ * product for all T rows. The order of the sum is that of W's rows, whatever T and the number of
+ * threads are. f32 or 16 bit, by the kind of dy.
  */
 #include <assert.h>
 #include <string.h>
 
 #include "kernels/gemm.h"
+#include "kernels/gemm16.h"
 #include "kernels/matmul.h"
 
 enum { DX_PANELS = 6, DX_STRIP = DX_PANELS * SHOAL_PANEL }; /* 96 columns: whole blocks of 32 */
@@ -17,11 +18,18 @@ _Static_assert(DX_STRIP % SHOAL_QBLOCK == 0, "a strip starts at a block");
 _Static_assert(DX_PANELS *SHOAL_PANEL_FLOATS + DX_STRIP <= SHOAL_SCRATCH_FLOATS,
                "panels and one expanded row fit a worker's scratch");
 
+typedef struct dx16_scratch {
+    shoal_panel16 panels[DX_PANELS];
+    float rows[SHOAL_GEMM16_K * DX_STRIP]; /* a chunk of rows of W, expanded */
+    float sums[SHOAL_GEMM16_ROWS * DX_STRIP];
+} dx16_scratch;
+
+_Static_assert(sizeof(dx16_scratch) <= SHOAL_SCRATCH_FLOATS * sizeof(float), "the same in 16 bit");
+
 typedef struct dx_job {
     const shoal_exec *ex;
     const shoal_mat *w;
-    const float *dy;
-    size_t T;
+    const shoal_act *dy;
     float *dx;
     bool accumulate;
 } dx_job;
@@ -41,7 +49,7 @@ static void scatter_row(const float *row, size_t cols, size_t i, float *panels)
 }
 
 /* Columns [first, first + cols) of dx. */
-static void dx_strip(const dx_job *job, size_t first, size_t cols, float *scratch)
+static void dx_strip_f32(const dx_job *job, size_t first, size_t cols, float *scratch)
 {
     const shoal_table *table = job->ex->table;
     const shoal_mat *w = job->w;
@@ -53,8 +61,38 @@ static void dx_strip(const dx_job *job, size_t first, size_t cols, float *scratc
             shoal_mat_expand(table, w, m + i, first, row, cols);
             scatter_row(row, cols, i, panels);
         }
-        shoal_gemm_panels(table, job->dy + m, w->rows, job->T, panels, k, job->dx + first, w->cols,
-                          cols, job->accumulate || m > 0);
+        shoal_gemm_panels(table, job->dy->x + m, w->rows, job->dy->T, panels, k, job->dx + first,
+                          w->cols, cols, job->accumulate || m > 0);
+    }
+}
+
+/* Rows [t0, t0 + n) of a strip, in 16 bit. */
+static void dx_rows16(const dx_job *job, size_t first, size_t cols, size_t t0, size_t n,
+                      dx16_scratch *s)
+{
+    const shoal_table *table = job->ex->table;
+    const shoal_mat *w = job->w;
+    for (size_t m = 0; m < w->rows; m += SHOAL_GEMM16_K) {
+        shoal_act16 chunk = shoal_act16_chunk(job->dy, m);
+        for (size_t i = 0; i < chunk.k; i++) {
+            shoal_mat_expand(table, w, m + i, first, s->rows + i * DX_STRIP, cols);
+        }
+        for (size_t j = 0; j < cols; j += SHOAL_PANEL) {
+            size_t width = cols - j < SHOAL_PANEL ? cols - j : SHOAL_PANEL;
+            table->panel16_cols(s->rows + j, DX_STRIP, width, chunk.k, &s->panels[j / SHOAL_PANEL]);
+        }
+        shoal_gemm16_panels(table, &chunk, t0, n, s->panels, s->sums, cols, m > 0);
+    }
+}
+
+static void dx_strip16(const dx_job *job, size_t first, size_t cols, float *scratch)
+{
+    dx16_scratch *s = (dx16_scratch *)(void *)scratch;
+    size_t N = job->w->cols;
+    for (size_t t = 0; t < job->dy->T; t += SHOAL_GEMM16_ROWS) {
+        size_t n = job->dy->T - t < SHOAL_GEMM16_ROWS ? job->dy->T - t : SHOAL_GEMM16_ROWS;
+        dx_rows16(job, first, cols, t, n, s);
+        shoal_gemm16_put(s->sums, n, cols, job->dx + t * N + first, N, job->accumulate);
     }
 }
 
@@ -64,14 +102,20 @@ static void run_dx_strips(void *ctx, size_t begin, size_t end, unsigned worker)
     for (size_t i = begin; i < end; i++) {
         size_t first = i * DX_STRIP;
         size_t cols = job->w->cols - first < DX_STRIP ? job->w->cols - first : DX_STRIP;
-        dx_strip(job, first, cols, shoal_exec_scratch(job->ex, worker));
+        float *scratch = shoal_exec_scratch(job->ex, worker);
+        if (job->dy->kind == SHOAL_ACT_16BIT) {
+            dx_strip16(job, first, cols, scratch);
+        } else {
+            dx_strip_f32(job, first, cols, scratch);
+        }
     }
 }
 
-void shoal_matmul_dx(const shoal_exec *ex, const shoal_mat *w, const float *dy, size_t T, float *dx,
+void shoal_matmul_dx(const shoal_exec *ex, const shoal_mat *w, const shoal_act *dy, float *dx,
                      bool accumulate)
 {
-    dx_job job = {.ex = ex, .w = w, .dy = dy, .T = T, .dx = dx, .accumulate = accumulate};
+    assert(dy->N == w->rows && dy->kind != SHOAL_ACT_8BIT);
+    dx_job job = {.ex = ex, .w = w, .dy = dy, .dx = dx, .accumulate = accumulate};
     size_t strips = (w->cols + DX_STRIP - 1) / DX_STRIP;
     shoal_parallel_for(ex->pool, strips, 1, run_dx_strips, &job);
 }

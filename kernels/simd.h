@@ -18,4 +18,8 @@
 #define SHOAL_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* v is in a vector register here, and what comes later in the text is computed later: for loops
+ * that need every register, where a compiler that reorders would have to spill. */
+#define SHOAL_IN_REGISTER(v) __asm__ volatile("" : "+x"(v))
+
 #endif

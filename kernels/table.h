@@ -58,6 +58,34 @@ typedef void shoal_panel_fn(const float *rows, size_t ld, size_t n, size_t k, fl
 typedef void shoal_gemm_panel_fn(const float *a, size_t lda, size_t T, const float *panel, size_t k,
                                  float *c, size_t ldc, size_t cols, bool add);
 
+/* ---- 16-bit products (gemm16.h) ---------------------------------------------------------------*/
+
+/* Depth of a chunk, and the largest codes: SHOAL_GEMM16_K * CODE_X * CODE_W stays below 2^31. */
+enum { SHOAL_GEMM16_K = 128, SHOAL_CODE16_X = 8191, SHOAL_CODE16_W = 2047 };
+
+/* 16 columns of a right-hand side, one chunk deep: b[i][j] = scale[j] * codes[i / 2][j][i % 2]. An
+ * odd depth ends with zeros. */
+typedef struct shoal_panel16 {
+    float scale[SHOAL_PANEL];
+    int16_t codes[SHOAL_GEMM16_K / 2][SHOAL_PANEL][2];
+} shoal_panel16;
+
+/* n rows of k <= SHOAL_GEMM16_K values, `ld` apart: codes [n][k rounded up to even], scales [n]. */
+typedef void shoal_pack16_fn(const float *x, size_t ld, size_t n, size_t k, int16_t *codes,
+                             float *scales);
+
+/* A panel whose columns are n <= 16 rows of k values, `ld` apart; and one of n <= 16 columns of k
+ * rows, in order. Columns beyond n are zero. */
+typedef void shoal_panel16_fn(const float *rows, size_t ld, size_t n, size_t k,
+                              shoal_panel16 *panel);
+
+/* c [T, cols] (+)= chunk of k values a row, T rows, by a panel; cols <= 16. Per output: an integer
+ * sum, then one FMA to c (to 0 unless `add`) with the product of the two scales. NULL at levels
+ * that gain nothing over f32: SHOAL_ACT_16BIT is then f32. */
+typedef void shoal_gemm16_fn(const int16_t *codes, const float *scales, size_t T,
+                             const shoal_panel16 *panel, size_t k, float *c, size_t ldc,
+                             size_t cols, bool add);
+
 /* ---- rows: attention, low-rank pair, pointwise, loss ------------------------------------------*/
 
 /* The dense products; orders of accumulation are in dense.h. */
@@ -129,6 +157,9 @@ typedef struct shoal_table {
     shoal_dequant_fn *dequant[SHOAL_TYPE_SLOTS]; /* NULL for unused type numbers */
     shoal_panel_fn *panel;
     shoal_gemm_panel_fn *gemm_panel;
+    shoal_pack16_fn *pack16;
+    shoal_panel16_fn *panel16_rows, *panel16_cols;
+    shoal_gemm16_fn *gemm16;
 
     /* rows: attention.c, lowrank.c, pointwise.c, loss.c, compact.c, chacha.c */
     shoal_dense_nt_fn *dense_nt;
@@ -187,7 +218,7 @@ extern const shoal_slot_check shoal_rowops_checks[];
 
 /* Scratch of one worker of ex for the length of one parallel section: SHOAL_SCRATCH_FLOATS floats,
  * 64-byte aligned, contents undefined. */
-enum { SHOAL_SCRATCH_FLOATS = 40 * 1024 };
+enum { SHOAL_SCRATCH_FLOATS = 72 * 1024 };
 float *shoal_exec_scratch(const shoal_exec *ex, unsigned worker);
 
 /* One more area that belongs to no worker: partial results that outlive a section (attention). */

@@ -16,6 +16,7 @@ void shoal_table_init_arm(shoal_table *t, uint32_t flags)
     set_dot(t, "neon", shoal_dot_neon);
     shoal_quant_init_neon(t);
     shoal_gemm_init_neon(t);
+    t->gemm16 = NULL; /* vmlal multiplies four 16-bit values an instruction, as many as f32 */
     shoal_rowops_init_neon(t);
     if ((flags & SHOAL_CPU_DOTPROD) == 0) return;
     set_dot(t, "dotprod", shoal_dot_dotprod);

@@ -6,6 +6,7 @@
 
 #include "kernels/base/cpu.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm16.h"
 #include "kernels/matmul.h"
 
 static void init_avx2(shoal_table *t)
@@ -15,6 +16,7 @@ static void init_avx2(shoal_table *t)
     shoal_expand_init_avx2(t);
     shoal_dot_init_avx2(t);
     shoal_gemm_init_avx2(t);
+    shoal_gemm16_init_avx2(t);
     shoal_rowops_init_avx2(t);
 }
 

@@ -13,7 +13,7 @@ static void project(const shoal_block_run *r, size_t layer, shoal_proj first, si
         w[i] = &r->m->layers[layer].proj[first + i];
     }
     shoal_act act;
-    shoal_act_prepare(r->ex, &act, x, r->T, w[0]->cols, r->work->packed);
+    shoal_act_prepare(r->ex, &act, SHOAL_ACT_8BIT, x, r->T, w[0]->cols, r->work->packed);
     shoal_matmul(r->ex, &act, w, y, n);
     for (size_t i = 0; i < n && r->m->cfg.qkv_bias && first == SHOAL_PROJ_Q; i++) {
         shoal_add_bias(r->ex, r->m->layers[layer].bias[i], r->T, w[i]->rows, y[i]);

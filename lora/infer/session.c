@@ -87,7 +87,7 @@ static void lay_out_work(layout *l, const shoal_model *m, const shoal_session_op
         w->cs_local = piece(l, T, c->head_dim, sizeof(float));
     }
     w->first_local = c->window == 0 ? NULL : piece(l, T, 1, sizeof *w->first_local);
-    w->packed = piece(l, shoal_act_bytes(T, widest), 1, 1);
+    w->packed = piece(l, shoal_act_bytes(SHOAL_ACT_8BIT, T, widest), 1, 1);
 }
 
 /* kv_bytes as shoal_kv_plan said. */
@@ -100,7 +100,7 @@ static void lay_out(layout *l, const shoal_model *m, const shoal_session_opts *o
     s->pos = piece(l, o->chunk, 1, sizeof *s->pos);
     s->logits = piece(l, o->logit_rows, c->n_vocab, sizeof(float));
     s->head_norm = piece(l, o->logit_rows, c->n_embd, sizeof(float));
-    s->head_packed = piece(l, shoal_act_bytes(o->logit_rows, c->n_embd), 1, 1);
+    s->head_packed = piece(l, shoal_act_bytes(SHOAL_ACT_8BIT, o->logit_rows, c->n_embd), 1, 1);
     s->targets = piece(l, o->logit_rows, 1, sizeof *s->targets);
     s->best = piece(l, o->logit_rows, 1, sizeof *s->best);
     s->nll = piece(l, o->logit_rows, 1, sizeof *s->nll);
@@ -262,7 +262,8 @@ static void multiply_head(shoal_session *s, size_t n, float *logits)
         for (size_t t = 0; t < n; t += step) {
             shoal_act act;
             float *y = logits + t * s->m->cfg.n_vocab + first;
-            shoal_act_prepare(s->ex, &act, s->head_norm + t * D, step, D, s->head_packed);
+            shoal_act_prepare(s->ex, &act, SHOAL_ACT_8BIT, s->head_norm + t * D, step, D,
+                              s->head_packed);
             shoal_matmul(s->ex, &act, &w, &y, 1);
         }
         shoal_residency_done(s->m, s->m->cfg.n_layer + i);

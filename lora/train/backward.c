@@ -41,7 +41,9 @@ static void d_project(const shoal_step *s, size_t layer, shoal_proj p, const flo
     const shoal_mat *w = &s->m->layers[layer].proj[p];
     const shoal_lora_pair *pair = shoal_adapter_pair(s->a, layer, p);
     if (dx != NULL) {
-        shoal_matmul_dx(s->ex, w, dy, s->T, dx, accumulate);
+        shoal_act act;
+        shoal_act_prepare(s->ex, &act, SHOAL_ACT_16BIT, dy, s->T, w->rows, s->ws->packed);
+        shoal_matmul_dx(s->ex, w, &act, dx, accumulate);
     }
     if (pair->a != NULL) {
         bool frozen = s->plan->freeze_a;

@@ -35,7 +35,7 @@ static void project(const shoal_step *s, size_t layer, shoal_proj first, size_t 
     for (size_t i = 0; i < n; i++) {
         w[i] = &s->m->layers[layer].proj[first + i];
     }
-    shoal_act_prepare(s->ex, &act, x, s->T, w[0]->cols, s->ws->packed);
+    shoal_act_prepare(s->ex, &act, SHOAL_ACT_16BIT, x, s->T, w[0]->cols, s->ws->packed);
     shoal_matmul(s->ex, &act, w, y, n);
     for (size_t i = 0; i < n && s->m->cfg.qkv_bias && first == SHOAL_PROJ_Q; i++) {
         shoal_add_bias(s->ex, s->m->layers[layer].bias[i], s->T, w[i]->rows, y[i]);

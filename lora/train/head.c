@@ -51,7 +51,9 @@ static void fold_slice(const shoal_step *s, const shoal_act *act, const shoal_ma
     if (ws->capped != NULL) {
         shoal_softcap_bwd(s->ex, ws->capped, n * w->rows, c->logit_softcap, ws->logits);
     }
-    shoal_matmul_dx(s->ex, w, ws->logits, n, acc, true);
+    shoal_act d_logits;
+    shoal_act_prepare(s->ex, &d_logits, SHOAL_ACT_16BIT, ws->logits, n, w->rows, ws->head_packed);
+    shoal_matmul_dx(s->ex, w, &d_logits, acc, true);
 }
 
 static void fold_vocabulary(const shoal_step *s, float *acc)
@@ -62,7 +64,8 @@ static void fold_vocabulary(const shoal_step *s, float *acc)
     size_t slice = shoal_head_slice(c);
     shoal_rmsnorm_fwd(s->ex, ws->head_x, s->m->out_norm, c->norm_eps, ws->pack.n_sup, c->n_embd,
                       ws->norm, ws->head_rstd);
-    shoal_act_prepare(s->ex, &act, ws->norm, ws->pack.n_sup, c->n_embd, ws->packed);
+    shoal_act_prepare(s->ex, &act, SHOAL_ACT_16BIT, ws->norm, ws->pack.n_sup, c->n_embd,
+                      ws->packed);
     for (size_t first = 0; first < c->n_vocab; first += slice) {
         size_t n = c->n_vocab - first < slice ? c->n_vocab - first : slice;
         shoal_mat w = shoal_mat_rows(&s->m->head, first, n);

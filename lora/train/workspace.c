@@ -144,12 +144,23 @@ static void lay_shared(layout *l, shoal_workspace *ws, size_t T, const shoal_con
     ws->capped = caps ? ws->logits + T * slice : NULL;
 }
 
+/* Inputs and gradients prepared for products: one at a time in a block; in the head its input and,
+ * behind it, a slice of gradients. */
+static void lay_packed(layout *l, shoal_workspace *ws, size_t T, const shoal_config *c)
+{
+    size_t widest = max_size(c->n_ff, max_size(c->n_embd, c->n_head * c->head_dim));
+    size_t input = shoal_act_bytes(SHOAL_ACT_16BIT, T, c->n_embd);
+    size_t gradient = shoal_act_bytes(SHOAL_ACT_16BIT, T, shoal_head_slice(c));
+    size_t block = shoal_act_bytes(SHOAL_ACT_16BIT, T, widest);
+    ws->packed = piece(l, max_size(block, input + gradient), 1, 1);
+    ws->head_packed = ws->packed == NULL ? NULL : (char *)ws->packed + input;
+}
+
 static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, const shoal_model *m,
                      const shoal_lora_spec *spec)
 {
     const shoal_config *c = &m->cfg;
     size_t T = plan->max_tokens;
-    size_t widest = max_size(c->n_ff, max_size(c->n_embd, c->n_head * c->head_dim));
     lay_pack(l, &ws->pack, plan, c);
     /* For all blocks, kept or not: another tape must cost plan->tape_bytes and no more. */
     ws->tapes = piece(l, c->n_layer - plan->first_layer, 1, sizeof *ws->tapes);
@@ -161,7 +172,7 @@ static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, con
     ws->dpost = c->post_norms ? floats(l, T, c->n_embd) : NULL;
     ws->delta = floats(l, T, c->n_head);
     ws->dh = floats(l, T, spec->rank);
-    ws->packed = piece(l, shoal_act_bytes(T, widest), 1, 1);
+    lay_packed(l, ws, T, c);
     lay_shared(l, ws, T, c);
     ws->head_softmax = piece(l, T, 1, sizeof *ws->head_softmax);
     ws->head_rstd = floats(l, T, 1);

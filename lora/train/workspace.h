@@ -86,6 +86,7 @@ typedef struct shoal_workspace {
     float *capped; /* the same shape: a copy of soft-capped logits; NULL: no cap */
     shoal_softmax_row *head_softmax; /* [T] */
     float *head_rstd;                /* [T] */
+    void *head_packed;               /* behind the head's input in packed */
 
     float *grad;       /* [plan.n_trained], see trained.h */
     shoal_optim optim; /* over the same */

@@ -21,6 +21,7 @@ typedef struct bench {
     shoal_mat layers[LAYERS][PROJS]; /* q k v o gate up down */
     shoal_mat head;
     float *x, *y[4];
+    shoal_act_kind kind; /* of groups and dx */
     void *packed;
 } bench;
 
@@ -108,7 +109,7 @@ static void bench_open(bench *b, shoal_pool *pool, uint32_t mask, bool exact)
     for (size_t i = 0; i < 4; i++) {
         b->y[i] = need((size_t)T_MAX * F * sizeof(float));
     }
-    b->packed = need(shoal_act_bytes(T_MAX, F));
+    b->packed = need(shoal_act_bytes(SHOAL_ACT_16BIT, T_MAX, F));
 }
 
 /* One group of products: matrices [first, first + n) of a layer. */
@@ -119,7 +120,7 @@ static void group(bench *b, size_t layer, size_t first, size_t n, size_t T)
         w[i] = &b->layers[layer][first + i];
     }
     shoal_act a;
-    shoal_act_prepare(&b->ex, &a, b->x, T, w[0]->cols, b->packed);
+    shoal_act_prepare(&b->ex, &a, b->kind, b->x, T, w[0]->cols, b->packed);
     shoal_matmul(&b->ex, &a, w, b->y, n);
 }
 
@@ -141,7 +142,7 @@ static void run_head(bench *b, size_t T)
     }
     const shoal_mat *w[1] = {&b->head};
     shoal_act a;
-    shoal_act_prepare(&b->ex, &a, b->x, T, D, b->packed);
+    shoal_act_prepare(&b->ex, &a, SHOAL_ACT_8BIT, b->x, T, D, b->packed);
     shoal_matmul(&b->ex, &a, w, &logits, 1);
 }
 
@@ -156,7 +157,10 @@ static void run_dx(bench *b, size_t T)
 {
     for (size_t l = 0; l < 4; l++) {
         for (size_t p = 0; p < PROJS; p++) {
-            shoal_matmul_dx(&b->ex, &b->layers[l][p], b->x, T, b->y[0], false);
+            const shoal_mat *w = &b->layers[l][p];
+            shoal_act dy;
+            shoal_act_prepare(&b->ex, &dy, b->kind, b->x, T, w->rows, b->packed);
+            shoal_matmul_dx(&b->ex, w, &dy, b->y[0], false);
         }
     }
 }
@@ -203,6 +207,7 @@ int main(int argc, char **argv)
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     double layer = weights_per_layer();
     double bits = bits_of(layer_type), head_bits = bits_of(head_type);
+    b.kind = SHOAL_ACT_8BIT;
     bench_open(&b, pool, mask, false);
     printf("kernels %s, %u threads, layers %s, head %s\n", shoal_exec_name(&b.ex), threads,
            shoal_type_get((uint32_t)layer_type)->name, shoal_type_get((uint32_t)head_type)->name);
@@ -218,6 +223,11 @@ int main(int argc, char **argv)
         report(&b, "head", run_head, T, (double)V * D, head_bits);
     }
     report(&b, "prefill", run_layers, 512, LAYERS * layer, bits);
+    b.kind = SHOAL_ACT_16BIT;
+    for (size_t T = 64; T <= T_MAX; T *= 2) {
+        report(&b, "16 bit", run_layers, T, LAYERS * layer, bits);
+        report(&b, "16-bit dx", run_dx, T, 4 * layer, bits);
+    }
     shoal_exec_close(&b.ex);
     bench_open(&b, pool, mask, true);
     report(&b, "exact decode", run_layers, 1, LAYERS * layer, bits);

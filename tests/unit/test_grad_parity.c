@@ -24,7 +24,7 @@ typedef struct mode {
 } mode;
 
 static const mode EXACT = {"exact", true, 1e-4, 1e-3, 1e-5};
-static const mode FAST = {"fast", false, 5e-3, 1e-1, 5e-2};
+static const mode FAST = {"fast", false, 1e-3, 1e-1, 5e-2};
 
 static safetensors *reference;
 

@@ -316,20 +316,37 @@ static void panel_is_the_transpose_padded_with_zeros(void **state)
 /* ---- products through kernels.h
  * ------------------------------------------------------------------- */
 
-static void *packed_open(size_t T, size_t N)
+static void *packed_open(shoal_act_kind kind, size_t T, size_t N)
 {
-    void *p = shoal_alloc_aligned(shoal_act_bytes(T, N));
+    void *p = shoal_alloc_aligned(shoal_act_bytes(kind, T, N) + 1);
     assert_non_null(p);
     return p;
 }
 
 /* y = x W^T for one matrix. */
-static void forward(const shoal_exec *ex, const shoal_mat *w, const float *x, size_t T, float *y)
+static void forward_of(const shoal_exec *ex, shoal_act_kind kind, const shoal_mat *w,
+                       const float *x, size_t T, float *y)
 {
     shoal_act a;
-    void *packed = packed_open(T, w->cols);
-    shoal_act_prepare(ex, &a, x, T, w->cols, packed);
+    void *packed = packed_open(kind, T, w->cols);
+    shoal_act_prepare(ex, &a, kind, x, T, w->cols, packed);
     shoal_matmul(ex, &a, &w, &y, 1);
+    shoal_free_aligned(packed);
+}
+
+static void forward(const shoal_exec *ex, const shoal_mat *w, const float *x, size_t T, float *y)
+{
+    forward_of(ex, SHOAL_ACT_8BIT, w, x, T, y);
+}
+
+/* dx (+)= dy W. */
+static void backward_of(const shoal_exec *ex, shoal_act_kind kind, const shoal_mat *w,
+                        const float *dy, size_t T, float *dx, bool add)
+{
+    shoal_act a;
+    void *packed = packed_open(kind, T, w->rows);
+    shoal_act_prepare(ex, &a, kind, dy, T, w->rows, packed);
+    shoal_matmul_dx(ex, w, &a, dx, add);
     shoal_free_aligned(packed);
 }
 
@@ -342,7 +359,7 @@ static void check_group(shoal_exec *ex, shoal_type type, size_t N, size_t T)
     const shoal_mat *mats[3];
     float *outs[3];
     kt_buf x = kt_buf_random(T * N, 1, T);
-    void *packed = packed_open(T, N);
+    void *packed = packed_open(SHOAL_ACT_8BIT, T, N);
     for (size_t i = 0; i < 3; i++) {
         w[i] = weight_open(type, rows[i], N, i + N);
         y[i] = kt_buf_open(T * rows[i], i);
@@ -350,7 +367,7 @@ static void check_group(shoal_exec *ex, shoal_type type, size_t N, size_t T)
         outs[i] = y[i].p;
     }
     shoal_act a;
-    shoal_act_prepare(ex, &a, x.p, T, N, packed);
+    shoal_act_prepare(ex, &a, SHOAL_ACT_8BIT, x.p, T, N, packed);
     shoal_matmul(ex, &a, mats, outs, 3);
     bool fast = !ex->exact && block_of(type) > 1;
     for (size_t i = 0; i < 3; i++) {
@@ -405,7 +422,7 @@ static void check_dx(const shoal_exec *ex, shoal_type type, size_t M, size_t N, 
     float *before = malloc((T * N + 1) * sizeof *before);
     float *column = malloc((M + 1) * sizeof *column);
     memcpy(before, dx.p, T * N * sizeof *before);
-    shoal_matmul_dx(ex, &w.mat, dy.p, T, dx.p, add);
+    backward_of(ex, SHOAL_ACT_F32, &w.mat, dy.p, T, dx.p, add);
     for (size_t j = 0; j < N; j++) {
         for (size_t r = 0; r < M; r++) {
             column[r] = w.full[r * N + j];
@@ -496,7 +513,7 @@ static void run_both_ways(uint32_t mask, unsigned threads, bool exact, const wei
     shoal_exec ex = kt_exec_open(mask, threads);
     ex.exact = exact;
     forward(&ex, &w->mat, x, T, y);
-    shoal_matmul_dx(&ex, &w->mat, y, T, dx, false);
+    backward_of(&ex, SHOAL_ACT_F32, &w->mat, y, T, dx, false);
     kt_exec_close(&ex);
 }
 
@@ -557,7 +574,7 @@ static void expect_packed_alike(const shoal_exec *ex, const shoal_mat *plain,
     for (size_t i = 0; i < 2; i++) {
         const shoal_mat *w = i == 0 ? plain : packed;
         forward(ex, w, x.p, T, y[i].p);
-        shoal_matmul_dx(ex, w, dy.p, T, dx[i].p, false);
+        backward_of(ex, SHOAL_ACT_F32, w, dy.p, T, dx[i].p, false);
         shoal_mat_row(w, M - 3, row[i].p);
     }
     kt_same_bits(y[1].p, y[0].p, T * M);
@@ -609,17 +626,19 @@ static void products_allocate_nothing_and_take_one_section(void **state)
     kt_buf x = kt_buf_random(T * N, 0, 2);
     kt_buf y = kt_buf_open(3 * T * M, 0);
     kt_buf dx = kt_buf_open(T * N, 0);
-    void *packed = packed_open(T, N);
+    void *packed = packed_open(SHOAL_ACT_8BIT, T, N);
     uint64_t before = shoal_mem_count();
     shoal_act a;
     const shoal_mat *mats[3] = {&w.mat, &w.mat, &w.mat};
     float *outs[3] = {y.p, y.p + T * M, y.p + 2 * T * M};
-    shoal_act_prepare(&ex, &a, x.p, T, N, packed);
+    shoal_act_prepare(&ex, &a, SHOAL_ACT_8BIT, x.p, T, N, packed);
     unsigned long long sections = shoal_pool_sections(ex.pool);
     shoal_matmul(&ex, &a, mats, outs, 3);
     assert_int_equal(shoal_pool_sections(ex.pool), sections + 1);
-    shoal_matmul_dx(&ex, &w.mat, y.p, T, dx.p, false);
-    ex.exact = true;
+    shoal_act dy;
+    shoal_act_prepare(&ex, &dy, SHOAL_ACT_F32, y.p, T, M, NULL);
+    shoal_matmul_dx(&ex, &w.mat, &dy, dx.p, false);
+    shoal_act_prepare(&ex, &a, SHOAL_ACT_F32, x.p, T, N, NULL);
     shoal_matmul(&ex, &a, mats, outs, 3);
     assert_int_equal(shoal_mem_count(), before);
     shoal_free_aligned(packed);
@@ -660,7 +679,7 @@ static void check_dx_by_differences(const shoal_exec *ex, const weight *w, const
     for (size_t i = 0; i < T * N; i++) {
         x[i] = sin((double)i);
     }
-    shoal_matmul_dx(ex, mat, dy.p, T, dx.p, false);
+    backward_of(ex, SHOAL_ACT_F32, mat, dy.p, T, dx.p, false);
     product_ctx c = {w, dy.p};
     assert_true(gradcheck(product_loss, &c, x, T * N, dx.p) < 2e-6);
     free(x);
