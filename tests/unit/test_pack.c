@@ -228,7 +228,9 @@ static void check_parity(const shoal_tiny_opts *opts, unsigned threads, bool exa
     for (size_t i = 0; i < FIXTURE_SAMPLES; i++) {
         assert_true(fabs(nll[1][i] - nll[0][i]) <= 1e-6 * nll[0][i]);
     }
-    assert_true(fixture_relative_error(shoal_trainer_grad(tr), apart, a->n_params) < 1e-5);
+    /* In 16 bit a shared row's gradient is rounded once, as a sum, instead of part by part. */
+    double error = fixture_relative_error(shoal_trainer_grad(tr), apart, a->n_params);
+    assert_true(error < (exact ? 1e-5 : 1e-3));
     shoal_free(apart);
     shoal_trainer_close(tr);
     fixture_exec_close(&f);
