@@ -244,16 +244,6 @@ void shoal_softmax_fold(const shoal_exec *ex, float *logits, size_t T, size_t fi
 double shoal_softmax_nll(const shoal_softmax_row *row);
 double shoal_softmax_others(const shoal_softmax_row *row, double *total);
 
-/* ---- arrays put away in fewer bytes ------------------------------------------------------------
- */
-
-/* n values as F32, F16 (beyond its range: its largest number) or Q8_0, and back. The last block of
- * Q8_0 may hold fewer than 32. shoal_compact_bytes(type, n) bytes; out aligned for its type. */
-size_t shoal_compact_bytes(shoal_type type, size_t n);
-void shoal_compact(const shoal_exec *ex, shoal_type type, const float *x, size_t n, void *out);
-void shoal_compact_expand(const shoal_exec *ex, shoal_type type, const void *in, size_t n,
-                          float *x);
-
 /* ---- optimiser --------------------------------------------------------------------------------
  */
 

@@ -2,7 +2,6 @@
 #include "kernels/rowops.h"
 
 #include "kernels/attention_tile.h"
-#include "kernels/compact.h"
 #include "kernels/dense.h"
 #include "kernels/table.h"
 
@@ -25,6 +24,5 @@ void shoal_rowops_init_c(shoal_table *t)
     t->row_max = shoal_row_max_c;
     t->row_exp_sum = shoal_row_exp_sum_c;
     t->row_softmax = shoal_row_softmax_c;
-    shoal_compact_init_c(t);
     t->chacha = shoal_chacha_c;
 }

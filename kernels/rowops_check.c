@@ -259,28 +259,6 @@ static bool check_row_softmax(const shoal_table *c, const shoal_table *t)
     return same(x[0], x[1], LEN);
 }
 
-static bool check_half_pack(const shoal_table *c, const shoal_table *t)
-{
-    float x[LEN];
-    uint16_t y[2][LEN];
-    fill(x, LEN, 1);
-    x[3] = 1e6f;
-    x[LEN - 1] = -1e6f;
-    c->half_pack(x, LEN, y[0]);
-    t->half_pack(x, LEN, y[1]);
-    return memcmp(y[0], y[1], sizeof y[0]) == 0;
-}
-
-static bool check_q8_pack(const shoal_table *c, const shoal_table *t)
-{
-    float x[2 * SHOAL_QBLOCK];
-    uint8_t y[2][2 * (2 + SHOAL_QBLOCK)];
-    fill(x, 2 * SHOAL_QBLOCK, 1);
-    c->q8_pack(x, 2, y[0]);
-    t->q8_pack(x, 2, y[1]);
-    return memcmp(y[0], y[1], sizeof y[0]) == 0;
-}
-
 static bool check_chacha(const shoal_table *c, const shoal_table *t)
 {
     enum { WORDS = 3 * 128 + 37 };
@@ -318,8 +296,6 @@ const shoal_slot_check shoal_rowops_checks[] = {
     CHECK(row_max),
     CHECK(row_exp_sum),
     CHECK(row_softmax),
-    CHECK(half_pack),
-    CHECK(q8_pack),
     CHECK(chacha),
     {NULL, 0, NULL},
 };

@@ -137,13 +137,6 @@ typedef float shoal_row_max_fn(const float *x, size_t n);
 typedef double shoal_row_exp_sum_fn(const float *x, size_t n, float shift);
 typedef void shoal_row_softmax_fn(float *x, size_t n, float shift, float factor);
 
-/* out [n] = x in binary16, to nearest even; beyond its range its largest number. */
-typedef void shoal_half_pack_fn(const float *x, size_t n, uint16_t *out);
-
-/* out = blocks of 32 values as Q8_0: d = the greatest magnitude / 127 in binary16, codes x / d to
- * nearest even within 127. */
-typedef void shoal_q8_pack_fn(const float *x, size_t blocks, uint8_t *out);
-
 /* acc [n] += or -= the key stream from block `counter`; the blocks must not wrap the counter. */
 typedef void shoal_chacha_fn(const uint32_t key[8], uint32_t counter, uint32_t *acc, size_t n,
                              bool subtract);
@@ -161,7 +154,7 @@ typedef struct shoal_table {
     shoal_panel16_fn *panel16_rows, *panel16_cols;
     shoal_gemm16_fn *gemm16;
 
-    /* rows: attention.c, lowrank.c, pointwise.c, loss.c, compact.c, chacha.c */
+    /* rows: attention.c, lowrank.c, pointwise.c, loss.c, chacha.c */
     shoal_dense_nt_fn *dense_nt;
     shoal_dense_nn_fn *dense_nn;
     shoal_dense_transpose_fn *dense_transpose;
@@ -181,8 +174,6 @@ typedef struct shoal_table {
     shoal_row_max_fn *row_max;
     shoal_row_exp_sum_fn *row_exp_sum;
     shoal_row_softmax_fn *row_softmax;
-    shoal_half_pack_fn *half_pack;
-    shoal_q8_pack_fn *q8_pack;
     shoal_chacha_fn *chacha;
 } shoal_table;
 

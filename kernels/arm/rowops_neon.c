@@ -2,7 +2,6 @@
 #include "kernels/arm/rowops_neon.h"
 
 #include "kernels/arm/arm.h"
-#include "kernels/compact.h"
 
 void shoal_rowops_init_neon(shoal_table *t)
 {
@@ -27,6 +26,5 @@ void shoal_rowops_init_neon(shoal_table *t)
     t->row_max = shoal_row_max_neon;
     t->row_exp_sum = shoal_row_exp_sum_neon;
     t->row_softmax = shoal_row_softmax_neon;
-    shoal_compact_init_neon(t);
     t->chacha = shoal_chacha_neon;
 }

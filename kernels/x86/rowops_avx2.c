@@ -1,7 +1,6 @@
 /* rowops_avx2.c - puts the AVX2 row slots into the table. */
 #include "kernels/x86/rowops_avx2.h"
 
-#include "kernels/compact.h"
 #include "kernels/rowops.h"
 #include "kernels/table.h"
 
@@ -28,6 +27,5 @@ void shoal_rowops_init_avx2(shoal_table *t)
     t->row_max = shoal_row_max_avx2;
     t->row_exp_sum = shoal_row_exp_sum_avx2;
     t->row_softmax = shoal_row_softmax_avx2;
-    shoal_compact_init_avx2(t);
     t->chacha = shoal_chacha_avx2;
 }
