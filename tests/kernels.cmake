@@ -19,7 +19,7 @@ if(SHOAL_X86_WIDE_SOURCES)
   target_compile_options(kernels_emulated PRIVATE -mavx2 -mfma -mf16c -fno-trapping-math)
   target_compile_definitions(kernels_emulated PRIVATE SHOAL_EMULATE_SIMD=1 SHOAL_X86=1
                              SHOAL_X86_AVXVNNI=1 SHOAL_X86_AVX512=1)
-  foreach(name attention chacha dense exec levels loss lowrank matmul pointwise)
+  foreach(name attention chacha dense exec gemm16 levels loss lowrank matmul pointwise)
     shoal_test(test_${name}_emulated unit/test_${name}.c $<TARGET_OBJECTS:kernels_emulated>
                LIBS kernel_test)
     set(levels "avx512")

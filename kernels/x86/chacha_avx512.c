@@ -4,6 +4,7 @@
  */
 #include "kernels/base/mem.h"
 #include "kernels/x86/init.h"
+#include "kernels/x86/transpose16.h"
 #include "kernels/x86/vec16.h"
 
 enum { WORDS = 16, GROUP = WORDS * VEC_LANES, DOUBLE_ROUNDS = 10 };
@@ -34,36 +35,6 @@ SHOAL_INLINE void double_rounds(vi x[WORDS])
     }
 }
 
-/* Words w .. w + 3 of 16 blocks: out[k] holds them for blocks k, 4 + k, 8 + k, 12 + k. */
-SHOAL_INLINE void four_words(const vi *w, vi out[4])
-{
-    vi a = vi_low32(w[0], w[1]), b = vi_high32(w[0], w[1]);
-    vi c = vi_low32(w[2], w[3]), d = vi_high32(w[2], w[3]);
-    out[0] = vi_low64(a, c);
-    out[1] = vi_high64(a, c);
-    out[2] = vi_low64(b, d);
-    out[3] = vi_high64(b, d);
-}
-
-/* x[b] = the words of block b, from x[w] = word w of the blocks. */
-SHOAL_INLINE void transpose(vi x[WORDS])
-{
-    vi part[4][4];
-    SHOAL_UNROLL
-    for (int i = 0; i < 4; i++) {
-        four_words(x + 4 * i, part[i]);
-    }
-    SHOAL_UNROLL
-    for (int k = 0; k < 4; k++) {
-        vi even_ab = vi_even128(part[0][k], part[1][k]), odd_ab = vi_odd128(part[0][k], part[1][k]);
-        vi even_cd = vi_even128(part[2][k], part[3][k]), odd_cd = vi_odd128(part[2][k], part[3][k]);
-        x[k] = vi_even128(even_ab, even_cd);
-        x[4 + k] = vi_even128(odd_ab, odd_cd);
-        x[8 + k] = vi_odd128(even_ab, even_cd);
-        x[12 + k] = vi_odd128(odd_ab, odd_cd);
-    }
-}
-
 /* acc [GROUP] += (stream ^ flip) - flip, flip being 0 or all ones. */
 SHOAL_INLINE void add_group(const vi start[WORDS], vi flip, uint32_t *acc)
 {
@@ -77,7 +48,7 @@ SHOAL_INLINE void add_group(const vi start[WORDS], vi flip, uint32_t *acc)
     for (int w = 0; w < WORDS; w++) {
         x[w] = vi_add(x[w], start[w]);
     }
-    transpose(x);
+    vi_transpose(x); /* x[b]: the words of block b */
     SHOAL_UNROLL
     for (int b = 0; b < VEC_LANES; b++) {
         vi word = vi_sub(vi_xor(x[b], flip), flip);

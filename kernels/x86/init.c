@@ -35,6 +35,7 @@ void shoal_table_init_x86(shoal_table *t, uint32_t flags)
         t->name = "avx512";
         shoal_dot_init_avx512(t);
         shoal_gemm_init_avx512(t);
+        shoal_gemm16_init_avx512(t);
         shoal_dense_init_avx512(t);
         shoal_pointwise_init_avx512(t);
         shoal_chacha_init_avx512(t);

@@ -13,6 +13,7 @@ void shoal_expand_init_avx2(shoal_table *t);
 void shoal_dot_init_avxvnni(shoal_table *t);
 void shoal_dot_init_avx512(shoal_table *t);
 void shoal_gemm_init_avx512(shoal_table *t);
+void shoal_gemm16_init_avx512(shoal_table *t);
 void shoal_dense_init_avx512(shoal_table *t);
 void shoal_pointwise_init_avx512(shoal_table *t);
 void shoal_chacha_init_avx512(shoal_table *t);

@@ -30,6 +30,12 @@ SHOAL_INLINE vi vi_dot(vi acc, vi u, vi s)
     return _mm512_dpbusd_epi32(acc, u, s);
 }
 
+/* Each lane of acc += the products of the two signed halves of a and b. */
+SHOAL_INLINE vi vi_dot_pairs(vi acc, vi a, vi b)
+{
+    return _mm512_dpwssd_epi32(acc, a, b);
+}
+
 /* Vectors of two groups of eight rows as one. */
 SHOAL_INLINE vi vi_join(const __m256i *lo, const __m256i *hi)
 {
@@ -85,6 +91,25 @@ SHOAL_INLINE vi vi_mul(vi a, vi b)
 SHOAL_INLINE vi vi_xor(vi a, vi b)
 {
     return _mm512_xor_si512(a, b);
+}
+
+/* 32 halves in order, the lanes of a, then those of b; every lane fits 16 bits. */
+SHOAL_INLINE vi vi_narrow(vi a, vi b)
+{
+    __m256i lo = _mm512_cvtepi32_epi16(a), hi = _mm512_cvtepi32_epi16(b);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
+}
+
+/* The same of one vector, to memory. */
+SHOAL_INLINE void vi_store_narrow(int16_t *p, vi v)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(v));
+}
+
+/* Lanes of two halves: the lower one of a, that of b. */
+SHOAL_INLINE vi vi_pairs(vi a, vi b)
+{
+    return _mm512_mask_blend_epi16(0xaaaaaaaau, a, _mm512_slli_epi32(b, 16));
 }
 
 /* The upper 16 bits of every lane, sign extended. */
@@ -144,6 +169,12 @@ SHOAL_INLINE vi vi_odd128(vi a, vi b)
 SHOAL_INLINE vf vi_to_f32(vi v)
 {
     return _mm512_cvtepi32_ps(v);
+}
+
+/* To nearest, ties to even; the value fits. */
+SHOAL_INLINE vi vf_round(vf v)
+{
+    return _mm512_cvtps_epi32(v);
 }
 
 /* The same bits as the other type. */
@@ -231,6 +262,17 @@ SHOAL_INLINE vf vf_min(vf a, vf b)
     return _mm512_min_ps(a, b);
 }
 
+SHOAL_INLINE vf vf_abs(vf v)
+{
+    return _mm512_abs_ps(v);
+}
+
+/* The largest lane; none is NaN. */
+SHOAL_INLINE float vf_max_lane(vf v)
+{
+    return _mm512_reduce_max_ps(v);
+}
+
 /* a b + c and c - a b, rounded once. */
 SHOAL_INLINE vf vf_fma(vf a, vf b, vf c)
 {
@@ -246,6 +288,12 @@ SHOAL_INLINE vf vf_fnma(vf a, vf b, vf c)
 SHOAL_INLINE vf vf_keep_from(vf x, vf least, vf v)
 {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), v);
+}
+
+/* v, but zero where x is not above the limit. */
+SHOAL_INLINE vf vf_keep_above(vf x, vf limit, vf v)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_GT_OQ), v);
 }
 
 #else

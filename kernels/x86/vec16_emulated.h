@@ -23,6 +23,12 @@ SHOAL_INLINE vi vi_dot(vi acc, vi u, vi s)
     return (vi){dpbusd_avx2(acc.lo, u.lo, s.lo), dpbusd_avx2(acc.hi, u.hi, s.hi)};
 }
 
+SHOAL_INLINE vi vi_dot_pairs(vi acc, vi a, vi b)
+{
+    return (vi){_mm256_add_epi32(acc.lo, _mm256_madd_epi16(a.lo, b.lo)),
+                _mm256_add_epi32(acc.hi, _mm256_madd_epi16(a.hi, b.hi))};
+}
+
 SHOAL_INLINE vi vi_join(const __m256i *lo, const __m256i *hi)
 {
     return (vi){*lo, *hi};
@@ -82,6 +88,27 @@ SHOAL_INLINE vi vi_xor(vi a, vi b)
     return (vi){_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi)};
 }
 
+SHOAL_INLINE __m256i narrow_avx2(vi v)
+{
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(v.lo, v.hi), 0xd8);
+}
+
+SHOAL_INLINE vi vi_narrow(vi a, vi b)
+{
+    return (vi){narrow_avx2(a), narrow_avx2(b)};
+}
+
+SHOAL_INLINE void vi_store_narrow(int16_t *p, vi v)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, narrow_avx2(v));
+}
+
+SHOAL_INLINE vi vi_pairs(vi a, vi b)
+{
+    return (vi){_mm256_blend_epi16(a.lo, _mm256_slli_epi32(b.lo, 16), 0xaa),
+                _mm256_blend_epi16(a.hi, _mm256_slli_epi32(b.hi, 16), 0xaa)};
+}
+
 SHOAL_INLINE vi vi_high16(vi v)
 {
     return (vi){_mm256_srai_epi32(v.lo, 16), _mm256_srai_epi32(v.hi, 16)};
@@ -134,6 +161,11 @@ SHOAL_INLINE vi vi_odd128(vi a, vi b)
 SHOAL_INLINE vf vi_to_f32(vi v)
 {
     return (vf){_mm256_cvtepi32_ps(v.lo), _mm256_cvtepi32_ps(v.hi)};
+}
+
+SHOAL_INLINE vi vf_round(vf v)
+{
+    return (vi){_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi)};
 }
 
 SHOAL_INLINE vf vi_as_f32(vi v)
@@ -219,6 +251,17 @@ SHOAL_INLINE vf vf_min(vf a, vf b)
     return (vf){_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
 }
 
+SHOAL_INLINE vf vf_abs(vf v)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return (vf){_mm256_andnot_ps(sign, v.lo), _mm256_andnot_ps(sign, v.hi)};
+}
+
+SHOAL_INLINE float vf_max_lane(vf v)
+{
+    return max8(_mm256_max_ps(v.lo, v.hi));
+}
+
 SHOAL_INLINE vf vf_fma(vf a, vf b, vf c)
 {
     return (vf){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
@@ -233,6 +276,12 @@ SHOAL_INLINE vf vf_keep_from(vf x, vf least, vf v)
 {
     return (vf){_mm256_andnot_ps(_mm256_cmp_ps(x.lo, least.lo, _CMP_LT_OQ), v.lo),
                 _mm256_andnot_ps(_mm256_cmp_ps(x.hi, least.hi, _CMP_LT_OQ), v.hi)};
+}
+
+SHOAL_INLINE vf vf_keep_above(vf x, vf limit, vf v)
+{
+    return (vf){_mm256_and_ps(_mm256_cmp_ps(x.lo, limit.lo, _CMP_GT_OQ), v.lo),
+                _mm256_and_ps(_mm256_cmp_ps(x.hi, limit.hi, _CMP_GT_OQ), v.hi)};
 }
 
 #endif

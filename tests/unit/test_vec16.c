@@ -2,8 +2,8 @@
  * program for processors that have them, the instructions themselves.
  *
  * What each instruction does is taken from Intel's "64 and IA-32 Architectures Software Developer's
- * Manual", volume 2 (VPDPBUSD, VPERM..., VSHUFI32x4, VPUNPCK..., VPROLV, VCVTPH2PS, VMAXPS), and
- * written out lane by lane here.
+ * Manual", volume 2 (VPDPBUSD, VPDPWSSD, VPMOVDW, VPERM..., VSHUFI32x4, VPUNPCK..., VPROLV,
+ * VCVTPH2PS, VMAXPS), and written out lane by lane here.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +28,7 @@ typedef union lanes {
     float f[N];
     uint8_t byte[4 * N];
     int8_t code[4 * N];
+    int16_t half[2 * N];
 } lanes;
 
 static lanes random_lanes(shoal_rng *rng)
@@ -101,6 +102,71 @@ static void dot_does_not_saturate(void **state)
         lanes want = dot_scalar(&acc, &u, &s);
         assert_int_equal(want.i[3], 4 * extremes[i / 5] * (int8_t)extremes[i % 5]);
         expect_vi(vi_dot(vi_zero(), vi_load(&u), vi_load(&s)), &want);
+    }
+}
+
+/* VPDPWSSD: DWORD += SIGN_EXTEND(a.word) * SIGN_EXTEND(b.word), two of them, no saturation. */
+static void dot_pairs_is_vpdpwssd(void **state)
+{
+    (void)state;
+    shoal_rng rng = shoal_rng_init(6);
+    for (int round = 0; round < 20000; round++) {
+        lanes acc = random_lanes(&rng), a = random_lanes(&rng), b = random_lanes(&rng);
+        for (size_t i = 0; round < 1000 && i < 2 * N; i++) { /* the ends of the ranges */
+            a.half[i] = a.half[i] < 0 ? INT16_MIN : INT16_MAX;
+            b.half[i] = b.half[i] < 0 ? INT16_MIN : INT16_MAX;
+        }
+        lanes want = acc;
+        for (size_t i = 0; i < 2 * N; i++) {
+            want.u[i / 2] += (uint32_t)((int32_t)a.half[i] * (int32_t)b.half[i]);
+        }
+        expect_vi(vi_dot_pairs(vi_load(&acc), vi_load(&a), vi_load(&b)), &want);
+    }
+}
+
+static void halves_are_narrowed_in_order(void **state)
+{
+    (void)state;
+    shoal_rng rng = shoal_rng_init(7);
+    for (int round = 0; round < 500; round++) {
+        lanes a = random_lanes(&rng), b = random_lanes(&rng), both, pairs, memory = {0};
+        for (size_t i = 0; i < N; i++) {
+            a.i[i] = a.half[2 * i];
+            b.i[i] = b.half[2 * i];
+            both.half[i] = (int16_t)a.i[i];
+            both.half[N + i] = (int16_t)b.i[i];
+            pairs.half[2 * i] = (int16_t)a.i[i];
+            pairs.half[2 * i + 1] = (int16_t)b.i[i];
+        }
+        expect_vi(vi_narrow(vi_load(&a), vi_load(&b)), &both);
+        expect_vi(vi_pairs(vi_load(&a), vi_load(&b)), &pairs);
+        vi_store_narrow(memory.half, vi_load(&a));
+        assert_memory_equal(memory.half, both.half, N * sizeof(int16_t));
+        assert_int_equal(memory.half[N], 0);
+    }
+}
+
+static void floats_become_integers_and_peaks(void **state)
+{
+    (void)state;
+    shoal_rng rng = shoal_rng_init(8);
+    for (int round = 0; round < 500; round++) {
+        lanes a = random_floats(&rng), b = random_floats(&rng), c = random_floats(&rng), r[3];
+        float most = -INFINITY;
+        a.f[round % N] = (float)(round % 9) + 0.5f; /* ties go to even */
+        b.f[3] = a.f[3];                            /* not above */
+        b.f[5] = NAN;
+        for (size_t i = 0; i < N; i++) {
+            r[0].i[i] = (int32_t)lrintf(a.f[i]);
+            r[1].f[i] = fabsf(a.f[i]);
+            r[2].f[i] = a.f[i] > b.f[i] ? c.f[i] : 0.0f;
+            most = fmaxf(most, a.f[i]);
+        }
+        vf x = vf_load(a.f);
+        expect_vi(vf_round(x), &r[0]);
+        expect_vf(vf_abs(x), &r[1]);
+        expect_vf(vf_keep_above(x, vf_load(b.f), vf_load(c.f)), &r[2]);
+        assert_true(vf_max_lane(x) == most);
     }
 }
 
@@ -266,6 +332,9 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(dot_is_vpdpbusd),
         cmocka_unit_test(dot_does_not_saturate),
+        cmocka_unit_test(dot_pairs_is_vpdpwssd),
+        cmocka_unit_test(halves_are_narrowed_in_order),
+        cmocka_unit_test(floats_become_integers_and_peaks),
         cmocka_unit_test(integers_work_lane_by_lane),
         cmocka_unit_test(shuffles_move_the_words_of_the_manual),
         cmocka_unit_test(floats_work_lane_by_lane),
