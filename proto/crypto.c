@@ -1,4 +1,5 @@
-/* crypto.c - primitives over mbedTLS; the only file that names them. */
+/* crypto.c - primitives over mbedTLS; the only file that names them. Three of them go to libcrypto
+ * where there is one (crypto_libcrypto.h). */
 #include "proto/crypto.h"
 
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include <mbedtls/version.h>
 
 #include "kernels/base/mem.h"
+#include "proto/crypto_libcrypto.h"
 
 /* 3.x dropped the suffix; in 2.28 the plain names are the deprecated void ones. */
 #if MBEDTLS_VERSION_MAJOR < 3
@@ -120,7 +122,11 @@ shoal_status shoal_entropy_fill(const shoal_entropy *src, void *out, size_t n, s
 /* ---- hashes ---- */
 
 typedef struct sha256_state {
-    mbedtls_sha256_context mbed;
+    union {
+        mbedtls_sha256_context mbed;
+        uint64_t libcrypto[SHOAL_LIBCRYPTO_SHA256_BYTES / 8];
+    } u;
+    bool by_libcrypto;
     bool failed;
 } sha256_state;
 
@@ -129,24 +135,35 @@ _Static_assert(sizeof(sha256_state) <= sizeof(shoal_sha256_ctx), "opaque room fo
 void shoal_sha256_init(shoal_sha256_ctx *c)
 {
     sha256_state *s = (sha256_state *)(void *)c->opaque;
-    mbedtls_sha256_init(&s->mbed);
-    s->failed = sha256_starts(&s->mbed, 0) != 0;
+    s->by_libcrypto = shoal_libcrypto_ready();
+    if (s->by_libcrypto) {
+        s->failed = !shoal_libcrypto_sha256_init(s->u.libcrypto);
+        return;
+    }
+    mbedtls_sha256_init(&s->u.mbed);
+    s->failed = sha256_starts(&s->u.mbed, 0) != 0;
 }
 
 void shoal_sha256_update(shoal_sha256_ctx *c, const void *data, size_t n)
 {
     sha256_state *s = (sha256_state *)(void *)c->opaque;
-    if (n > 0 && sha256_update(&s->mbed, data, n) != 0) {
-        s->failed = true;
-    }
+    if (n == 0) return;
+    bool ok = s->by_libcrypto ? shoal_libcrypto_sha256_update(s->u.libcrypto, data, n)
+                              : sha256_update(&s->u.mbed, data, n) == 0;
+    s->failed = s->failed || !ok;
 }
 
 shoal_status shoal_sha256_final(shoal_sha256_ctx *c, uint8_t out[32], shoal_error *err)
 {
     sha256_state *s = (sha256_state *)(void *)c->opaque;
-    bool ok = sha256_finish(&s->mbed, out) == 0 && !s->failed;
-    mbedtls_sha256_free(&s->mbed);
-    return ok ? SHOAL_OK : broken(err, "SHA-256");
+    bool ok = false;
+    if (s->by_libcrypto) {
+        ok = shoal_libcrypto_sha256_final(s->u.libcrypto, out);
+    } else {
+        ok = sha256_finish(&s->u.mbed, out) == 0;
+        mbedtls_sha256_free(&s->u.mbed);
+    }
+    return ok && !s->failed ? SHOAL_OK : broken(err, "SHA-256");
 }
 
 shoal_status shoal_sha256(const void *data, size_t n, uint8_t out[32], shoal_error *err)
@@ -180,10 +197,11 @@ bool shoal_equal(const void *a, const void *b, size_t n)
 
 /* ---- X25519 ---- */
 
-/* out = clamp(secret) * point, point NULL for the base point (RFC 7748 5). mbedTLS itself clamps in
- * read_key, masks the peer's top bit in read_binary, and fails on an all-zero result. */
+/* out = clamp(secret) * point, point NULL for the base point (RFC 7748 5). Both libraries clamp,
+ * mask the peer's top bit, and fail on an all-zero result. */
 static int montgomery(uint8_t out[32], const uint8_t secret[32], const uint8_t *point)
 {
+    if (shoal_libcrypto_ready()) return shoal_libcrypto_x25519(out, secret, point) ? 0 : -1;
     mbedtls_ecp_keypair key;
     mbedtls_ecp_point peer;
     mbedtls_ecp_point result;
@@ -433,40 +451,51 @@ shoal_status shoal_sign(const shoal_key *key, const uint8_t digest[32],
     return rc == 0 ? SHOAL_OK : broken(err, "signing");
 }
 
-/* 0 when the signature is right; s must be in its lower half (Spec 1.3). */
-static int verify_point(const uint8_t *point, const uint8_t *digest, const uint8_t *sig)
+/* Spec 1.3: s <= n / 2, so that a signature has one encoding. Public values: no constant time. */
+static bool has_low_s(const uint8_t sig[SHOAL_SIG_BYTES])
+{
+    static const uint8_t half[32] = {0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00,
+                                     0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                     0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42,
+                                     0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8};
+    return memcmp(sig + 32, half, sizeof half) <= 0;
+}
+
+static bool verify_by_mbedtls(const uint8_t *point, const uint8_t *digest, const uint8_t *sig)
 {
     mbedtls_ecp_group grp;
     mbedtls_ecp_point q;
     mbedtls_mpi r;
     mbedtls_mpi s;
-    mbedtls_mpi twice;
     mbedtls_ecp_group_init(&grp);
     mbedtls_ecp_point_init(&q);
     mbedtls_mpi_init(&r);
     mbedtls_mpi_init(&s);
-    mbedtls_mpi_init(&twice);
     int rc = mbedtls_ecp_group_load(&grp, MBEDTLS_ECP_DP_SECP256R1);
     if (rc == 0) rc = mbedtls_ecp_point_read_binary(&grp, &q, point, POINT_BYTES);
     if (rc == 0) rc = mbedtls_ecp_check_pubkey(&grp, &q);
     if (rc == 0) rc = mbedtls_mpi_read_binary(&r, sig, 32);
     if (rc == 0) rc = mbedtls_mpi_read_binary(&s, sig + 32, 32);
-    if (rc == 0) rc = mbedtls_mpi_add_mpi(&twice, &s, &s);
-    if (rc == 0 && mbedtls_mpi_cmp_mpi(&twice, &grp.N) > 0) rc = -1;
     if (rc == 0) rc = mbedtls_ecdsa_verify(&grp, digest, 32, &q, &r, &s);
-    mbedtls_mpi_free(&twice);
     mbedtls_mpi_free(&s);
     mbedtls_mpi_free(&r);
     mbedtls_ecp_point_free(&q);
     mbedtls_ecp_group_free(&grp);
-    return rc;
+    return rc == 0;
+}
+
+static bool signature_right(const uint8_t *point, const uint8_t *digest, const uint8_t *sig)
+{
+    if (!has_low_s(sig)) return false;
+    return shoal_libcrypto_ready() ? shoal_libcrypto_verify(point, digest, sig)
+                                   : verify_by_mbedtls(point, digest, sig);
 }
 
 shoal_status shoal_verify(const uint8_t spki[SHOAL_SPKI_BYTES], const uint8_t digest[32],
                           const uint8_t sig[SHOAL_SIG_BYTES], shoal_error *err)
 {
     if (memcmp(spki, spki_head, SPKI_HEAD) != 0 ||
-        verify_point(spki + SPKI_HEAD, digest, sig) != 0) {
+        !signature_right(spki + SPKI_HEAD, digest, sig)) {
         return shoal_fail(err, SHOAL_ERR_TAMPERED, "a signature does not verify");
     }
     return SHOAL_OK;

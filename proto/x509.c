@@ -451,16 +451,63 @@ static bool is_leaf_of_kind(const mbedtls_x509_crt *crt, shoal_cert_kind kind)
            mbedtls_x509_crt_check_key_usage(crt, MBEDTLS_X509_KU_DIGITAL_SIGNATURE) == 0;
 }
 
-/* Spec 2.6: issued directly, a chain has length 1. Time is judged by the caller's clock, not the
- * system's. */
-static bool issued_by(mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca)
+/* SEQUENCE { r INTEGER, s INTEGER } to r || s with the lower of s and n - s, which is a signature
+ * of the same digest: certificates may carry either. */
+static bool read_signature(const mbedtls_x509_buf *der, uint8_t sig[SHOAL_SIG_BYTES])
 {
-    uint32_t flags = 0;
-    int rc = mbedtls_x509_crt_verify_with_profile(leaf, ca, NULL, &mbedtls_x509_crt_profile_suiteb,
-                                                  NULL, &flags, NULL, NULL);
-    if (rc != 0 && rc != MBEDTLS_ERR_X509_CERT_VERIFY_FAILED) return false;
-    flags &= ~(uint32_t)(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
-    return flags == 0;
+    unsigned char *p = der->p;
+    const unsigned char *end = der->p + der->len;
+    size_t len = 0;
+    mbedtls_ecp_group grp;
+    mbedtls_mpi r, s, other;
+    mbedtls_ecp_group_init(&grp);
+    mbedtls_mpi_init(&r);
+    mbedtls_mpi_init(&s);
+    mbedtls_mpi_init(&other);
+    int rc = mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE);
+    if (rc == 0 && len != (size_t)(end - p)) rc = -1;
+    if (rc == 0) rc = mbedtls_asn1_get_mpi(&p, end, &r);
+    if (rc == 0) rc = mbedtls_asn1_get_mpi(&p, end, &s);
+    if (rc == 0 && p != end) rc = -1;
+    if (rc == 0) rc = mbedtls_ecp_group_load(&grp, MBEDTLS_ECP_DP_SECP256R1);
+    if (rc == 0) rc = mbedtls_mpi_sub_mpi(&other, &grp.N, &s);
+    if (rc == 0 && mbedtls_mpi_cmp_int(&other, 0) > 0 && mbedtls_mpi_cmp_mpi(&s, &other) > 0) {
+        rc = mbedtls_mpi_copy(&s, &other);
+    }
+    if (rc == 0 && (mbedtls_mpi_cmp_int(&r, 0) <= 0 || mbedtls_mpi_cmp_int(&s, 0) <= 0)) rc = -1;
+    if (rc == 0) rc = mbedtls_mpi_write_binary(&r, sig, 32);
+    if (rc == 0) rc = mbedtls_mpi_write_binary(&s, sig + 32, 32);
+    mbedtls_mpi_free(&other);
+    mbedtls_mpi_free(&s);
+    mbedtls_mpi_free(&r);
+    mbedtls_ecp_group_free(&grp);
+    return rc == 0;
+}
+
+/* ECDSA with SHA-256 by the CA's P-256 key, through the project's own verification. */
+static bool signature_right(const mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca)
+{
+    uint8_t hash[32];
+    uint8_t sig[SHOAL_SIG_BYTES];
+    uint8_t spki[SHOAL_SPKI_BYTES];
+    return leaf->MBEDTLS_PRIVATE(sig_md) == MBEDTLS_MD_SHA256 &&
+           leaf->MBEDTLS_PRIVATE(sig_pk) == MBEDTLS_PK_ECDSA &&
+           read_spki(&ca->pk, spki, NULL) == SHOAL_OK &&
+           read_signature(&leaf->MBEDTLS_PRIVATE(sig), sig) &&
+           shoal_sha256(leaf->tbs.p, leaf->tbs.len, hash, NULL) == SHOAL_OK &&
+           shoal_verify(spki, hash, sig, NULL) == SHOAL_OK;
+}
+
+/* Spec 2.6: issued directly, a chain has length 1, so RFC 5280 6.1 comes down to this: the CA may
+ * sign certificates, its name is the leaf's issuer, its key made the signature. Time is judged by
+ * the caller's clock. */
+static bool issued_by(const mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca)
+{
+    return ca->version == 3 && ca->MBEDTLS_PRIVATE(ca_istrue) != 0 &&
+           mbedtls_x509_crt_check_key_usage(ca, MBEDTLS_X509_KU_KEY_CERT_SIGN) == 0 &&
+           leaf->issuer_raw.len == ca->subject_raw.len &&
+           memcmp(leaf->issuer_raw.p, ca->subject_raw.p, ca->subject_raw.len) == 0 &&
+           signature_right(leaf, ca);
 }
 
 static shoal_status judge(mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca, shoal_cert_kind kind,

@@ -19,6 +19,7 @@ set(THIRD
   "curl/=client/net\\.c"
   "mbedtls/ssl=proto/net/tls\\.c"
   "mbedtls/=proto/(crypto|x509|net/tls)(_[a-z0-9]+)?\\.c"
+  "openssl/=proto/crypto_libcrypto\\.c"
   "protobuf-c=proto/wire\\.c"
   "sqlite3=aggregator/store(_[a-z]+)?\\.c"
   "uv\\.h=proto/net/[a-z_]+\\.c|aggregator/[a-z_]+\\.c"

@@ -8,6 +8,7 @@
 
 #include "kernels/base/mem.h"
 #include "proto/crypto.h"
+#include "proto/crypto_libcrypto.h"
 
 static size_t unhex(const char *hex, uint8_t *out)
 {
@@ -284,6 +285,106 @@ static void test_random_and_equal(void **state)
     assert_true(zeros < 100); /* 19.5 expected */
 }
 
+/* ---- with and without libcrypto ---- */
+
+/* Deterministic bytes. */
+static void fill(uint8_t *out, size_t n, uint32_t *seed)
+{
+    for (size_t i = 0; i < n; i++) {
+        *seed = *seed * 1664525u + 1013904223u;
+        out[i] = (uint8_t)(*seed >> 24);
+    }
+}
+
+typedef struct answers {
+    shoal_status exchange, public, verify;
+    uint8_t shared[32], own[32], hash[32];
+} answers;
+
+static answers ask(bool libcrypto, const uint8_t secret[32], const uint8_t peer[32],
+                   const uint8_t spki[SHOAL_SPKI_BYTES], const uint8_t digest[32],
+                   const uint8_t sig[64])
+{
+    answers a;
+    memset(&a, 0, sizeof a);
+    shoal_libcrypto_allow(libcrypto);
+    a.exchange = shoal_x25519(a.shared, secret, peer, NULL);
+    a.public = shoal_x25519_public(a.own, secret, NULL);
+    a.verify = shoal_verify(spki, digest, sig, NULL);
+    assert_int_equal(shoal_sha256(spki, digest[0] % SHOAL_SPKI_BYTES, a.hash, NULL), SHOAL_OK);
+    shoal_libcrypto_allow(true);
+    return a;
+}
+
+static void spoil(uint8_t *digest, uint8_t *sig, uint8_t *spki, int kind)
+{
+    static const uint8_t order[32] = {0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00,
+                                      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                      0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84,
+                                      0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51};
+    switch (kind) {
+    case 1: digest[31] ^= 1; break;
+    case 2: sig[0] ^= 1; break;
+    case 3: sig[63] ^= 1; break;
+    case 4: memset(sig, 0, 32); break;      /* r = 0 */
+    case 5: memset(sig + 32, 0, 32); break; /* s = 0 */
+    case 6: memcpy(sig, order, 32); break;  /* r = n */
+    case 7: memset(sig, 0xff, 32); break;   /* r > n */
+    case 8: spki[90] ^= 1; break;           /* off the curve */
+    case 9: spki[26] = 0x06; break;         /* hybrid form */
+    case 10: memset(digest, 0, 32); break;
+    default: break; /* as it is */
+    }
+}
+
+/* Both implementations give the same bytes and the same verdicts: right and wrong signatures,
+ * values at the edges of their ranges, keys that are not canonical. */
+static void test_libcrypto_agrees(void **state)
+{
+    (void)state;
+    if (!shoal_libcrypto_ready()) {
+        print_message("no libcrypto here: mbedTLS alone was tested\n");
+        skip();
+    }
+    uint32_t seed = 1;
+    size_t accepted = 0;
+    for (int i = 0; i < 220; i++) {
+        uint8_t secret[32], peer[32], digest[32], sig[64], spki[SHOAL_SPKI_BYTES], scalar[32];
+        shoal_key *key = NULL;
+        fill(secret, 32, &seed);
+        fill(peer, 32, &seed);
+        fill(digest, 32, &seed);
+        fill(scalar, 32, &seed);
+        if (i % 4 == 1) memset(peer, 0xff, 31); /* above p, or with the top bit */
+        if (i % 40 == 2) memset(peer, 0, 32);   /* low order */
+        assert_int_equal(shoal_key_from_scalar(&key, scalar, NULL), SHOAL_OK);
+        shoal_key_spki(key, spki);
+        assert_int_equal(shoal_sign(key, digest, sig, NULL), SHOAL_OK);
+        shoal_key_close(key);
+        spoil(digest, sig, spki, i % 12);
+        answers a = ask(true, secret, peer, spki, digest, sig);
+        answers b = ask(false, secret, peer, spki, digest, sig);
+        assert_memory_equal(&a, &b, sizeof a);
+        accepted += a.verify == SHOAL_OK ? 1 : 0;
+        assert_int_equal(a.verify == SHOAL_OK, i % 12 == 0 || i % 12 == 11);
+    }
+    assert_int_equal(accepted, 37);
+}
+
+static int without_libcrypto(void **state)
+{
+    (void)state;
+    shoal_libcrypto_allow(false);
+    return 0;
+}
+
+static int with_libcrypto(void **state)
+{
+    (void)state;
+    shoal_libcrypto_allow(true);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,5 +399,9 @@ int main(void)
         cmocka_unit_test(test_key_files),
         cmocka_unit_test(test_random_and_equal),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest both[] = {cmocka_unit_test(test_libcrypto_agrees)};
+    return cmocka_run_group_tests_name("with libcrypto", tests, with_libcrypto, NULL) +
+           cmocka_run_group_tests_name("by mbedTLS alone", tests, without_libcrypto,
+                                       with_libcrypto) +
+           cmocka_run_group_tests(both, NULL, NULL);
 }

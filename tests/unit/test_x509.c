@@ -114,6 +114,37 @@ static void test_other_ca(void **state)
     shoal_key_close(other.ca_key);
 }
 
+/* Spec 2.6: only the CA issues. A device's certificate, and a CA of another name with the same key,
+ * are no issuers. */
+static void test_only_the_ca_issues(void **state)
+{
+    pki *p = *state;
+    shoal_cert_info info;
+    assert_int_equal(shoal_cert_check(p->leaf.data, p->leaf.len, p->leaf.data, p->leaf.len,
+                                      SHOAL_CERT_CLIENT, NOW, &info, NULL),
+                     SHOAL_ERR_TAMPERED);
+    shoal_buf renamed = shoal_buf_init(SHOAL_LIMIT_CERT);
+    assert_int_equal(shoal_ca_create(p->ca_key, "Another name", NOW - DAY, NOW + 100 * DAY, NULL,
+                                     &renamed, NULL),
+                     SHOAL_OK);
+    assert_int_equal(shoal_cert_check(renamed.data, renamed.len, p->leaf.data, p->leaf.len,
+                                      SHOAL_CERT_CLIENT, NOW, &info, NULL),
+                     SHOAL_ERR_TAMPERED);
+    shoal_buf_clear(&renamed);
+}
+
+/* Signatures of either half of s: 16 certificates have both (but once in 2^15). */
+static void test_either_half_of_s(void **state)
+{
+    pki *p = *state;
+    for (int i = 0; i < 16; i++) {
+        shoal_buf leaf;
+        issue(p, SHOAL_CERT_CLIENT, &leaf);
+        assert_int_equal(check(p, &leaf, SHOAL_CERT_CLIENT, NOW), SHOAL_OK);
+        shoal_buf_clear(&leaf);
+    }
+}
+
 /* Spec 2.6. No change of a single byte, and no prefix, is accepted. */
 static void test_changed_certificates(void **state)
 {
@@ -177,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_issue_and_check),      cmocka_unit_test(test_time),
         cmocka_unit_test(test_kinds_do_not_mix),     cmocka_unit_test(test_other_ca),
+        cmocka_unit_test(test_only_the_ca_issues),   cmocka_unit_test(test_either_half_of_s),
         cmocka_unit_test(test_changed_certificates), cmocka_unit_test(test_request),
         cmocka_unit_test(test_templates_refuse),
     };
