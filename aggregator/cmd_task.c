@@ -21,13 +21,14 @@ static json_t *task_json(const shoal_db_task *t)
                           "base", t->train.base_name, "base_sha256", base, "model", t->model_path);
     json_t *more = json_pack(
         "{s:I, s:f, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I,"
-        " s:i}",
+        " s:i, s:I}",
         "rank", (json_int_t)t->train.rank, "alpha", (double)t->train.alpha, "targets", targets,
         "lr", (double)t->train.lr, "local_epochs", (json_int_t)t->train.local_epochs, "local_steps",
         (json_int_t)t->train.local_steps, "batch", (json_int_t)t->train.batch, "ctx",
         (json_int_t)t->train.ctx, "parameters", (json_int_t)t->codec.dim, "clients",
         (json_int_t)t->n_target, "min_clients", (json_int_t)t->n_min, "clip", t->codec.clip_norm,
-        "ring_bits", (json_int_t)t->codec.ring_bits, "scale_log2", (int)t->codec.scale_log2);
+        "ring_bits", (json_int_t)t->codec.ring_bits, "scale_log2", (int)t->codec.scale_log2,
+        "rotation", (json_int_t)t->codec.rotation);
     (void)json_object_update(j, more);
     json_decref(more);
     return j;
@@ -117,6 +118,9 @@ static void show_task(const shoal_db_task *t)
     (void)printf("devices   %u a round, at least %u\n", t->n_target, t->n_min);
     (void)printf("numbers   clipped to norm %g, weight up to %u, %u-bit ring, steps of 2^%d\n",
                  t->codec.clip_norm, t->codec.weight_max, t->codec.ring_bits, -t->codec.scale_log2);
+    if (t->codec.rotation != 0) {
+        (void)printf("          rotated in blocks of 2^%u\n", t->codec.rotation);
+    }
     (void)printf("waiting   %u s for trained devices, %u s a stage\n",
                  t->deadline_ms[SHOAL_SA_ADVERTISE] / 1000, t->deadline_ms[SHOAL_SA_SHARES] / 1000);
 }

@@ -14,12 +14,13 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/term.h"
 #include "lora/train/targets.h"
+#include "proto/rotate.h"
 
 typedef struct create_options {
     cmd_common common;
     const char *name, *model, *model_name, *targets;
     uint64_t rank, rounds, clients, min_clients, epochs, steps, batch, ctx, weight_max, ring_bits;
-    uint64_t train_timeout_s, stage_timeout_s, seed;
+    uint64_t train_timeout_s, stage_timeout_s, seed, rotation;
     double alpha, lr, clip;
 } create_options;
 
@@ -153,6 +154,25 @@ static shoal_status fill_cohort(const create_options *o, shoal_db_task *t, shoal
     return SHOAL_OK;
 }
 
+enum { NARROW_RING = 24 };
+
+static const uint64_t ROTATION_AUTO = UINT64_MAX;
+
+/* Updates are rotated where that buys something: in a narrow ring. */
+static shoal_status fill_rotation(const create_options *o, shoal_codec *c, shoal_error *err)
+{
+    c->rotation = (uint32_t)o->rotation;
+    if (o->rotation == ROTATION_AUTO) {
+        c->rotation = c->ring_bits <= NARROW_RING ? shoal_rotation_fit(c->dim) : 0;
+    }
+    if (shoal_rotation_valid(c->rotation, c->dim)) return SHOAL_OK;
+    (void)shoal_fail(err, SHOAL_ERR_ARG, "--rotation %u does not fit %u parameters", c->rotation,
+                     c->dim);
+    shoal_hint(err, "0, or an even number in %d..%d with 2^N at most the number of parameters",
+               SHOAL_ROTATION_MIN, SHOAL_ROTATION_MAX);
+    return SHOAL_ERR_ARG;
+}
+
 /* The finest scale under which no sum can wrap; the same check devices make. */
 static shoal_status fill_codec(const create_options *o, shoal_db_task *t, shoal_error *err)
 {
@@ -160,6 +180,7 @@ static shoal_status fill_codec(const create_options *o, shoal_db_task *t, shoal_
     t->codec.clip_norm = o->clip;
     t->codec.weight_max = (uint32_t)o->weight_max;
     t->codec.n_max = t->n_target;
+    SHOAL_TRY(fill_rotation(o, &t->codec, err));
     SHOAL_TRY(shoal_codec_fit_scale(&t->codec, err));
     shoal_sa_descriptor d = {
         .round = 1, .codec = t->codec, .noise_den = 1, .n_min = t->n_min, .n_target = t->n_target};
@@ -208,11 +229,11 @@ static void tell(const create_options *o, const shoal_db_task *t)
     shoal_hex_encode(t->id, sizeof t->id, id);
     shoal_hex_encode(t->base_sha256, 32, base);
     if (o->common.json) {
-        json_t *j =
-            json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i}", "task", t->name, "id", id, "base",
-                      t->train.base_name, "base_sha256", base, "parameters",
-                      (json_int_t)t->codec.dim, "clients", (json_int_t)t->n_target, "min_clients",
-                      (json_int_t)t->n_min, "scale_log2", (int)t->codec.scale_log2);
+        json_t *j = json_pack(
+            "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:I}", "task", t->name, "id", id, "base",
+            t->train.base_name, "base_sha256", base, "parameters", (json_int_t)t->codec.dim,
+            "clients", (json_int_t)t->n_target, "min_clients", (json_int_t)t->n_min, "scale_log2",
+            (int)t->codec.scale_log2, "rotation", (json_int_t)t->codec.rotation);
         (void)json_dumpf(j, stdout, JSON_COMPACT);
         (void)putchar('\n');
         json_decref(j);
@@ -251,7 +272,7 @@ typedef struct create_tables {
     shoal_option what[4];
     shoal_option adapter[4];
     shoal_option train[5];
-    shoal_option rounds[7];
+    shoal_option rounds[8];
 } create_tables;
 
 #define ROW(macro, ...) (shoal_option) macro(__VA_ARGS__)
@@ -299,10 +320,13 @@ static void fill_how(create_options *o, create_tables *t)
     t->rounds[4] =
         ROW(SHOAL_COUNT, "ring-bits", 0, &o->ring_bits, "BITS",
             "bits a number on the wire (default 32)", SHOAL_LIMIT_RING_MIN, SHOAL_LIMIT_RING_MAX);
-    t->rounds[5] = ROW(SHOAL_COUNT, "train-timeout", 0, &o->train_timeout_s, "S",
+    t->rounds[5] = ROW(SHOAL_COUNT, "rotation", 0, &o->rotation, "N",
+                       "rotate updates in blocks of 2^N, 0: not (default: for rings up to 24 bits)",
+                       0, SHOAL_ROTATION_MAX);
+    t->rounds[6] = ROW(SHOAL_COUNT, "train-timeout", 0, &o->train_timeout_s, "S",
                        "seconds a round waits for trained devices (default 600)", 1,
                        SHOAL_LIMIT_STAGE_MS / 1000);
-    t->rounds[6] =
+    t->rounds[7] =
         ROW(SHOAL_COUNT, "stage-timeout", 0, &o->stage_timeout_s, "S",
             "seconds for each stage of the summing (default 60)", 1, SHOAL_LIMIT_STAGE_MS / 1000);
 }
@@ -318,6 +342,7 @@ int cmd_task_create(int argc, char **argv)
                         .ctx = 256,
                         .weight_max = 1024,
                         .ring_bits = 32,
+                        .rotation = UINT64_MAX, /* ROTATION_AUTO */
                         .train_timeout_s = 600,
                         .stage_timeout_s = 60,
                         .seed = 1,

@@ -124,6 +124,8 @@ static void publish(advance_job *j)
                                  .task = &c->task,
                                  .from = &c->from,
                                  .round = c->rec.round,
+                                 .ex = c->env->exec,
+                                 .ctx = shoal_sa_server_context(c->sa),
                                  .sum = shoal_sa_server_sum(c->sa)};
     j->st = shoal_publish(&j->pub, &j->err);
 }

@@ -80,11 +80,13 @@ static shoal_status apply_sum(shoal_publication *p, shoal_adapter *a, shoal_erro
     if (a->n_params != codec->dim) {
         return shoal_fail(err, SHOAL_ERR_INTERNAL, "the adapter has another size than the task");
     }
+    uint8_t signs[32];
+    SHOAL_TRY(shoal_sa_rotation_key(p->ctx, signs, err));
     float *mean = shoal_calloc(a->n_params, sizeof *mean);
     if (mean == NULL) {
         return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for the averaged update");
     }
-    shoal_status st = shoal_codec_decode(codec, p->sum, mean, &p->weight_sum, err);
+    shoal_status st = shoal_codec_decode(p->ex, codec, signs, p->sum, mean, &p->weight_sum, err);
     if (st == SHOAL_OK) {
         st = add_mean(a, mean, &p->update_norm, err);
     }

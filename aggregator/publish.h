@@ -24,6 +24,8 @@ typedef struct shoal_publication {
     const shoal_db_task *task;
     const shoal_adapter_release *from;
     uint64_t round;
+    const shoal_exec *ex;
+    const uint8_t *ctx;  /* [32] of the session */
     const uint32_t *sum; /* [dim + 1] */
     /* results */
     shoal_adapter_release made;

@@ -7,7 +7,7 @@
 #include "aggregator/store_sql.h"
 #include "kernels/base/mem.h"
 
-enum { SCHEMA_VERSION = 1, BUSY_MS = 5000 };
+enum { SCHEMA_VERSION = 2, BUSY_MS = 5000 };
 
 static const char SCHEMA[] =
     "CREATE TABLE fact(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
@@ -23,7 +23,8 @@ static const char SCHEMA[] =
     " local_epochs INTEGER NOT NULL, local_steps INTEGER NOT NULL, batch INTEGER NOT NULL,"
     " ctx INTEGER NOT NULL, dim INTEGER NOT NULL, ring_bits INTEGER NOT NULL,"
     " scale_log2 INTEGER NOT NULL, clip_norm REAL NOT NULL, weight_max INTEGER NOT NULL,"
-    " n_max INTEGER NOT NULL, n_min INTEGER NOT NULL, n_target INTEGER NOT NULL,"
+    " n_max INTEGER NOT NULL, rotation INTEGER NOT NULL, n_min INTEGER NOT NULL, n_target INTEGER "
+    "NOT NULL,"
     " deadline0 INTEGER NOT NULL, deadline1 INTEGER NOT NULL, deadline2 INTEGER NOT NULL,"
     " deadline3 INTEGER NOT NULL, deadline4 INTEGER NOT NULL, rounds_done INTEGER NOT NULL,"
     " rounds_total INTEGER NOT NULL, last_round INTEGER NOT NULL, version INTEGER NOT NULL,"
@@ -50,7 +51,7 @@ static const char SCHEMA[] =
     " unmasked INTEGER NOT NULL, lied INTEGER NOT NULL, PRIMARY KEY(task, round, device))"
     " WITHOUT ROWID;"
     "CREATE INDEX member_device ON member(device);"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 2;";
 
 static shoal_status run_script(shoal_db *db, const char *script, const char *what, shoal_error *err)
 {

@@ -83,9 +83,12 @@ static shoal_status encode_words(const session *x, uint32_t *words, shoal_error 
     const shoal_update *u = x->job->update;
     uint8_t seed[32];
     uint32_t weight = u->weight < x->d->codec.weight_max ? u->weight : x->d->codec.weight_max;
+    uint8_t signs[32];
+    shoal_codec_keys keys = {.rounding = seed, .rotation = signs};
+    SHOAL_TRY(shoal_sa_rotation_key(shoal_sa_client_context(x->sa), signs, err));
     SHOAL_TRY(shoal_random(seed, sizeof seed, err));
     shoal_status st =
-        shoal_codec_encode(x->job->exec, &x->d->codec, u->delta, weight, seed, words, NULL, err);
+        shoal_codec_encode(x->job->exec, &x->d->codec, u->delta, weight, &keys, words, NULL, err);
     shoal_wipe(seed, sizeof seed);
     return st;
 }

@@ -1,11 +1,13 @@
 /* codec.c - clip, stochastic rounding, ring, packing. */
 #include "proto/codec.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "kernels/base/mem.h"
 #include "proto/limits.h"
+#include "proto/rotate.h"
 
 enum {
     CHUNK = 1024, /* words of rounding bits drawn at a time; a multiple of 16 */
@@ -15,11 +17,19 @@ enum {
 
 /* ---- the proof that a sum cannot wrap ---- */
 
+/* L of Spec 5.6.4: what a coordinate is cut at before it is weighted. The factor is a power of
+ * two. */
+static double coordinate_limit(const shoal_codec *c)
+{
+    if (c->rotation == 0) return c->clip_norm;
+    return c->clip_norm * ldexp(SHOAL_ROTATION_SLACK, -(int)(c->rotation / 2));
+}
+
 /* Largest magnitude of a coordinate of one client, rounding included; of the weight word too, since
  * W <= bound or the check below compares it separately. */
 static double coordinate_bound(const shoal_codec *c)
 {
-    return (double)c->weight_max * c->clip_norm * ldexp(1.0, c->scale_log2) + 1.0;
+    return (double)c->weight_max * coordinate_limit(c) * ldexp(1.0, c->scale_log2) + 1.0;
 }
 
 static bool sum_fits(const shoal_codec *c)
@@ -34,7 +44,8 @@ static bool ranges_hold(const shoal_codec *c)
     return c->dim >= 1 && c->dim <= SHOAL_LIMIT_DIM && c->ring_bits >= SHOAL_LIMIT_RING_MIN &&
            c->ring_bits <= SHOAL_LIMIT_RING_MAX && c->scale_log2 >= SCALE_MIN &&
            c->scale_log2 <= SCALE_MAX && isfinite(c->clip_norm) && c->clip_norm > 0.0 &&
-           c->weight_max >= 1 && c->n_max >= 1 && c->n_max <= SHOAL_LIMIT_COHORT_MAX;
+           c->weight_max >= 1 && c->n_max >= 1 && c->n_max <= SHOAL_LIMIT_COHORT_MAX &&
+           shoal_rotation_valid(c->rotation, c->dim);
 }
 
 shoal_status shoal_codec_check(const shoal_codec *c, shoal_error *err)
@@ -96,8 +107,16 @@ static void key_words(const uint8_t key[32], uint32_t words[8])
     }
 }
 
-static shoal_status round_all(const shoal_exec *ex, const float *x, size_t n, double factor,
-                              const uint8_t seed[32], uint32_t *words, shoal_error *err)
+/* A subnormal counts as 0: it is far below any step, and slow. Spec 5.6.5. */
+static double value_of(float x)
+{
+    return fabsf(x) < FLT_MIN ? 0.0 : (double)x;
+}
+
+/* words [n], holding the bits of floats r: q = round(factor r), r cut so that |factor r| <= limit.
+ */
+static shoal_status round_all(const shoal_exec *ex, uint32_t *words, size_t n, double factor,
+                              double limit, const uint8_t seed[32], size_t *cut, shoal_error *err)
 {
     uint32_t key[8];
     uint32_t bits[CHUNK];
@@ -108,7 +127,11 @@ static shoal_status round_all(const shoal_exec *ex, const float *x, size_t n, do
         memset(bits, 0, sizeof bits);
         drawn = shoal_chacha_add(ex, key, at, bits, m, false);
         for (size_t i = 0; i < m; i++) {
-            words[at + i] = round_word((double)x[at + i] * factor, bits[i]);
+            float r;
+            memcpy(&r, &words[at + i], sizeof r);
+            double v = value_of(r) * factor;
+            *cut += fabs(v) > limit ? 1 : 0;
+            words[at + i] = round_word(v > limit ? limit : v < -limit ? -limit : v, bits[i]);
         }
     }
     shoal_wipe(key, sizeof key);
@@ -116,30 +139,58 @@ static shoal_status round_all(const shoal_exec *ex, const float *x, size_t n, do
     return drawn ? SHOAL_OK : shoal_fail(err, SHOAL_ERR_INTERNAL, "no rounding bits");
 }
 
+/* words [n] = the bits of f x, each a float that is not subnormal. */
+static void scale_into(const float *x, size_t n, double f, uint32_t *words)
+{
+    for (size_t i = 0; i < n; i++) {
+        float v = (float)(value_of(x[i]) * f);
+        if (fabsf(v) < FLT_MIN) v = 0.0F;
+        memcpy(&words[i], &v, sizeof v);
+    }
+}
+
+static shoal_status encode_words(const shoal_exec *ex, const shoal_codec *c, const float *x,
+                                 double clip, uint32_t weight, const shoal_codec_keys *keys,
+                                 uint32_t *words, size_t *cut, shoal_error *err)
+{
+    double steps = (double)weight * ldexp(1.0, c->scale_log2); /* exact */
+    double limit = steps * coordinate_limit(c);
+    if (c->rotation == 0) {
+        memcpy(words, x, c->dim * sizeof *x);
+        return round_all(ex, words, c->dim, clip * steps, limit, keys->rounding, cut, err);
+    }
+    scale_into(x, c->dim, clip, words);
+    SHOAL_TRY(shoal_rotate(ex, c->rotation, keys->rotation, words, c->dim, err));
+    return round_all(ex, words, c->dim, steps, limit, keys->rounding, cut, err);
+}
+
 shoal_status shoal_codec_encode(const shoal_exec *ex, const shoal_codec *c, const float *x,
-                                uint32_t weight, const uint8_t seed[32], uint32_t *words,
+                                uint32_t weight, const shoal_codec_keys *keys, uint32_t *words,
                                 shoal_codec_stats *stats, shoal_error *err)
 {
     size_t n = c->dim;
+    size_t cut = 0;
     SHOAL_TRY(shoal_codec_check(c, err));
+    memset(words, 0, (n + 1) * sizeof *words);
     if (weight == 0 || weight > c->weight_max) {
         return shoal_fail(err, SHOAL_ERR_ARG, "a weight of %u is not in 1..%u", weight,
                           c->weight_max);
     }
     double norm = all_finite(x, n) ? sqrt(shoal_sum_squares(ex, x, n)) : (double)NAN;
     if (!isfinite(norm)) {
-        memset(words, 0, (n + 1) * sizeof *words);
         return shoal_fail(err, SHOAL_ERR_FORMAT, "the update holds values that are not finite");
     }
-    /* A hair below C, so that rounding of the factor and of the products cannot lift a coordinate
-     * above the bound of the proof. */
+    /* A hair below C, so that rounding of the factor and of the products cannot lift the norm above
+     * it. */
     double clip = norm > c->clip_norm ? c->clip_norm / norm * (1.0 - 0x1p-40) : 1.0;
-    double factor = clip * (double)weight * ldexp(1.0, c->scale_log2);
-    SHOAL_TRY(round_all(ex, x, n, factor, seed, words, err));
+    shoal_status st = encode_words(ex, c, x, clip, weight, keys, words, &cut, err);
+    if (st != SHOAL_OK) {
+        shoal_wipe(words, (n + 1) * sizeof *words);
+        return st;
+    }
     words[n] = weight;
     if (stats != NULL) {
-        stats->norm = norm;
-        stats->clipped = norm > c->clip_norm;
+        *stats = (shoal_codec_stats){.norm = norm, .clipped = norm > c->clip_norm, .cut = cut};
     }
     return SHOAL_OK;
 }
@@ -159,7 +210,8 @@ static int64_t lift(uint32_t word, uint32_t ring_bits)
     return v >= half ? v - 2 * half : v;
 }
 
-shoal_status shoal_codec_decode(const shoal_codec *c, const uint32_t *sum, float *mean,
+shoal_status shoal_codec_decode(const shoal_exec *ex, const shoal_codec *c,
+                                const uint8_t rotation_key[32], const uint32_t *sum, float *mean,
                                 uint64_t *weight_sum, shoal_error *err)
 {
     SHOAL_TRY(shoal_codec_check(c, err));
@@ -172,7 +224,8 @@ shoal_status shoal_codec_decode(const shoal_codec *c, const uint32_t *sum, float
         mean[i] = (float)((double)lift(sum[i], c->ring_bits) * unit);
     }
     *weight_sum = (uint64_t)weight;
-    return SHOAL_OK;
+    if (c->rotation == 0) return SHOAL_OK;
+    return shoal_rotate_back(ex, c->rotation, rotation_key, mean, c->dim, err);
 }
 
 /* ---- packing ---- */

@@ -1,12 +1,13 @@
 /* codec.h - from an update to ring elements and back.
  *
  *   f = min(1, C / |x|_2)                      clip to L2 norm C, in double
- *   q_i = round(w * f * x_i * 2^scale_log2)    stochastic rounding, unbiased
+ *   r = f x, or its rotation (rotate.h), each coordinate cut at +-L
+ *   q_i = round(w * r_i * 2^scale_log2)        stochastic rounding, unbiased
  *   words = q_0 .. q_{dim-1}, w                modulo 2^R; w is the client's integer weight
  *
- * A sum of at most n_max such vectors cannot wrap: the check n_max * (W C 2^scale_log2 + 1) <
- * 2^(R-1) is made before a session exists, by both sides. The weighted mean is then
- * sum(q_i) / (2^scale_log2 * sum(w)).
+ * L = C without rotation; with blocks of 2^b, 8 C / 2^(b/2). A sum of at most n_max such vectors
+ * cannot wrap: the check n_max * (W L 2^scale_log2 + 1) < 2^(R-1) is made before a session exists,
+ * by both sides. The weighted mean is then sum(q_i) / (2^scale_log2 * sum(w)), rotated back.
  *
  * Layer: proto/. Threads: pure functions over their arguments.
  */
@@ -30,11 +31,13 @@ typedef struct shoal_codec {
     double clip_norm;    /* C > 0 */
     uint32_t weight_max; /* W >= 1 */
     uint32_t n_max;      /* clients in a sum, at most */
+    uint32_t rotation;   /* log2 of the rotated blocks; 0: none (shoal_rotation_valid) */
 } shoal_codec;
 
 typedef struct shoal_codec_stats {
     double norm; /* of the update before clipping */
     bool clipped;
+    size_t cut; /* coordinates beyond L after the rotation */
 } shoal_codec_stats;
 
 /* Refuses (ARG with a hint) parameters under which a sum could wrap. */
@@ -45,17 +48,25 @@ SHOAL_MUST_USE shoal_status shoal_codec_fit_scale(shoal_codec *c, shoal_error *e
 
 size_t shoal_codec_words(const shoal_codec *c); /* dim + 1 */
 
-/* words [dim + 1] = encoding of x [dim]. The rounding bits come from ChaCha20 under `seed`: same
- * seed, same words. ARG when weight is 0 or above W; FORMAT when x holds NaN or infinity (words are
- * then zeroed). stats may be NULL. */
+/* Keys of a session's coding, 32 bytes each. */
+typedef struct shoal_codec_keys {
+    const uint8_t *rounding; /* of this device's rounding bits: secret, fresh for each session */
+    const uint8_t *rotation; /* of the signs: public, from ctx (shoal_sa_rotation_key); may be NULL
+                                when the codec does not rotate */
+} shoal_codec_keys;
+
+/* words [dim + 1] = encoding of x [dim]: same keys, same words. A subnormal coordinate counts as 0.
+ * ARG when weight is 0 or above W; FORMAT when x holds NaN or infinity. On any failure words are
+ * zeroed. stats may be NULL. */
 SHOAL_MUST_USE shoal_status shoal_codec_encode(const shoal_exec *ex, const shoal_codec *c,
                                                const float *x, uint32_t weight,
-                                               const uint8_t seed[32], uint32_t *words,
+                                               const shoal_codec_keys *keys, uint32_t *words,
                                                shoal_codec_stats *stats, shoal_error *err);
 
 /* mean [dim] and *weight_sum from a sum of encodings [dim + 1]. FORMAT when the weight is
- * impossible (0 or above n_max * W). */
-SHOAL_MUST_USE shoal_status shoal_codec_decode(const shoal_codec *c, const uint32_t *sum,
+ * impossible (0 or above n_max * W). rotation_key as above. */
+SHOAL_MUST_USE shoal_status shoal_codec_decode(const shoal_exec *ex, const shoal_codec *c,
+                                               const uint8_t rotation_key[32], const uint32_t *sum,
                                                float *mean, uint64_t *weight_sum, shoal_error *err);
 
 /* R bits a value, least significant bit first, values in order; the last byte's spare bits are 0.

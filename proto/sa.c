@@ -76,6 +76,7 @@ static void put_descriptor(const shoal_sa_descriptor *d, shoal_buf *out)
     (void)shoal_buf_put_u64(out, double_bits(d->codec.clip_norm));
     (void)shoal_buf_put_u32(out, d->codec.weight_max);
     (void)shoal_buf_put_u32(out, d->codec.n_max);
+    (void)shoal_buf_put_u32(out, d->codec.rotation);
     (void)shoal_buf_put_u32(out, d->noise_num);
     (void)shoal_buf_put_u32(out, d->noise_den);
     (void)shoal_buf_put_u32(out, d->noise_parties);
@@ -101,6 +102,7 @@ static void read_descriptor(shoal_cursor *c, shoal_sa_descriptor *d)
     d->codec.clip_norm = bits_double(shoal_cursor_u64(c));
     d->codec.weight_max = shoal_cursor_u32(c);
     d->codec.n_max = shoal_cursor_u32(c);
+    d->codec.rotation = shoal_cursor_u32(c);
     d->noise_num = shoal_cursor_u32(c);
     d->noise_den = shoal_cursor_u32(c);
     d->noise_parties = shoal_cursor_u32(c);
@@ -132,14 +134,20 @@ shoal_status shoal_sa_descriptor_sign(const shoal_sa_descriptor *d, const shoal_
     return st;
 }
 
-static shoal_status hash_context(const void *body, size_t n, uint8_t ctx[32], shoal_error *err)
+/* H(label || 00 || body) */
+static shoal_status hash_labelled(const char *label, const void *body, size_t n, uint8_t out[32],
+                                  shoal_error *err)
 {
-    static const char label[] = "shoal/sa1/ctx";
     shoal_sha256_ctx h;
     shoal_sha256_init(&h);
-    shoal_sha256_update(&h, label, sizeof label); /* the 00 is the terminator */
+    shoal_sha256_update(&h, label, strlen(label) + 1); /* the 00 is the terminator */
     shoal_sha256_update(&h, body, n);
-    return shoal_sha256_final(&h, ctx, err);
+    return shoal_sha256_final(&h, out, err);
+}
+
+shoal_status shoal_sa_rotation_key(const uint8_t ctx[32], uint8_t key[32], shoal_error *err)
+{
+    return hash_labelled("shoal/sa1/rotation", ctx, 32, key, err);
 }
 
 shoal_status shoal_sa_descriptor_open(const void *signed_bytes, size_t n,
@@ -165,7 +173,7 @@ shoal_status shoal_sa_descriptor_open(const void *signed_bytes, size_t n,
         return shoal_fail(err, SHOAL_ERR_FORMAT, "a malformed session descriptor");
     }
     SHOAL_TRY(shoal_sa_descriptor_check(out, err));
-    return hash_context(bytes, body_n, ctx, err);
+    return hash_labelled("shoal/sa1/ctx", bytes, body_n, ctx, err);
 }
 
 /* ---- sets ---- */

@@ -59,7 +59,7 @@ typedef struct shoal_sa_descriptor {
     uint8_t session_id[SHOAL_SA_SESSION_BYTES];
     uint8_t base_model_hash[32];
     uint8_t adapter_hash[32]; /* SHA-256 of the adapter file this cohort starts from */
-    shoal_codec codec;        /* dim, R, scale, clip norm, weight_max; n_max = largest cohort */
+    shoal_codec codec; /* dim, R, scale, clip norm, weight_max, rotation; n_max = largest cohort */
     uint32_t noise_num, noise_den; /* differential privacy: sigma as a rational; 0/1 = none */
     uint32_t noise_parties;        /* n_noise; 0 = none */
     uint32_t n_min, n_target;      /* COHORT_MIN <= n_min <= n_target <= codec.n_max */
@@ -79,6 +79,10 @@ SHOAL_MUST_USE shoal_status shoal_sa_descriptor_open(const void *signed_bytes, s
                                                      const uint8_t task_spki[SHOAL_SPKI_BYTES],
                                                      shoal_sa_descriptor *out, uint8_t ctx[32],
                                                      shoal_error *err);
+
+/* Key of the signs of the session's rotation (rotate.h), public. */
+SHOAL_MUST_USE shoal_status shoal_sa_rotation_key(const uint8_t ctx[32], uint8_t key[32],
+                                                  shoal_error *err);
 
 /* A set of session indices 1..n. */
 typedef struct shoal_sa_set {

@@ -182,6 +182,11 @@ const shoal_sa_descriptor *shoal_sa_client_descriptor(const shoal_sa_client *c)
     return &c->d;
 }
 
+const uint8_t *shoal_sa_client_context(const shoal_sa_client *c)
+{
+    return c->ctx;
+}
+
 shoal_sa_stage shoal_sa_client_stage(const shoal_sa_client *c)
 {
     switch (c->step) {

@@ -65,6 +65,8 @@ SHOAL_MUST_USE shoal_status shoal_sa_client_open(shoal_sa_client **out,
 void shoal_sa_client_close(shoal_sa_client *c); /* wipes */
 
 const shoal_sa_descriptor *shoal_sa_client_descriptor(const shoal_sa_client *c);
+/* [32] The hash every value of the session is bound to. */
+const uint8_t *shoal_sa_client_context(const shoal_sa_client *c);
 /* The stage whose answer is awaited next; FAILED after a failure, DONE after request. */
 shoal_sa_stage shoal_sa_client_stage(const shoal_sa_client *c);
 /* Size of the roster; 0 before it is known. */

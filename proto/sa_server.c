@@ -70,6 +70,11 @@ const shoal_sa_descriptor *shoal_sa_server_descriptor(const shoal_sa_server *s)
     return &s->d;
 }
 
+const uint8_t *shoal_sa_server_context(const shoal_sa_server *s)
+{
+    return s->ctx;
+}
+
 shoal_sa_stage shoal_sa_server_stage(const shoal_sa_server *s)
 {
     return s->stage;

@@ -39,6 +39,8 @@ SHOAL_MUST_USE shoal_status shoal_sa_server_open(shoal_sa_server **out,
 void shoal_sa_server_close(shoal_sa_server *s); /* wipes */
 
 const shoal_sa_descriptor *shoal_sa_server_descriptor(const shoal_sa_server *s);
+/* [32] The hash every value of the session is bound to. */
+const uint8_t *shoal_sa_server_context(const shoal_sa_server *s);
 shoal_sa_stage shoal_sa_server_stage(const shoal_sa_server *s);
 
 /* One message of the client whose certificate the transport checked, for the stage it belongs to

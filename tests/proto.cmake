@@ -2,7 +2,7 @@
 if(TARGET shoal_proto)
   add_library(proto_test STATIC support/sa_cohort.c support/vec_file.c support/wire_samples.c)
   target_link_libraries(proto_test PUBLIC shoal_proto shoal_flags ${CMOCKA_LIBRARY})
-  foreach(name codec crypto mask sa sa_client_attacks sa_dropouts sa_kat sa_server_attacks shamir wire
+  foreach(name codec crypto mask rotate sa sa_client_attacks sa_dropouts sa_kat sa_server_attacks shamir wire
           x509)
     shoal_test(test_${name} unit/test_${name}.c LIBS proto_test)
   endforeach()

@@ -148,7 +148,7 @@ class Reference:
         if plan == "gone":
             return
         v.delivery(hear(s, "delivery"))
-        say(s, "input", v.input(codec.encode(v.d, update, weight, os.urandom(32))))
+        say(s, "input", v.input(codec.encode(v.d, update, weight, os.urandom(32), v.ctx)))
         if plan == "silent":
             return
         say(s, "survivors", v.claim(hear(s, "claim")))

@@ -49,7 +49,7 @@ def open_aggregator(place, model):
                             deadline_ms=(120_000,) * 5)
 
     def advance(data, server):
-        mean, _ = codec.decode(server.d, server.sum)
+        mean, _ = codec.decode(server.d, server.sum, server.ctx)
         return with_parameters(data, parameters(data) + mean)
 
     return Aggregator(task, train, d, adapter, place / "identity.pem", advance)

@@ -96,7 +96,8 @@ class Session:
             return dev.roster(self.ask("roster", place))
         if stage == "input":
             dev.delivery(self.ask("delivery", place))
-            words = codec.encode(self.d, update_of(place), place * 3, stream(f"seed {place}", 32))
+            words = codec.encode(self.d, update_of(place), place * 3, stream(f"seed {place}", 32),
+                                 dev.ctx)
             self.put("words", words.astype("<u4").tobytes(), place)
             return dev.input(words)
         if stage == "survivors":
@@ -131,7 +132,7 @@ class Session:
         return out
 
     def tail(self):
-        mean, weight = codec.decode(self.d, self.server.sum)
+        mean, weight = codec.decode(self.d, self.server.sum, self.server.ctx)
         return [("sum", 0, self.server.sum.astype("<u4").tobytes()),
                 ("mean", 0, mean.astype("<f4").tobytes()),
                 ("weight_sum", 0, weight.to_bytes(8, "little"))]

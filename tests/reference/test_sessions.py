@@ -47,7 +47,8 @@ class Cohort:
         if stage == "input":
             v.delivery(self.hear("delivery", v))
             update = [self.rng.uniform(-1, 1) for _ in range(self.d.dim)]
-            words = codec.encode(self.d, update, self.rng.randint(1, 8), self.rng.randbytes(32))
+            words = codec.encode(self.d, update, self.rng.randint(1, 8), self.rng.randbytes(32),
+                                 self.server.ctx)
             self.plain[v.me.key.id] = words
             return v.input(words)
         if stage == "survivors":

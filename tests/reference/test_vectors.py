@@ -5,6 +5,7 @@ import unittest
 
 import numpy
 
+import make_codec_vectors
 import make_vectors
 from sa1 import codec, control, device, messages, p256, shamir
 from sa1.primitives import (D, H, Key, Refused, hkdf, prg, seal, unseal, verify, x25519_public,
@@ -88,7 +89,23 @@ class Codec(unittest.TestCase):
             self.assertRaises(Refused, codec.encode, d, [0.0, 0.1], weight, bytes(32))
 
 
+    def test_rotation(self):
+        """Orthonormal, undone by its inverse, and nothing left out at the end."""
+        rng = numpy.random.default_rng(5)
+        for dim in (1024, 1500, 5000):
+            x = rng.normal(size=dim).astype(numpy.float32)
+            y = codec.rotate(10, bytes(32), x)
+            self.assertLess(abs(codec.norm_of(y) / codec.norm_of(x) - 1), 1e-6)
+            self.assertGreater(abs(y - x)[-10:].min(), 0)
+            back = codec.rotate(10, bytes(32), y, back=True)
+            self.assertLess(abs(back - x).max(), 1e-5)
+
+
 class Frozen(unittest.TestCase):
+    def test_codec_is_made_again(self):
+        self.assertEqual("\n".join(make_codec_vectors.lines()) + "\n",
+                         (KAT / "codec.vec").read_text())
+
     def test_session_is_made_again(self):
         self.assertEqual("\n".join(make_vectors.lines()) + "\n", (KAT / "sa1.vec").read_text())
 

@@ -213,7 +213,8 @@ static bool hear(sitting *s, const char *what)
 static bool encode_words(sitting *s, shoal_error *err)
 {
     fed_part *p = s->part;
-    return shoal_codec_encode(&s->ex, &p->codec, p->update, p->weight, p->seed, s->words, NULL,
+    shoal_codec_keys keys = {.rounding = p->seed, .rotation = p->signs};
+    return shoal_codec_encode(&s->ex, &p->codec, p->update, p->weight, &keys, s->words, NULL,
                               err) == SHOAL_OK;
 }
 
@@ -266,7 +267,8 @@ static bool open_client(sitting *s, const shoal_checkin_response *join, shoal_er
     shoal_sa_descriptor m0;
     uint8_t ctx[32];
     if (shoal_sa_descriptor_open(join->descriptor, join->descriptor_n, d->who.task_spki, &m0, ctx,
-                                 err) != SHOAL_OK) {
+                                 err) != SHOAL_OK ||
+        shoal_sa_rotation_key(ctx, p->signs, err) != SHOAL_OK) {
         return false;
     }
     p->codec = m0.codec;

@@ -55,7 +55,8 @@ typedef struct fed_part {
     uint32_t n_min; /* device policy */
     /* results */
     shoal_codec codec;
-    bool finished; /* got the result */
+    uint8_t signs[32]; /* key of the session's rotation */
+    bool finished;     /* got the result */
     shoal_round_result result;
     char trouble[256]; /* why it stopped earlier than asked to */
 } fed_part;

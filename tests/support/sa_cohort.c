@@ -186,11 +186,15 @@ static shoal_status encode_update(cohort *c, size_t i)
     size_t dim = c->d.codec.dim;
     float *x = shoal_alloc(dim * sizeof *x);
     uint8_t seed[32] = {(uint8_t)(i + 1)};
+    uint8_t signs[32];
+    shoal_codec_keys keys = {.rounding = seed, .rotation = signs};
     assert_non_null(x);
+    assert_int_equal(shoal_sa_rotation_key(shoal_sa_server_context(c->server), signs, NULL),
+                     SHOAL_OK);
     for (size_t k = 0; k < dim; k++) {
         x[k] = cohort_update(i, k);
     }
-    shoal_status st = shoal_codec_encode(&c->ex, &c->d.codec, x, (uint32_t)(i + 1), seed,
+    shoal_status st = shoal_codec_encode(&c->ex, &c->d.codec, x, (uint32_t)(i + 1), &keys,
                                          c->dev[i].plain, NULL, &c->err);
     shoal_free(x);
     return st;

@@ -8,8 +8,11 @@
 #include <cmocka.h>
 
 #include "kernels/base/cpu.h"
+#include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "proto/codec.h"
+#include "proto/sa.h"
+#include "tests/support/vec_file.h"
 
 enum { DIM = 1000 };
 
@@ -36,6 +39,15 @@ static shoal_codec codec(uint32_t bits, double clip)
     return c;
 }
 
+static shoal_status encode(const shoal_codec *c, const float *x, uint32_t weight,
+                           const uint8_t seed[32], uint32_t *words, shoal_codec_stats *stats,
+                           shoal_error *err)
+{
+    static const uint8_t signs[32] = {77};
+    shoal_codec_keys keys = {.rounding = seed, .rotation = signs};
+    return shoal_codec_encode(&g_ex, c, x, weight, &keys, words, stats, err);
+}
+
 static void fill(float *x, uint64_t seed, double size)
 {
     shoal_rng r = shoal_rng_init(seed);
@@ -59,15 +71,14 @@ static void test_round_trip(void **state)
         uint8_t seed[32] = {(uint8_t)k};
         uint32_t weight = (uint32_t)(k % 4 + 1);
         fill(x[k], k, 0.5);
-        assert_int_equal(shoal_codec_encode(&g_ex, &c, x[k], weight, seed, words, NULL, NULL),
-                         SHOAL_OK);
+        assert_int_equal(encode(&c, x[k], weight, seed, words, NULL, NULL), SHOAL_OK);
         for (size_t i = 0; i <= DIM; i++) {
             sum[i] += words[i];
         }
         total += (double)weight;
     }
     uint64_t weight_sum = 0;
-    assert_int_equal(shoal_codec_decode(&c, sum, mean, &weight_sum, NULL), SHOAL_OK);
+    assert_int_equal(shoal_codec_decode(&g_ex, &c, NULL, sum, mean, &weight_sum, NULL), SHOAL_OK);
     assert_int_equal(weight_sum, (uint64_t)total);
     for (size_t i = 0; i < DIM; i++) {
         double want = 0;
@@ -90,9 +101,9 @@ static void test_clips_to_the_norm(void **state)
     uint64_t weight = 0;
     uint8_t seed[32] = {1};
     fill(x, 1, 3.0);
-    assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 4, seed, words, &stats, NULL), SHOAL_OK);
+    assert_int_equal(encode(&c, x, 4, seed, words, &stats, NULL), SHOAL_OK);
     assert_true(stats.clipped && stats.norm > 80.0);
-    assert_int_equal(shoal_codec_decode(&c, words, mean, &weight, NULL), SHOAL_OK);
+    assert_int_equal(shoal_codec_decode(&g_ex, &c, NULL, words, mean, &weight, NULL), SHOAL_OK);
     double norm = 0;
     for (size_t i = 0; i < DIM; i++) {
         norm += (double)mean[i] * (double)mean[i];
@@ -115,7 +126,7 @@ static void test_rounding_is_unbiased(void **state)
     double sum = 0;
     for (size_t k = 0; k < 10; k++) {
         uint8_t seed[32] = {9, (uint8_t)k};
-        assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 1, seed, words, NULL, NULL), SHOAL_OK);
+        assert_int_equal(encode(&c, x, 1, seed, words, NULL, NULL), SHOAL_OK);
         for (size_t i = 0; i < DIM; i++) {
             sum += (double)(int32_t)words[i] * (i % 2 == 0 ? 1.0 : -1.0);
         }
@@ -132,11 +143,11 @@ static void test_same_seed_same_words(void **state)
     shoal_codec c = codec(24, 10.0);
     uint8_t seed[32] = {5};
     fill(x, 3, 0.1);
-    assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 2, seed, a, NULL, NULL), SHOAL_OK);
-    assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 2, seed, b, NULL, NULL), SHOAL_OK);
+    assert_int_equal(encode(&c, x, 2, seed, a, NULL, NULL), SHOAL_OK);
+    assert_int_equal(encode(&c, x, 2, seed, b, NULL, NULL), SHOAL_OK);
     assert_memory_equal(a, b, sizeof a);
     seed[0]++;
-    assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 2, seed, b, NULL, NULL), SHOAL_OK);
+    assert_int_equal(encode(&c, x, 2, seed, b, NULL, NULL), SHOAL_OK);
     assert_memory_not_equal(a, b, sizeof a);
 }
 
@@ -153,20 +164,19 @@ static void test_refuses_what_is_not_a_number(void **state)
         fill(x, k, 0.1);
         x[DIM - 1] = bad[k];
         memset(words, 0xff, sizeof words);
-        assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 1, seed, words, NULL, NULL),
-                         SHOAL_ERR_FORMAT);
+        assert_int_equal(encode(&c, x, 1, seed, words, NULL, NULL), SHOAL_ERR_FORMAT);
         for (size_t i = 0; i <= DIM; i++) {
             assert_int_equal(words[i], 0);
         }
     }
     fill(x, 1, 0.1);
-    assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 0, seed, words, NULL, NULL), SHOAL_ERR_ARG);
-    assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 5, seed, words, NULL, NULL), SHOAL_ERR_ARG);
+    assert_int_equal(encode(&c, x, 0, seed, words, NULL, NULL), SHOAL_ERR_ARG);
+    assert_int_equal(encode(&c, x, 5, seed, words, NULL, NULL), SHOAL_ERR_ARG);
     /* The largest floats are finite, and their norm fits a double. */
     for (size_t i = 0; i < DIM; i++) {
         x[i] = 3e38F;
     }
-    assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 4, seed, words, NULL, NULL), SHOAL_OK);
+    assert_int_equal(encode(&c, x, 4, seed, words, NULL, NULL), SHOAL_OK);
 }
 
 /* Spec 5.1.1. The fitted scale is the largest that cannot wrap: the worst case stays inside, one
@@ -182,7 +192,7 @@ static void test_overflow_is_refused(void **state)
         uint8_t seed[32] = {(uint8_t)bits};
         memset(x, 0, sizeof x);
         x[17] = 100.0F; /* the whole norm in one coordinate */
-        assert_int_equal(shoal_codec_encode(&g_ex, &c, x, 4, seed, words, NULL, NULL), SHOAL_OK);
+        assert_int_equal(encode(&c, x, 4, seed, words, NULL, NULL), SHOAL_OK);
         assert_true((int64_t)words[17] * 10 < (int64_t)1 << (bits - 1));
         c.scale_log2++;
         assert_int_equal(shoal_codec_check(&c, NULL), SHOAL_ERR_ARG);
@@ -233,6 +243,74 @@ static void test_packing(void **state)
     }
 }
 
+static void load_key(vec_file *f, uint32_t words[8])
+{
+    uint8_t key[32];
+    vec_bytes(f, key, sizeof key);
+    shoal_cursor c = shoal_cursor_init(key, sizeof key);
+    for (size_t i = 0; i < 8; i++) {
+        words[i] = shoal_cursor_u32(&c);
+    }
+}
+
+/* What `n` 32-bit values are, byte by byte, is in the next field of the line. */
+static void check_hash(vec_file *f, const void *values, size_t n)
+{
+    uint8_t want[32], got[32];
+    vec_bytes(f, want, sizeof want);
+    assert_int_equal(shoal_sha256(values, n * 4, got, NULL), SHOAL_OK);
+    assert_memory_equal(got, want, sizeof got);
+}
+
+/* One case: the finest scale that fits, the words, the mean. */
+static void check_vector(vec_file *f)
+{
+    uint32_t v[8], key[8];
+    uint8_t clip[8], ctx[32], seed[32], signs[32];
+    uint64_t weight = 0;
+    for (size_t k = 0; k < 8; k++) {
+        v[k] = (uint32_t)vec_number(f);
+    }
+    vec_bytes(f, clip, sizeof clip);
+    vec_bytes(f, ctx, sizeof ctx);
+    vec_bytes(f, seed, sizeof seed);
+    load_key(f, key);
+    shoal_codec c = {
+        .dim = v[0], .ring_bits = v[1], .weight_max = v[3], .n_max = v[4], .rotation = v[5]};
+    memcpy(&c.clip_norm, clip, sizeof clip);
+    assert_int_equal(shoal_codec_fit_scale(&c, NULL), SHOAL_OK);
+    assert_int_equal(c.scale_log2 + 100, v[2]);
+    uint32_t *words = shoal_calloc(c.dim + 1, sizeof *words);
+    float *x = shoal_calloc(c.dim, sizeof *x);
+    assert_true(shoal_chacha_add(&g_ex, key, 0, words, c.dim, false));
+    for (size_t i = 0; i < c.dim; i++) {
+        x[i] = (float)ldexp((double)(int32_t)words[i], -(int)v[7]);
+    }
+    assert_int_equal(shoal_sa_rotation_key(ctx, signs, NULL), SHOAL_OK);
+    shoal_codec_keys keys = {.rounding = seed, .rotation = signs};
+    assert_int_equal(shoal_codec_encode(&g_ex, &c, x, v[6], &keys, words, NULL, NULL), SHOAL_OK);
+    check_hash(f, words, c.dim + 1);
+    assert_int_equal(shoal_codec_decode(&g_ex, &c, signs, words, x, &weight, NULL), SHOAL_OK);
+    assert_int_equal(weight, v[6]);
+    check_hash(f, x, c.dim);
+    shoal_free(words);
+    shoal_free(x);
+}
+
+/* The reference's words and means, bit for bit: Spec 5.6.4, Spec 5.6.5, Spec 5.6.6. */
+static void test_vectors(void **state)
+{
+    (void)state;
+    vec_file f;
+    size_t rows = 0;
+    if (!vec_open(&f, "tests/kat/codec.vec")) skip();
+    for (; vec_next_line(&f); rows++) {
+        check_vector(&f);
+    }
+    vec_close(&f);
+    assert_int_equal(rows, 11);
+}
+
 static void test_impossible_weight(void **state)
 {
     (void)state;
@@ -241,13 +319,16 @@ static void test_impossible_weight(void **state)
     uint64_t weight = 0;
     shoal_codec c = codec(24, 1.0);
     sum[DIM] = 0;
-    assert_int_equal(shoal_codec_decode(&c, sum, mean, &weight, NULL), SHOAL_ERR_FORMAT);
+    assert_int_equal(shoal_codec_decode(&g_ex, &c, NULL, sum, mean, &weight, NULL),
+                     SHOAL_ERR_FORMAT);
     sum[DIM] = 41;
-    assert_int_equal(shoal_codec_decode(&c, sum, mean, &weight, NULL), SHOAL_ERR_FORMAT);
+    assert_int_equal(shoal_codec_decode(&g_ex, &c, NULL, sum, mean, &weight, NULL),
+                     SHOAL_ERR_FORMAT);
     sum[DIM] = 0xffffff;
-    assert_int_equal(shoal_codec_decode(&c, sum, mean, &weight, NULL), SHOAL_ERR_FORMAT);
+    assert_int_equal(shoal_codec_decode(&g_ex, &c, NULL, sum, mean, &weight, NULL),
+                     SHOAL_ERR_FORMAT);
     sum[DIM] = 40;
-    assert_int_equal(shoal_codec_decode(&c, sum, mean, &weight, NULL), SHOAL_OK);
+    assert_int_equal(shoal_codec_decode(&g_ex, &c, NULL, sum, mean, &weight, NULL), SHOAL_OK);
 }
 
 int main(void)
@@ -261,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_overflow_is_refused),
         cmocka_unit_test(test_packing),
         cmocka_unit_test(test_impossible_weight),
+        cmocka_unit_test(test_vectors),
     };
     return cmocka_run_group_tests(tests, open_exec, close_exec);
 }

@@ -116,6 +116,7 @@ static void check_version(fleet *f, uint64_t v, const fed_last last[N])
     shoal_error err = {0};
     shoal_exec ex = {0};
     const shoal_codec *c = &f->server.task.codec;
+    uint8_t signs[32] = {0};
     size_t words = shoal_codec_words(c);
     uint32_t *sum = shoal_calloc(words, sizeof *sum), *one = shoal_calloc(words, sizeof *one);
     float *mean = shoal_calloc(c->dim, sizeof *mean);
@@ -125,14 +126,16 @@ static void check_version(fleet *f, uint64_t v, const fed_last last[N])
         if (last[i] < FED_UPLOADS) {
             continue;
         }
-        assert_int_equal(shoal_codec_encode(&ex, c, f->updates[i], f->parts[i].weight,
-                                            f->parts[i].seed, one, NULL, &err),
-                         SHOAL_OK);
+        memcpy(signs, f->parts[i].signs, sizeof signs);
+        shoal_codec_keys keys = {.rounding = f->parts[i].seed, .rotation = signs};
+        assert_int_equal(
+            shoal_codec_encode(&ex, c, f->updates[i], f->parts[i].weight, &keys, one, NULL, &err),
+            SHOAL_OK);
         for (size_t k = 0; k < words; k++) {
             sum[k] += one[k];
         }
     }
-    assert_int_equal(shoal_codec_decode(c, sum, mean, &weights, &err), SHOAL_OK);
+    assert_int_equal(shoal_codec_decode(&ex, c, signs, sum, mean, &weights, &err), SHOAL_OK);
     shoal_adapter *before = version(f, v - 1), *after = version(f, v);
     assert_int_equal(after->n_params, c->dim);
     for (size_t k = 0; k < c->dim; k++) {

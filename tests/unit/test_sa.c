@@ -53,9 +53,9 @@ static void test_decoded_mean(void **state)
     assert_int_equal(shoal_codec_fit_scale(&c.d.codec, NULL), SHOAL_OK);
     cohort_start(&c);
     cohort_run(&c, SHOAL_SA_UNMASK);
-    assert_int_equal(
-        shoal_codec_decode(&c.d.codec, shoal_sa_server_sum(c.server), mean, &weight, &c.err),
-        SHOAL_OK);
+    assert_int_equal(shoal_codec_decode(&c.ex, &c.d.codec, NULL, shoal_sa_server_sum(c.server),
+                                        mean, &weight, &c.err),
+                     SHOAL_OK);
     assert_int_equal(weight, 1 + 2 + 3 + 4);
     for (size_t k = 0; k < 64; k++) {
         float want = 0;

@@ -221,9 +221,10 @@ static shoal_status write_input(session *s, uint64_t place, shoal_buf *out, shoa
     load_words(u, bits);
     memcpy(update, bits, u->n);
     load_words(get("weight", place), &weight);
-    assert_int_equal(shoal_codec_encode(&s->ex, &s->d.codec, update, weight,
-                                        get("seed", place)->data, words, NULL, NULL),
-                     SHOAL_OK);
+    shoal_codec_keys keys = {.rounding = get("seed", place)->data};
+    assert_int_equal(
+        shoal_codec_encode(&s->ex, &s->d.codec, update, weight, &keys, words, NULL, NULL),
+        SHOAL_OK);
     load_words(get("words", place), expected);
     assert_memory_equal(words, expected, get("words", place)->n);
     return shoal_sa_client_input(s->dev[place - 1].client, words, out, err);
@@ -277,9 +278,9 @@ static void check_sum(const session *s)
     const vector *sum = get("sum", 0);
     load_words(sum, expected);
     assert_memory_equal(shoal_sa_server_sum(s->server), expected, sum->n);
-    assert_int_equal(
-        shoal_codec_decode(&s->d.codec, shoal_sa_server_sum(s->server), mean, &weight, NULL),
-        SHOAL_OK);
+    assert_int_equal(shoal_codec_decode(&s->ex, &s->d.codec, NULL, shoal_sa_server_sum(s->server),
+                                        mean, &weight, NULL),
+                     SHOAL_OK);
     load_words(get("mean", 0), expected);
     memcpy(expected_mean, expected, get("mean", 0)->n);
     assert_memory_equal(mean, expected_mean, get("mean", 0)->n);

@@ -32,7 +32,7 @@ class Reader:
 
 # ---- M0 --------------------------------------------------------------------------------------
 
-SD = struct.Struct("<HH16sQ32s32s32sIIidIIIIIIII5I")
+SD = struct.Struct("<HH16sQ32s32s32sIIidIIIIIIIII5I")
 
 
 @dataclasses.dataclass
@@ -51,6 +51,7 @@ class Descriptor:
     clip_norm: float = 0.0
     weight_max: int = 0
     n_max: int = 0
+    rotation: int = 0
     noise_num: int = 0
     noise_den: int = 1
     noise_parties: int = 0
@@ -71,6 +72,11 @@ class Descriptor:
     def words(self):
         return self.dim + 1
 
+    @property
+    def limit(self):
+        """5.6.4: L"""
+        return self.clip_norm * (8 * 2.0**-(self.rotation // 2) if self.rotation else 1.0)
+
     def check(self):
         """Spec 5.1.1, 5.1.3, 5.1.4"""
         check((self.version, self.suite) == (1, 1), "another version")
@@ -81,7 +87,9 @@ class Descriptor:
         check((self.degree, self.noise_num, self.noise_den, self.noise_parties) == (0, 0, 1, 0),
               "degree or noise")
         check(all(1 <= ms <= STAGE_MS_MAX for ms in self.deadline_ms), "deadlines")
-        bound = self.weight_max * self.clip_norm * 2.0**self.scale_log2 + 1
+        check(self.rotation == 0 or (self.rotation in range(10, 21, 2) and
+                                     2**self.rotation <= self.dim), "rotation")
+        bound = self.weight_max * self.limit * 2.0**self.scale_log2 + 1
         half = 2.0**(self.ring_bits - 1)
         check(self.n_max * bound < half and self.n_max * self.weight_max < half, "a sum could wrap")
 
