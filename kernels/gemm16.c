@@ -59,29 +59,41 @@ void shoal_act16_prepare(const shoal_exec *ex, shoal_act *a)
     shoal_parallel_for(ex->pool, a->T, ROWS, pack16_rows, &job);
 }
 
-void shoal_gemm16_panels(const shoal_table *table, const shoal_act16 *chunk, size_t t0, size_t n,
-                         const shoal_panel16 *panels, float *sums, size_t cols, bool add)
+/* From y or zero to scratch, from scratch to scratch, from scratch to y; or at once. */
+static shoal_sums16 sums_of(const shoal_strip16 *s, size_t cols, bool first, bool last)
 {
+    shoal_sums16 sums = {s->scratch, s->scratch, cols, cols};
+    if (first) {
+        sums.in = s->add ? s->y : NULL;
+        sums.ld_in = s->ldy;
+    }
+    if (last) {
+        sums.out = s->y;
+        sums.ld_out = s->ldy;
+    }
+    return sums;
+}
+
+static shoal_sums16 sums_from(shoal_sums16 sums, size_t row, size_t col)
+{
+    if (sums.in != NULL) sums.in += row * sums.ld_in + col;
+    sums.out += row * sums.ld_out + col;
+    return sums;
+}
+
+void shoal_gemm16_panels(const shoal_table *table, const shoal_act *a, size_t at, size_t t0,
+                         size_t n, const shoal_panel16 *panels, size_t cols,
+                         const shoal_strip16 *strip)
+{
+    shoal_act16 chunk = shoal_act16_chunk(a, at);
+    shoal_sums16 sums = sums_of(strip, cols, at == 0, at + chunk.k == a->N);
     for (size_t t = 0; t < n; t += ROWS) {
         size_t rows = n - t < ROWS ? n - t : ROWS;
         const shoal_panel16 *panel = panels;
         for (size_t j = 0; j < cols; j += SHOAL_PANEL, panel++) {
             size_t w = cols - j < SHOAL_PANEL ? cols - j : SHOAL_PANEL;
-            table->gemm16(chunk->codes + (t0 + t) * even(chunk->k), chunk->scales + t0 + t, rows,
-                          panel, chunk->k, sums + t * cols + j, cols, w, add);
-        }
-    }
-}
-
-void shoal_gemm16_put(const float *sums, size_t n, size_t cols, float *y, size_t ldy, bool add)
-{
-    for (size_t t = 0; t < n; t++, sums += cols, y += ldy) {
-        if (!add) {
-            memcpy(y, sums, cols * sizeof *y);
-            continue;
-        }
-        for (size_t j = 0; j < cols; j++) {
-            y[j] += sums[j];
+            table->gemm16(chunk.codes + (t0 + t) * even(chunk.k), chunk.scales + t0 + t, rows,
+                          panel, chunk.k, sums_from(sums, t, j), w);
         }
     }
 }
@@ -163,13 +175,14 @@ static int32_t dot_column(const int16_t *codes, const shoal_panel16 *panel, size
 }
 
 static void gemm16_c(const int16_t *codes, const float *scales, size_t T,
-                     const shoal_panel16 *panel, size_t k, float *c, size_t ldc, size_t cols,
-                     bool add)
+                     const shoal_panel16 *panel, size_t k, shoal_sums16 sums, size_t cols)
 {
-    for (size_t t = 0; t < T; t++, codes += even(k), c += ldc) {
+    for (size_t t = 0; t < T; t++, codes += even(k)) {
+        shoal_sums16 row = sums_from(sums, t, 0);
         for (size_t j = 0; j < cols; j++) {
             float sum = (float)dot_column(codes, panel, k, j);
-            c[j] = fmaf(sum, scales[t] * panel->scale[j], add ? c[j] : 0.0f);
+            float before = row.in == NULL ? 0.0f : row.in[j];
+            row.out[j] = fmaf(sum, scales[t] * panel->scale[j], before);
         }
     }
 }

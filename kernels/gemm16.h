@@ -34,13 +34,20 @@ void shoal_act16_prepare(const shoal_exec *ex, shoal_act *a);
  * between them they would fight for a few lines of L1 at every chunk. So many rows at a time. */
 enum { SHOAL_GEMM16_ROWS = 512 };
 
-/* sums [n, cols] (+)= rows [t0, t0 + n) of the chunk by B [k, cols]; n <= SHOAL_GEMM16_ROWS, B is
- * ceil(cols / 16) panels one behind the other. */
-void shoal_gemm16_panels(const shoal_table *table, const shoal_act16 *chunk, size_t t0, size_t n,
-                         const shoal_panel16 *panels, float *sums, size_t cols, bool add);
+/* Output of n <= SHOAL_GEMM16_ROWS rows of a strip: y [n, cols] (+)= the product. */
+typedef struct shoal_strip16 {
+    float *y;
+    size_t ldy;
+    bool add;
+    float *scratch; /* [n, cols] */
+} shoal_strip16;
 
-/* y [n, cols] (+)= sums, rows of y `ldy` apart. */
-void shoal_gemm16_put(const float *sums, size_t n, size_t cols, float *y, size_t ldy, bool add);
+/* Adds what rows [t0, t0 + n) of the chunk that starts at `at`, of a dimension of `depth`, give by
+ * B [k, cols], ceil(cols / 16) panels one behind the other. The first chunk starts from y or zero,
+ * the last one leaves the sums in y. */
+void shoal_gemm16_panels(const shoal_table *table, const shoal_act *a, size_t at, size_t t0,
+                         size_t n, const shoal_panel16 *panels, size_t cols,
+                         const shoal_strip16 *strip);
 
 void shoal_gemm16_init_c(shoal_table *t);
 void shoal_gemm16_init_avx2(shoal_table *t);

@@ -151,18 +151,19 @@ static void f32_strip(const shoal_exec *ex, const shoal_act *a, const shoal_mat 
     }
 }
 
-/* Rows [t0, t0 + n) of a strip's outputs, from 16-bit activations. */
+/* Rows [t0, t0 + n) of a strip's outputs y, from 16-bit activations. */
 static void strip16_rows(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w, size_t first,
-                         size_t rows, size_t t0, size_t n, strip16_scratch *s)
+                         size_t rows, size_t t0, size_t n, float *y, strip16_scratch *s)
 {
+    shoal_strip16 out = {.y = y, .ldy = w->rows, .scratch = s->sums};
     for (size_t k0 = 0; k0 < a->N; k0 += SHOAL_GEMM16_K) {
-        shoal_act16 chunk = shoal_act16_chunk(a, k0);
+        size_t k = a->N - k0 < SHOAL_GEMM16_K ? a->N - k0 : SHOAL_GEMM16_K;
         for (size_t r = 0; r < rows; r += SHOAL_PANEL) {
             size_t m = rows - r < SHOAL_PANEL ? rows - r : SHOAL_PANEL;
-            expand_block(ex->table, w, first + r, m, k0, chunk.k, s->block);
-            ex->table->panel16_rows(s->block, chunk.k, m, chunk.k, &s->panels[r / SHOAL_PANEL]);
+            expand_block(ex->table, w, first + r, m, k0, k, s->block);
+            ex->table->panel16_rows(s->block, k, m, k, &s->panels[r / SHOAL_PANEL]);
         }
-        shoal_gemm16_panels(ex->table, &chunk, t0, n, s->panels, s->sums, rows, k0 > 0);
+        shoal_gemm16_panels(ex->table, a, k0, t0, n, s->panels, rows, &out);
     }
 }
 
@@ -172,8 +173,7 @@ static void strip16(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w
     strip16_scratch *s = (strip16_scratch *)(void *)scratch;
     for (size_t t = 0; t < a->T; t += SHOAL_GEMM16_ROWS) {
         size_t n = a->T - t < SHOAL_GEMM16_ROWS ? a->T - t : SHOAL_GEMM16_ROWS;
-        strip16_rows(ex, a, w, first, rows, t, n, s);
-        shoal_gemm16_put(s->sums, n, rows, y + t * w->rows + first, w->rows, false);
+        strip16_rows(ex, a, w, first, rows, t, n, y + t * w->rows + first, s);
     }
 }
 

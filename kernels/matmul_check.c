@@ -193,10 +193,11 @@ static bool check_16bit(const shoal_table *c, const shoal_table *t)
         shoal_panel16 panel;
         level->pack16(x, K, T, K, codes[i], scales[i]);
         level->panel16_rows(w, K, SHOAL_PANEL, K, &panel);
-        c->gemm16(codes[i], scales[i], T, &panel, K, y[i], SHOAL_PANEL, SHOAL_PANEL, true);
+        shoal_sums16 sums = {y[i], y[i], SHOAL_PANEL, SHOAL_PANEL};
+        c->gemm16(codes[i], scales[i], T, &panel, K, sums, SHOAL_PANEL);
         level->panel16_cols(w, SHOAL_PANEL, SHOAL_PANEL, K, &panel);
         if (t->gemm16 == NULL) continue;
-        level->gemm16(codes[i], scales[i], T, &panel, K, y[i], SHOAL_PANEL, SHOAL_PANEL, true);
+        level->gemm16(codes[i], scales[i], T, &panel, K, sums, SHOAL_PANEL);
     }
     return memcmp(codes[0], codes[1], sizeof codes[0]) == 0 &&
            memcmp(scales[0], scales[1], sizeof scales[0]) == 0 &&

@@ -72,27 +72,29 @@ static void dx_rows16(const dx_job *job, size_t first, size_t cols, size_t t0, s
 {
     const shoal_table *table = job->ex->table;
     const shoal_mat *w = job->w;
+    shoal_strip16 out = {.y = job->dx + t0 * w->cols + first,
+                         .ldy = w->cols,
+                         .add = job->accumulate,
+                         .scratch = s->sums};
     for (size_t m = 0; m < w->rows; m += SHOAL_GEMM16_K) {
-        shoal_act16 chunk = shoal_act16_chunk(job->dy, m);
-        for (size_t i = 0; i < chunk.k; i++) {
+        size_t k = w->rows - m < SHOAL_GEMM16_K ? w->rows - m : SHOAL_GEMM16_K;
+        for (size_t i = 0; i < k; i++) {
             shoal_mat_expand(table, w, m + i, first, s->rows + i * DX_STRIP, cols);
         }
         for (size_t j = 0; j < cols; j += SHOAL_PANEL) {
             size_t width = cols - j < SHOAL_PANEL ? cols - j : SHOAL_PANEL;
-            table->panel16_cols(s->rows + j, DX_STRIP, width, chunk.k, &s->panels[j / SHOAL_PANEL]);
+            table->panel16_cols(s->rows + j, DX_STRIP, width, k, &s->panels[j / SHOAL_PANEL]);
         }
-        shoal_gemm16_panels(table, &chunk, t0, n, s->panels, s->sums, cols, m > 0);
+        shoal_gemm16_panels(table, job->dy, m, t0, n, s->panels, cols, &out);
     }
 }
 
 static void dx_strip16(const dx_job *job, size_t first, size_t cols, float *scratch)
 {
     dx16_scratch *s = (dx16_scratch *)(void *)scratch;
-    size_t N = job->w->cols;
     for (size_t t = 0; t < job->dy->T; t += SHOAL_GEMM16_ROWS) {
         size_t n = job->dy->T - t < SHOAL_GEMM16_ROWS ? job->dy->T - t : SHOAL_GEMM16_ROWS;
         dx_rows16(job, first, cols, t, n, s);
-        shoal_gemm16_put(s->sums, n, cols, job->dx + t * N + first, N, job->accumulate);
     }
 }
 

@@ -79,12 +79,18 @@ typedef void shoal_pack16_fn(const float *x, size_t ld, size_t n, size_t k, int1
 typedef void shoal_panel16_fn(const float *rows, size_t ld, size_t n, size_t k,
                               shoal_panel16 *panel);
 
-/* c [T, cols] (+)= chunk of k values a row, T rows, by a panel; cols <= 16. Per output: an integer
- * sum, then one FMA to c (to 0 unless `add`) with the product of the two scales. NULL at levels
- * that gain nothing over f32: SHOAL_ACT_16BIT is then f32. */
+/* Where the sums so far are, row by row, and where they go; `in` may be NULL (zeros) or `out`. */
+typedef struct shoal_sums16 {
+    const float *in;
+    float *out;
+    size_t ld_in, ld_out;
+} shoal_sums16;
+
+/* out [T, cols] = in + chunk of k values a row, T rows, by a panel; cols <= 16. Per output: an
+ * integer sum, then one FMA with the product of the two scales. NULL at levels that gain nothing
+ * over f32: SHOAL_ACT_16BIT is then f32. */
 typedef void shoal_gemm16_fn(const int16_t *codes, const float *scales, size_t T,
-                             const shoal_panel16 *panel, size_t k, float *c, size_t ldc,
-                             size_t cols, bool add);
+                             const shoal_panel16 *panel, size_t k, shoal_sums16 sums, size_t cols);
 
 /* ---- rows: attention, low-rank pair, pointwise, loss ------------------------------------------*/
 

@@ -27,16 +27,16 @@ SHOAL_INLINE __m256i broadcast_pair(const int16_t *codes)
     return _mm256_set1_epi32(pair);
 }
 
-/* Eight outputs: sum * (row's scale * columns' scales), added to c or not. */
-SHOAL_INLINE void put_sums(__m256i sum, __m256 scale, float *c, bool add)
+/* Eight outputs: sum * (row's scale * columns' scales), added to `in` or not. */
+SHOAL_INLINE void put_sums(__m256i sum, __m256 scale, const float *in, float *out)
 {
-    __m256 before = add ? _mm256_loadu_ps(c) : _mm256_setzero_ps();
-    _mm256_storeu_ps(c, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, before));
+    __m256 before = in == NULL ? _mm256_setzero_ps() : _mm256_loadu_ps(in);
+    _mm256_storeu_ps(out, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, before));
 }
 
-/* c [rows, 16] (+)= rows of `pairs` pairs by a panel; rows is a constant. */
+/* out [rows, 16] = in + rows of `pairs` pairs by a panel; rows is a constant. */
 SHOAL_INLINE void tile(size_t rows, const int16_t *codes, const float *scales,
-                       const shoal_panel16 *panel, size_t pairs, float *c, size_t ldc, bool add)
+                       const shoal_panel16 *panel, size_t pairs, const shoal_sums16 *sums)
 {
     __m256i lo[TILE];
     __m256i hi[TILE];
@@ -62,49 +62,59 @@ SHOAL_INLINE void tile(size_t rows, const int16_t *codes, const float *scales,
     __m256 s1 = _mm256_loadu_ps(panel->scale + 8);
     SHOAL_UNROLL
     for (size_t r = 0; r < rows; r++) {
+        const float *in = sums->in == NULL ? NULL : sums->in + r * sums->ld_in;
+        float *out = sums->out + r * sums->ld_out;
         __m256 s = _mm256_set1_ps(scales[r]);
-        put_sums(lo[r], _mm256_mul_ps(s, s0), c + r * ldc, add);
-        put_sums(hi[r], _mm256_mul_ps(s, s1), c + r * ldc + 8, add);
+        put_sums(lo[r], _mm256_mul_ps(s, s0), in, out);
+        put_sums(hi[r], _mm256_mul_ps(s, s1), in == NULL ? NULL : in + 8, out + 8);
     }
+}
+
+SHOAL_INLINE void advance(shoal_sums16 *sums, size_t rows)
+{
+    if (sums->in != NULL) sums->in += rows * sums->ld_in;
+    sums->out += rows * sums->ld_out;
 }
 
 /* Full width, any number of rows. */
 static void gemm16_full(const int16_t *codes, const float *scales, size_t T,
-                        const shoal_panel16 *panel, size_t pairs, float *c, size_t ldc, bool add)
+                        const shoal_panel16 *panel, size_t pairs, shoal_sums16 sums)
 {
-    for (; T >= TILE; T -= TILE, codes += TILE * 2 * pairs, scales += TILE, c += TILE * ldc) {
-        tile(TILE, codes, scales, panel, pairs, c, ldc, add);
+    for (; T >= TILE; T -= TILE, codes += TILE * 2 * pairs, scales += TILE) {
+        tile(TILE, codes, scales, panel, pairs, &sums);
+        advance(&sums, TILE);
     }
     switch (T) {
-    case 5: tile(5, codes, scales, panel, pairs, c, ldc, add); break;
-    case 4: tile(4, codes, scales, panel, pairs, c, ldc, add); break;
-    case 3: tile(3, codes, scales, panel, pairs, c, ldc, add); break;
-    case 2: tile(2, codes, scales, panel, pairs, c, ldc, add); break;
-    case 1: tile(1, codes, scales, panel, pairs, c, ldc, add); break;
+    case 5: tile(5, codes, scales, panel, pairs, &sums); break;
+    case 4: tile(4, codes, scales, panel, pairs, &sums); break;
+    case 3: tile(3, codes, scales, panel, pairs, &sums); break;
+    case 2: tile(2, codes, scales, panel, pairs, &sums); break;
+    case 1: tile(1, codes, scales, panel, pairs, &sums); break;
     default: break;
     }
 }
 
 /* A narrow panel is computed at full width on the side, from and to its first `cols` columns. */
 static void gemm16_narrow(const int16_t *codes, const float *scales, size_t T,
-                          const shoal_panel16 *panel, size_t pairs, float *c, size_t ldc,
-                          size_t cols, bool add)
+                          const shoal_panel16 *panel, size_t pairs, shoal_sums16 sums, size_t cols)
 {
-    for (size_t t = 0; t < T; t++, codes += 2 * pairs, c += ldc) {
+    for (size_t t = 0; t < T; t++, codes += 2 * pairs) {
         float side[SHOAL_PANEL] = {0};
-        memcpy(side, c, add ? cols * sizeof *c : 0);
-        tile(1, codes, scales + t, panel, pairs, side, SHOAL_PANEL, add);
-        memcpy(c, side, cols * sizeof *c);
+        shoal_sums16 row = {side, side, SHOAL_PANEL, SHOAL_PANEL};
+        if (sums.in != NULL) memcpy(side, sums.in, cols * sizeof *side);
+        tile(1, codes, scales + t, panel, pairs, &row);
+        memcpy(sums.out, side, cols * sizeof *side);
+        advance(&sums, 1);
     }
 }
 
 static void gemm16(const int16_t *codes, const float *scales, size_t T, const shoal_panel16 *panel,
-                   size_t k, float *c, size_t ldc, size_t cols, bool add)
+                   size_t k, shoal_sums16 sums, size_t cols)
 {
     if (cols == SHOAL_PANEL) {
-        gemm16_full(codes, scales, T, panel, (k + 1) / 2, c, ldc, add);
+        gemm16_full(codes, scales, T, panel, (k + 1) / 2, sums);
     } else {
-        gemm16_narrow(codes, scales, T, panel, (k + 1) / 2, c, ldc, cols, add);
+        gemm16_narrow(codes, scales, T, panel, (k + 1) / 2, sums, cols);
     }
 }
 

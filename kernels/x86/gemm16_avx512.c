@@ -22,10 +22,10 @@ SHOAL_INLINE vi broadcast_pair(const int16_t *codes)
     return vi_set1(pair);
 }
 
-/* c [rows, cols] (+)= rows of `pairs` pairs by a panel; rows is a constant. */
+/* out [rows, cols] = in + rows of `pairs` pairs by a panel; rows is a constant. */
 SHOAL_INLINE void tile(size_t rows, const int16_t *codes, const float *scales,
-                       const shoal_panel16 *panel, size_t pairs, float *c, size_t ldc, vmask cols,
-                       bool add)
+                       const shoal_panel16 *panel, size_t pairs, const shoal_sums16 *sums,
+                       size_t at, vmask cols)
 {
     vi sum[TILE];
     SHOAL_UNROLL
@@ -41,38 +41,41 @@ SHOAL_INLINE void tile(size_t rows, const int16_t *codes, const float *scales,
         }
     }
     vf scale = vf_load(panel->scale);
+    const float *in = sums->in == NULL ? NULL : sums->in + at * sums->ld_in;
+    float *out = sums->out + at * sums->ld_out;
     SHOAL_UNROLL
-    for (size_t r = 0; r < rows; r++, c += ldc) {
-        vf before = add ? vf_load_part(c, cols) : vf_zero();
+    for (size_t r = 0; r < rows; r++) {
+        vf before = in == NULL ? vf_zero() : vf_load_part(in + r * sums->ld_in, cols);
         vf s = vf_mul(vf_set1(scales[r]), scale);
-        vf_store_part(c, cols, vf_fma(vi_to_f32(sum[r]), s, before));
+        vf_store_part(out + r * sums->ld_out, cols, vf_fma(vi_to_f32(sum[r]), s, before));
     }
 }
 
 /* Any number of rows; `pairs` may be a constant. */
 SHOAL_INLINE void all_rows(const int16_t *codes, const float *scales, size_t T,
-                           const shoal_panel16 *panel, size_t pairs, float *c, size_t ldc,
-                           vmask cols, bool add)
+                           const shoal_panel16 *panel, size_t pairs, const shoal_sums16 *sums,
+                           vmask cols)
 {
-    for (; T >= TILE; T -= TILE, codes += TILE * 2 * pairs, scales += TILE, c += TILE * ldc) {
-        tile(TILE, codes, scales, panel, pairs, c, ldc, cols, add);
+    size_t t = 0;
+    for (; t + TILE <= T; t += TILE) {
+        tile(TILE, codes + t * 2 * pairs, scales + t, panel, pairs, sums, t, cols);
     }
-    for (; T >= 4; T -= 4, codes += 4 * 2 * pairs, scales += 4, c += 4 * ldc) {
-        tile(4, codes, scales, panel, pairs, c, ldc, cols, add);
+    for (; t + 4 <= T; t += 4) {
+        tile(4, codes + t * 2 * pairs, scales + t, panel, pairs, sums, t, cols);
     }
-    for (; T >= 1; T--, codes += 2 * pairs, scales++, c += ldc) {
-        tile(1, codes, scales, panel, pairs, c, ldc, cols, add);
+    for (; t < T; t++) {
+        tile(1, codes + t * 2 * pairs, scales + t, panel, pairs, sums, t, cols);
     }
 }
 
 static void gemm16(const int16_t *codes, const float *scales, size_t T, const shoal_panel16 *panel,
-                   size_t k, float *c, size_t ldc, size_t cols, bool add)
+                   size_t k, shoal_sums16 sums, size_t cols)
 {
     vmask mask = vm_first(cols);
     if (k == SHOAL_GEMM16_K) { /* distances between rows become constants */
-        all_rows(codes, scales, T, panel, FULL, c, ldc, mask, add);
+        all_rows(codes, scales, T, panel, FULL, &sums, mask);
     } else {
-        all_rows(codes, scales, T, panel, (k + 1) / 2, c, ldc, mask, add);
+        all_rows(codes, scales, T, panel, (k + 1) / 2, &sums, mask);
     }
 }
 

@@ -45,7 +45,7 @@ static void same_panels(const shoal_table *c, const shoal_table *t, size_t n, si
 {
     size_t used = (k + 1) / 2 * SHOAL_PANEL * 2 * sizeof(int16_t);
     kt_buf w = kt_buf_random(n * k, n % 3, n * k);
-    shoal_panel16 want, got;
+    static shoal_panel16 want, got;
     c->panel16_rows(w.p, k, n, k, &want);
     t->panel16_rows(w.p, k, n, k, &got);
     assert_memory_equal(want.scale, got.scale, sizeof want.scale);
@@ -75,13 +75,17 @@ static void same_products(const shoal_table *c, const shoal_table *t, size_t T, 
     kt_buf y[2] = {kt_buf_random(T * cols, 1, 5), kt_buf_random(T * cols, 1, 5)};
     int16_t codes[13 * SHOAL_GEMM16_K];
     float scales[13];
-    shoal_panel16 panel;
+    static shoal_panel16 panel;
     c->pack16(x.p, k, T, k, codes, scales);
     c->panel16_cols(w.p, SHOAL_PANEL, SHOAL_PANEL, k, &panel);
     if (most) fill_most(codes, &panel, T, k);
-    for (int add = 0; add < 2; add++) {
-        c->gemm16(codes, scales, T, &panel, k, y[0].p, cols, cols, add == 1);
-        t->gemm16(codes, scales, T, &panel, k, y[1].p, cols, cols, add == 1);
+    for (int from = 0; from < 3; from++) { /* zero, in place, from elsewhere */
+        for (int i = 0; i < 2; i++) {
+            const float *in = from == 0 ? NULL : from == 1 ? y[i].p : x.p;
+            shoal_sums16 sums = {in, y[i].p, from == 2 ? k : cols, cols};
+            if (from == 2 && k < cols) continue;
+            (i == 0 ? c : t)->gemm16(codes, scales, T, &panel, k, sums, cols);
+        }
         kt_same_bits(y[1].p, y[0].p, T * cols);
     }
     kt_buf_close(&x);
