@@ -1,6 +1,7 @@
 /* test_crypto_kat.c - edge cases of every primitive through the project's wrapper. The vectors come
  * from tests/kat/gen/primitive_vectors.py, an implementation of its own; what the RFCs and FIPS
- * print themselves stands in test_crypto.c and test_rfc8439.c. Spec 1.2, Spec 1.3. */
+ * print themselves stands in test_crypto.c and test_rfc8439.c. Everything runs by mbedTLS alone and
+ * again with libcrypto, where the machine has it. Spec 1.2, Spec 1.3. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include "kernels/base/cpu.h"
 #include "kernels/base/mem.h"
 #include "proto/crypto.h"
+#include "proto/crypto_libcrypto.h"
 #include "proto/mask.h"
 #include "tests/support/vec_file.h"
 
@@ -331,5 +333,9 @@ int main(void)
         cmocka_unit_test(test_hkdf),          cmocka_unit_test(test_sha256),
         cmocka_unit_test(test_chacha),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    shoal_libcrypto_allow(false);
+    int failed = cmocka_run_group_tests_name("by mbedTLS", tests, NULL, NULL);
+    shoal_libcrypto_allow(true);
+    if (!shoal_libcrypto_ready()) return failed;
+    return failed + cmocka_run_group_tests_name("with libcrypto", tests, NULL, NULL);
 }
