@@ -15,8 +15,11 @@ enum {
     BLOCK_WORDS = 16,
     WIDE = 8,            /* blocks at once */
     RANGE_WORDS = 16384, /* of a parallel range: a multiple of 16, about 50 us */
+    CACHED_WORDS = 8192, /* of a range that many streams are added to: 32 KB */
     DOUBLE_ROUNDS = 10
 };
+
+#define STREAM_WORDS ((uint64_t)1 << 36) /* of one key: 2^32 blocks */
 
 typedef struct wide_state {
     uint32_t w[BLOCK_WORDS][WIDE]; /* word w of the i-th block */
@@ -112,11 +115,38 @@ static void chacha_range(void *ctx, size_t begin, size_t end, unsigned worker)
 bool shoal_chacha_add(const shoal_exec *ex, const uint32_t key[8], uint64_t first_word,
                       uint32_t *acc, size_t n, bool subtract)
 {
-    const uint64_t words = (uint64_t)1 << 36; /* of the key stream: 2^32 blocks */
-    if (first_word % BLOCK_WORDS != 0 || first_word > words || n > words - first_word) {
+    if (first_word % BLOCK_WORDS != 0 || first_word > STREAM_WORDS ||
+        n > STREAM_WORDS - first_word) {
         return false;
     }
     chacha_job j = {ex->table, key, (uint32_t)(first_word / BLOCK_WORDS), acc, subtract};
     shoal_parallel_for(ex->pool, n, RANGE_WORDS, chacha_range, &j);
+    return true;
+}
+
+typedef struct streams_job {
+    const shoal_table *k;
+    const shoal_key_stream *streams;
+    size_t n_streams;
+    uint32_t *acc;
+} streams_job;
+
+static void streams_range(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    (void)worker;
+    const streams_job *j = ctx;
+    for (size_t i = 0; i < j->n_streams; i++) {
+        const shoal_key_stream *s = &j->streams[i];
+        j->k->chacha(s->key, (uint32_t)(begin / BLOCK_WORDS), j->acc + begin, end - begin,
+                     s->subtract);
+    }
+}
+
+bool shoal_chacha_add_all(const shoal_exec *ex, const shoal_key_stream *streams, size_t n_streams,
+                          uint32_t *acc, size_t n)
+{
+    if ((uint64_t)n > STREAM_WORDS) return false;
+    streams_job j = {ex->table, streams, n_streams, acc};
+    shoal_parallel_for(ex->pool, n, CACHED_WORDS, streams_range, &j);
     return true;
 }

@@ -289,6 +289,18 @@ double shoal_sum_squares(const shoal_exec *ex, const float *x, size_t n);
 bool shoal_chacha_add(const shoal_exec *ex, const uint32_t key[8], uint64_t first_word,
                       uint32_t *acc, size_t n, bool subtract);
 
+/* A key stream to add to an array, or to take off it. */
+typedef struct shoal_key_stream {
+    uint32_t key[8];
+    bool subtract;
+} shoal_key_stream;
+
+/* acc [n] += (or -=) each stream from its first word on, modulo 2^32: the masks of a whole session
+ * in one pass, a piece of acc staying in cache until all streams have been added to it. Same words
+ * as one stream after the other. False (and nothing done) when n is beyond 2^36. */
+bool shoal_chacha_add_all(const shoal_exec *ex, const shoal_key_stream *streams, size_t n_streams,
+                          uint32_t *acc, size_t n);
+
 #ifdef __cplusplus
 }
 #endif

@@ -36,10 +36,13 @@ SHOAL_MUST_USE shoal_status shoal_mask_pair_key(const shoal_mask_scope *scope, c
 SHOAL_MUST_USE shoal_status shoal_mask_self_key(const shoal_mask_scope *scope, const uint8_t b[32],
                                                 uint16_t i, uint8_t key[32], shoal_error *err);
 
-/* acc [n] += (or -=) the stream of the key, modulo 2^32. */
-SHOAL_MUST_USE shoal_status shoal_mask_apply(const shoal_exec *ex, const uint8_t key[32],
-                                             uint32_t *acc, size_t n, bool subtract,
-                                             shoal_error *err);
+/* The stream of a mask key, for shoal_chacha_add_all; it is as secret as the key. */
+shoal_key_stream shoal_mask_stream(const uint8_t key[32], bool subtract);
+
+/* acc [n] += (or -=) all the streams, modulo 2^32. */
+SHOAL_MUST_USE shoal_status shoal_mask_apply_all(const shoal_exec *ex,
+                                                 const shoal_key_stream *streams, size_t n_streams,
+                                                 uint32_t *acc, size_t n, shoal_error *err);
 
 #ifdef __cplusplus
 }

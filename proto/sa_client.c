@@ -487,32 +487,47 @@ shoal_status shoal_sa_client_delivery(shoal_sa_client *c, const void *m4, size_t
 
 /* ---- M5: masked input ---- */
 
-static shoal_status add_pair_mask(const shoal_sa_client *c, uint16_t j, uint32_t *words, size_t n,
-                                  shoal_error *err)
+static shoal_status pair_stream(const shoal_sa_client *c, uint16_t j, shoal_key_stream *out,
+                                shoal_error *err)
 {
     uint8_t key[32];
     shoal_mask_scope scope = scope_of(c);
     SHOAL_TRY(
         shoal_mask_pair_key(&scope, c->sk_mask, c->entries[j - 1].epk_mask, c->index, j, key, err));
-    shoal_status st = shoal_mask_apply(c->opt.ex, key, words, n, j < c->index, err);
+    *out = shoal_mask_stream(key, j < c->index);
     shoal_wipe(key, sizeof key);
-    return st;
+    return SHOAL_OK;
 }
 
-/* Spec 5.6.1 */
-static shoal_status mask_words(const shoal_sa_client *c, uint32_t *words, size_t n,
-                               shoal_error *err)
+/* Spec 5.6.1: the self mask, and one for each neighbour in U2. */
+static shoal_status list_streams(const shoal_sa_client *c, shoal_key_stream *out, size_t *n,
+                                 shoal_error *err)
 {
     uint8_t key[32];
     shoal_mask_scope scope = scope_of(c);
     SHOAL_TRY(shoal_mask_self_key(&scope, c->b, c->index, key, err));
-    shoal_status st = shoal_mask_apply(c->opt.ex, key, words, n, false, err);
+    out[(*n)++] = shoal_mask_stream(key, false);
     shoal_wipe(key, sizeof key);
-    for (uint16_t j = 1; st == SHOAL_OK && j <= c->n; j++) {
+    for (uint16_t j = 1; j <= c->n; j++) {
         if (shoal_sa_set_has(&c->u2, j) && shoal_sa_neighbours(&c->d, c->n, c->index, j)) {
-            st = add_pair_mask(c, j, words, n, err);
+            SHOAL_TRY(pair_stream(c, j, &out[(*n)++], err));
         }
     }
+    return SHOAL_OK;
+}
+
+static shoal_status mask_words(const shoal_sa_client *c, uint32_t *words, size_t n,
+                               shoal_error *err)
+{
+    size_t n_streams = 0;
+    shoal_key_stream *streams = shoal_calloc(c->n, sizeof *streams);
+    if (streams == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for masks");
+    shoal_status st = list_streams(c, streams, &n_streams, err);
+    if (st == SHOAL_OK) {
+        st = shoal_mask_apply_all(c->opt.ex, streams, n_streams, words, n, err);
+    }
+    shoal_wipe(streams, c->n * sizeof *streams);
+    shoal_free(streams);
     return st;
 }
 

@@ -1,4 +1,5 @@
-/* sa_unmask.c - from revealed shares to the bare sum.
+/* sa_unmask.c - from revealed shares to the bare sum: secrets are opened, keys of masks derived
+ * from them, and all masks taken off in one pass over the sum; each step over the exec's pool.
  *
  * Every opened secret is checked against what its owner committed to in M1, so a false share never
  * spoils a sum: subsets of the shares are tried, leaving out up to two holders at a time, until one
@@ -69,34 +70,36 @@ static const uint8_t (*rows(const share_list *l))[32]
 typedef struct search {
     const share_list *all;
     bool found;    /* `secret` is right, whatever the polynomial */
-    bool decisive; /* `used` lies on the right polynomial */
+    bool decisive; /* `used` lies on the right polynomial, and shares in `off` do not */
     share_list used;
     uint8_t secret[32];
+    shoal_sa_set off;
 } search;
 
-/* Shares of the list that are not on the polynomial through the t used ones; named in `off`. */
-static size_t count_off(const shoal_sa_server *s, const search *q, shoal_sa_set *off)
+/* Shares of the list that are not on the polynomial through the t used ones; named in q->off. */
+static size_t count_off(const shoal_sa_server *s, search *q)
 {
     size_t count = 0;
-    memset(off, 0, sizeof *off);
-    for (size_t i = 0; i < q->all->n; i++) {
-        uint8_t right[32];
-        if (shoal_shamir_combine(q->used.x, rows(&q->used), s->t, q->all->x[i], right, NULL) ==
-                SHOAL_OK &&
-            !shoal_equal(right, q->all->share[i], 32)) {
-            shoal_sa_set_add(off, q->all->x[i]);
-            count++;
-        }
-        shoal_wipe(right, sizeof right);
+    uint8_t right[SHOAL_LIMIT_COHORT_MAX][32];
+    memset(&q->off, 0, sizeof q->off);
+    if (shoal_shamir_evaluate(q->used.x, rows(&q->used), s->t, q->all->x, q->all->n, right, NULL) !=
+        SHOAL_OK) {
+        return q->all->n;
     }
+    for (size_t i = 0; i < q->all->n; i++) {
+        if (shoal_equal(right[i], q->all->share[i], 32)) continue;
+        shoal_sa_set_add(&q->off, q->all->x[i]);
+        count++;
+    }
+    shoal_wipe(right, sizeof right);
     return count;
 }
 
 /* One subset. Once the secret is known, candidates are compared with it, which is cheap. */
-static void try_without(shoal_sa_server *s, size_t j, bool alive, search *q, size_t a, size_t b)
+static void try_without(const shoal_sa_server *s, size_t j, bool alive, search *q, size_t a,
+                        size_t b)
 {
     uint8_t candidate[32];
-    shoal_sa_set off;
     if (q->decisive || !pick(q->all, s->t, a, b, &q->used) ||
         shoal_shamir_combine(q->used.x, rows(&q->used), s->t, 0, candidate, NULL) != SHOAL_OK) {
         return;
@@ -106,18 +109,13 @@ static void try_without(shoal_sa_server *s, size_t j, bool alive, search *q, siz
     if (right) {
         q->found = true;
         memcpy(q->secret, candidate, 32);
-        q->decisive = 2 * count_off(s, q, &off) < q->all->n - s->t + 2;
-    }
-    if (q->decisive) {
-        for (size_t w = 0; w < sizeof off.w / sizeof off.w[0]; w++) {
-            s->liars.w[w] |= off.w[w];
-        }
+        q->decisive = 2 * count_off(s, q) < q->all->n - s->t + 2;
     }
     shoal_wipe(candidate, sizeof candidate);
 }
 
 /* All t-subsets made by leaving out nobody, one, or two holders, until one is decisive. */
-static void search_secret(shoal_sa_server *s, size_t j, bool alive, search *q)
+static void search_secret(const shoal_sa_server *s, size_t j, bool alive, search *q)
 {
     size_t n = q->all->n; /* as a place: nobody */
     try_without(s, j, alive, q, n, n);
@@ -131,84 +129,205 @@ static void search_secret(shoal_sa_server *s, size_t j, bool alive, search *q)
     }
 }
 
-static shoal_status open_secret(shoal_sa_server *s, size_t j, bool alive, uint8_t secret[32],
-                                shoal_error *err)
+/* The secret of one member of U2. */
+typedef struct opening {
+    uint16_t j;
+    bool alive; /* in U3: b_j, otherwise sk_mask_j */
+    bool found, decisive;
+    uint8_t secret[32];
+    size_t shares;      /* that it was searched in */
+    shoal_sa_set liars; /* holders found out by it */
+} opening;
+
+/* Everything the end of a session works on. */
+typedef struct unmasking {
+    const shoal_sa_server *s;
+    opening *openings;
+    size_t n_openings;
+    struct edge *edges;
+    shoal_key_stream *streams; /* of the edges */
+    size_t n_edges;
+} unmasking;
+
+static void open_secret(const shoal_sa_server *s, opening *o)
 {
     share_list all;
     search q = {.all = &all};
-    gather(s, j, &all);
-    search_secret(s, j, alive, &q);
-    memcpy(secret, q.secret, 32);
-    bool found = q.found;
-    size_t had = all.n;
+    gather(s, o->j, &all);
+    search_secret(s, o->j, o->alive, &q);
+    o->shares = all.n;
+    o->decisive = q.decisive;
+    if (q.found) memcpy(o->secret, q.secret, 32);
+    o->found = o->found || q.found;
+    if (q.decisive) o->liars = q.off;
     shoal_wipe(&all, sizeof all);
     shoal_wipe(&q, sizeof q);
-    if (found) return SHOAL_OK;
+}
+
+static void open_range(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    (void)worker;
+    const unmasking *u = ctx;
+    for (size_t i = begin; i < end; i++) {
+        open_secret(u->s, &u->openings[i]);
+    }
+}
+
+/* Adds an opening's liars to the session's; true when one is new. */
+static bool note_liars(shoal_sa_server *s, const opening *o)
+{
+    bool more = false;
+    for (size_t w = 0; w < sizeof o->liars.w / sizeof o->liars.w[0]; w++) {
+        more = more || (o->liars.w[w] & ~s->liars.w[w]) != 0;
+        s->liars.w[w] |= o->liars.w[w];
+    }
+    return more;
+}
+
+static shoal_status not_opened(const shoal_sa_server *s, const opening *o, shoal_error *err)
+{
     char id[2 * SHOAL_ID_BYTES + 1];
-    shoal_hex_encode(s->party[j - 1]->entry.client_id, SHOAL_ID_BYTES, id);
-    return shoal_fail(err, SHOAL_ERR_DENIED, "%zu shares do not open the mask of client %s", had,
-                      id);
+    shoal_hex_encode(s->party[o->j - 1]->entry.client_id, SHOAL_ID_BYTES, id);
+    return shoal_fail(err, SHOAL_ERR_DENIED, "%zu shares do not open the mask of client %s",
+                      o->shares, id);
 }
 
-static shoal_mask_scope scope_of(const shoal_sa_server *s)
+/* All secrets side by side; then, for as long as that finds liars out, those again that did not
+ * open, or could not tell who lied, while the liars' shares were among theirs. */
+static shoal_status open_secrets(shoal_sa_server *s, unmasking *u, shoal_error *err)
 {
-    return (shoal_mask_scope){.ctx = s->ctx, .roster_hash = s->roster_hash};
-}
-
-/* Takes off the self mask of a survivor. */
-static shoal_status remove_self(shoal_sa_server *s, uint16_t j, const uint8_t b[32],
-                                shoal_error *err)
-{
-    uint8_t key[32];
-    shoal_mask_scope scope = scope_of(s);
-    SHOAL_TRY(shoal_mask_self_key(&scope, b, j, key, err));
-    shoal_status st =
-        shoal_mask_apply(s->ex, key, s->sum, shoal_codec_words(&s->d.codec), true, err);
-    shoal_wipe(key, sizeof key);
-    return st;
-}
-
-/* Takes off what the survivors added for the pairs they had with j, who left after M3: survivor i
- * added the stream when i < j and subtracted it when i > j. */
-static shoal_status remove_pairs(shoal_sa_server *s, uint16_t j, const uint8_t sk[32],
-                                 shoal_error *err)
-{
-    shoal_mask_scope scope = scope_of(s);
-    for (uint16_t i = 1; i <= s->n; i++) {
-        uint8_t key[32];
-        if (!shoal_sa_set_has(&s->answered[SHOAL_SA_INPUT], i) ||
-            !shoal_sa_neighbours(&s->d, s->n, i, j)) {
-            continue;
+    bool more = false;
+    shoal_parallel_for(s->ex->pool, u->n_openings, 1, open_range, u);
+    for (size_t i = 0; i < u->n_openings; i++) {
+        more = note_liars(s, &u->openings[i]) || more;
+    }
+    while (more) {
+        more = false;
+        for (size_t i = 0; i < u->n_openings; i++) {
+            if (u->openings[i].decisive) continue;
+            open_secret(s, &u->openings[i]);
+            more = note_liars(s, &u->openings[i]) || more;
         }
-        SHOAL_TRY(shoal_mask_pair_key(&scope, sk, s->party[i - 1]->entry.epk_mask, i, j, key, err));
-        shoal_status st =
-            shoal_mask_apply(s->ex, key, s->sum, shoal_codec_words(&s->d.codec), i < j, err);
-        shoal_wipe(key, sizeof key);
-        if (st != SHOAL_OK) return st;
+    }
+    for (size_t i = 0; i < u->n_openings; i++) {
+        if (!u->openings[i].found) return not_opened(s, &u->openings[i], err);
     }
     return SHOAL_OK;
 }
 
-static shoal_status remove_masks_of(shoal_sa_server *s, uint16_t j, shoal_error *err)
+/* One mask to take off: the self mask of a survivor, or the mask that survivor i had with j, who
+ * left after M3. */
+typedef struct edge {
+    const opening *o;
+    uint16_t i; /* o->j: the self mask */
+    shoal_status st;
+} edge;
+
+/* Spec 5.10: survivor i added the stream of the pair when i < j and subtracted it when i > j. */
+static shoal_status derive_stream(const shoal_sa_server *s, const edge *e, shoal_key_stream *out)
 {
-    uint8_t secret[32];
-    bool alive = shoal_sa_set_has(&s->answered[SHOAL_SA_INPUT], j);
-    SHOAL_TRY(open_secret(s, j, alive, secret, err));
-    shoal_status st = alive ? remove_self(s, j, secret, err) : remove_pairs(s, j, secret, err);
-    shoal_wipe(secret, sizeof secret);
+    uint8_t key[32];
+    shoal_mask_scope scope = {.ctx = s->ctx, .roster_hash = s->roster_hash};
+    uint16_t i = e->i;
+    uint16_t j = e->o->j;
+    shoal_status st = e->o->alive
+                          ? shoal_mask_self_key(&scope, e->o->secret, j, key, NULL)
+                          : shoal_mask_pair_key(&scope, e->o->secret,
+                                                s->party[i - 1]->entry.epk_mask, i, j, key, NULL);
+    if (st == SHOAL_OK) *out = shoal_mask_stream(key, e->o->alive || i < j);
+    shoal_wipe(key, sizeof key);
     return st;
+}
+
+static void derive_range(void *ctx, size_t begin, size_t end, unsigned worker)
+{
+    (void)worker;
+    const unmasking *u = ctx;
+    for (size_t i = begin; i < end; i++) {
+        u->edges[i].st = derive_stream(u->s, &u->edges[i], &u->streams[i]);
+    }
+}
+
+/* Edges of one opening; NULL only counts them. */
+static size_t list_edges(const shoal_sa_server *s, const opening *o, edge *out)
+{
+    size_t n = 0;
+    if (o->alive) {
+        if (out != NULL) out[0] = (edge){.o = o, .i = o->j};
+        return 1;
+    }
+    for (uint16_t i = 1; i <= s->n; i++) {
+        if (!shoal_sa_set_has(&s->answered[SHOAL_SA_INPUT], i) ||
+            !shoal_sa_neighbours(&s->d, s->n, i, o->j)) {
+            continue;
+        }
+        if (out != NULL) out[n] = (edge){.o = o, .i = i};
+        n++;
+    }
+    return n;
+}
+
+static shoal_status derive_streams(const shoal_sa_server *s, unmasking *u, shoal_error *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < u->n_openings; i++) {
+        n += list_edges(s, &u->openings[i], NULL);
+    }
+    u->edges = shoal_calloc(n, sizeof *u->edges);
+    u->streams = shoal_calloc(n, sizeof *u->streams);
+    if (u->edges == NULL || u->streams == NULL) {
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for %zu masks", n);
+    }
+    u->n_edges = n;
+    n = 0;
+    for (size_t i = 0; i < u->n_openings; i++) {
+        n += list_edges(s, &u->openings[i], u->edges + n);
+    }
+    shoal_parallel_for(s->ex->pool, n, 1, derive_range, u);
+    for (size_t i = 0; i < n; i++) {
+        if (u->edges[i].st == SHOAL_OK) continue;
+        return shoal_fail(err, u->edges[i].st, "a mask's key cannot be derived");
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status begin_unmasking(const shoal_sa_server *s, unmasking *u, shoal_error *err)
+{
+    const shoal_sa_set *u2 = &s->answered[SHOAL_SA_SHARES];
+    u->openings = shoal_calloc(shoal_sa_set_count(u2), sizeof *u->openings);
+    if (u->openings == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory to unmask");
+    for (uint16_t j = 1; j <= s->n; j++) {
+        if (!shoal_sa_set_has(u2, j)) continue;
+        u->openings[u->n_openings++] =
+            (opening){.j = j, .alive = shoal_sa_set_has(&s->answered[SHOAL_SA_INPUT], j)};
+    }
+    return SHOAL_OK;
+}
+
+static void end_unmasking(unmasking *u)
+{
+    if (u->openings != NULL) shoal_wipe(u->openings, u->n_openings * sizeof *u->openings);
+    if (u->streams != NULL) shoal_wipe(u->streams, u->n_edges * sizeof *u->streams);
+    shoal_free(u->openings);
+    shoal_free(u->edges);
+    shoal_free(u->streams);
 }
 
 shoal_status shoal_sa_unmask(shoal_sa_server *s, shoal_error *err)
 {
-    for (uint16_t j = 1; j <= s->n; j++) {
-        if (shoal_sa_set_has(&s->answered[SHOAL_SA_SHARES], j)) {
-            SHOAL_TRY(remove_masks_of(s, j, err));
-        }
+    unmasking u = {.s = s};
+    size_t words = shoal_codec_words(&s->d.codec);
+    shoal_status st = begin_unmasking(s, &u, err);
+    if (st == SHOAL_OK) st = open_secrets(s, &u, err);
+    if (st == SHOAL_OK) st = derive_streams(s, &u, err);
+    if (st == SHOAL_OK) {
+        st = shoal_mask_apply_all(s->ex, u.streams, u.n_edges, s->sum, words, err);
     }
+    end_unmasking(&u);
+    if (st != SHOAL_OK) return st;
     uint32_t bits = s->d.codec.ring_bits;
     uint32_t mask = bits >= 32 ? UINT32_MAX : (1u << bits) - 1u;
-    for (size_t w = 0; w < shoal_codec_words(&s->d.codec); w++) {
+    for (size_t w = 0; w < words; w++) {
         s->sum[w] &= mask;
     }
     return SHOAL_OK;

@@ -1,4 +1,7 @@
-/* shamir.c - sharing over GF(2^8), constant time in secrets and shares. */
+/* shamir.c - sharing over GF(2^8), constant time in secrets and shares.
+ *
+ * Places (x) are public: who holds a share is known to all. Secrets, coefficients and shares are
+ * only ever multiplied by values that follow from places, 32 bytes at once in four 64-bit words. */
 #include "proto/shamir.h"
 
 #include <stdbool.h>
@@ -32,6 +35,53 @@ static uint8_t gf_inv(uint8_t a)
     return result;
 }
 
+/* ---- 32 field elements at once ---- */
+
+typedef struct lanes {
+    uint64_t w[SHOAL_SHARE_BYTES / 8];
+} lanes;
+
+static lanes load(const uint8_t *bytes)
+{
+    lanes v;
+    memcpy(v.w, bytes, sizeof v.w);
+    return v;
+}
+
+static lanes add(lanes a, lanes b)
+{
+    for (size_t i = 0; i < 4; i++) {
+        a.w[i] ^= b.w[i];
+    }
+    return a;
+}
+
+/* Each byte times x: shifted, and reduced where the top bit fell out. */
+static lanes times_x(lanes a)
+{
+    for (size_t i = 0; i < 4; i++) {
+        uint64_t top = a.w[i] & 0x8080808080808080u;
+        a.w[i] = (a.w[i] ^ top) << 1 ^ (top >> 7) * 0x1bu;
+    }
+    return a;
+}
+
+/* Each byte times a public factor. */
+static lanes times(lanes a, unsigned factor)
+{
+    lanes product = {{0}};
+    for (; factor != 0; factor >>= 1) {
+        uint64_t mask = 0u - (uint64_t)(factor & 1u);
+        for (size_t i = 0; i < 4; i++) {
+            product.w[i] ^= a.w[i] & mask;
+        }
+        a = times_x(a);
+    }
+    return product;
+}
+
+/* ---- sharing ---- */
+
 size_t shoal_shamir_coeff_bytes(size_t t)
 {
     return t == 0 ? 0 : (t - 1) * SHOAL_SHARE_BYTES;
@@ -43,23 +93,28 @@ shoal_status shoal_shamir_split(const uint8_t secret[32], size_t t, size_t n, co
     if (t < 1 || t > n || n > SHOAL_SHAMIR_MAX) {
         return shoal_fail(err, SHOAL_ERR_ARG, "cannot share %zu of %zu", t, n);
     }
+    lanes y;
     for (size_t i = 0; i < n; i++) {
-        uint8_t x = (uint8_t)(i + 1);
         /* Horner, from the coefficient of x^(t-1) down to the secret. */
-        for (size_t b = 0; b < SHOAL_SHARE_BYTES; b++) {
-            uint8_t y = 0;
-            for (size_t d = t - 1; d > 0; d--) {
-                y = gf_mul(y ^ coeffs[(d - 1) * SHOAL_SHARE_BYTES + b], x);
-            }
-            shares[i][b] = y ^ secret[b];
+        memset(&y, 0, sizeof y);
+        for (size_t d = t - 1; d > 0; d--) {
+            y = times(add(y, load(coeffs + (d - 1) * SHOAL_SHARE_BYTES)), (unsigned)(i + 1));
         }
+        y = add(y, load(secret));
+        memcpy(shares[i], y.w, sizeof y.w);
     }
+    shoal_wipe(&y, sizeof y);
     return SHOAL_OK;
 }
+
+/* ---- values of the polynomial through t points ---- */
 
 static shoal_status check_points(const uint8_t *x, size_t t, shoal_error *err)
 {
     bool seen[SHOAL_SHAMIR_MAX + 1] = {false};
+    if (t < 1 || t > SHOAL_SHAMIR_MAX) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "cannot combine %zu shares", t);
+    }
     for (size_t i = 0; i < t; i++) {
         if (x[i] == 0 || x[i] > SHOAL_SHAMIR_MAX || seen[x[i]]) {
             return shoal_fail(err, SHOAL_ERR_FORMAT, "shares with impossible or repeated places");
@@ -69,34 +124,76 @@ static shoal_status check_points(const uint8_t *x, size_t t, shoal_error *err)
     return SHOAL_OK;
 }
 
-/* Lagrange basis polynomial of point i, at `at`. In characteristic 2 subtraction is xor. */
-static uint8_t basis(const uint8_t *x, size_t t, size_t i, uint8_t at)
+/* scale[i] = 1 / product over j != i of (x_j - x_i); in characteristic 2 subtraction is xor. */
+static void basis_scales(const uint8_t *x, size_t t, uint8_t *scale)
 {
-    uint8_t num = 1;
-    uint8_t den = 1;
-    for (size_t j = 0; j < t; j++) {
-        if (j == i) continue;
-        num = gf_mul(num, x[j] ^ at);
-        den = gf_mul(den, x[j] ^ x[i]);
+    for (size_t i = 0; i < t; i++) {
+        uint8_t product = 1;
+        for (size_t j = 0; j < t; j++) {
+            if (j != i) product = gf_mul(product, x[j] ^ x[i]);
+        }
+        scale[i] = gf_inv(product);
     }
-    return gf_mul(num, gf_inv(den));
+}
+
+/* weight[i] = the Lagrange basis polynomial of point i at `at`: the product of (x_j - at) over
+ * j != i, from the products before and after i, times its scale. */
+static void basis_at(const uint8_t *x, size_t t, const uint8_t *scale, uint8_t at, uint8_t *weight)
+{
+    uint8_t product = 1;
+    for (size_t i = 0; i < t; i++) {
+        weight[i] = gf_mul(product, scale[i]);
+        product = gf_mul(product, x[i] ^ at);
+    }
+    product = 1;
+    for (size_t i = t; i-- > 0;) {
+        weight[i] = gf_mul(weight[i], product);
+        product = gf_mul(product, x[i] ^ at);
+    }
+}
+
+/* Sum of weight[i] shares[i]. The shares are first added up by the bits of their weights, so that
+ * only eight sums are multiplied. */
+static lanes weighted_sum(const uint8_t *weight, const uint8_t (*shares)[32], size_t t)
+{
+    lanes by_bit[8];
+    memset(by_bit, 0, sizeof by_bit);
+    for (size_t i = 0; i < t; i++) {
+        lanes share = load(shares[i]);
+        for (unsigned bit = 0; bit < 8; bit++) {
+            uint64_t mask = 0u - (uint64_t)(weight[i] >> bit & 1u);
+            for (size_t w = 0; w < 4; w++) {
+                by_bit[bit].w[w] ^= share.w[w] & mask;
+            }
+        }
+    }
+    lanes sum = by_bit[7];
+    for (size_t bit = 7; bit-- > 0;) {
+        sum = add(times_x(sum), by_bit[bit]);
+    }
+    shoal_wipe(by_bit, sizeof by_bit);
+    return sum;
+}
+
+shoal_status shoal_shamir_evaluate(const uint8_t *x, const uint8_t (*shares)[32], size_t t,
+                                   const uint8_t *at, size_t n_at, uint8_t (*out)[32],
+                                   shoal_error *err)
+{
+    uint8_t scale[SHOAL_SHAMIR_MAX];
+    uint8_t weight[SHOAL_SHAMIR_MAX];
+    SHOAL_TRY(check_points(x, t, err));
+    basis_scales(x, t, scale);
+    for (size_t a = 0; a < n_at; a++) {
+        basis_at(x, t, scale, at[a], weight);
+        lanes value = weighted_sum(weight, shares, t);
+        memcpy(out[a], value.w, sizeof value.w);
+        shoal_wipe(&value, sizeof value);
+    }
+    return SHOAL_OK;
 }
 
 shoal_status shoal_shamir_combine(const uint8_t *x, const uint8_t (*shares)[32], size_t t,
                                   uint8_t at, uint8_t out[32], shoal_error *err)
 {
-    if (t < 1 || t > SHOAL_SHAMIR_MAX) {
-        return shoal_fail(err, SHOAL_ERR_ARG, "cannot combine %zu shares", t);
-    }
-    SHOAL_TRY(check_points(x, t, err));
-    uint8_t sum[SHOAL_SHARE_BYTES] = {0};
-    for (size_t i = 0; i < t; i++) {
-        uint8_t weight = basis(x, t, i, at);
-        for (size_t b = 0; b < SHOAL_SHARE_BYTES; b++) {
-            sum[b] ^= gf_mul(shares[i][b], weight);
-        }
-    }
-    memcpy(out, sum, sizeof sum);
-    shoal_wipe(sum, sizeof sum);
-    return SHOAL_OK;
+    return shoal_shamir_evaluate(x, shares, t, &at, 1, (uint8_t(*)[32])out, err);
 }

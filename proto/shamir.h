@@ -3,7 +3,7 @@
  * Field polynomial x^8 + x^4 + x^3 + x + 1 (0x11b, FIPS 197 4.2). Each byte of the secret is the
  * constant term of its own polynomial of degree t - 1; share x is the value at x, x in 1..254.
  * Every coefficient is uniform, zero included, the leading one too. Multiplication is constant
- * time: no tables, no branches on secrets.   Source: Shamir 1979.
+ * time: no tables, no branches on secrets. Places are public.   Source: Shamir 1979.
  *
  * Layer: proto/. Threads: pure functions.
  */
@@ -29,6 +29,11 @@ size_t shoal_shamir_coeff_bytes(size_t t);
 SHOAL_MUST_USE shoal_status shoal_shamir_split(const uint8_t secret[32], size_t t, size_t n,
                                                const uint8_t *coeffs, uint8_t (*shares)[32],
                                                shoal_error *err);
+
+/* out [n_at][32]: values at the places at[] of the polynomial through t points, as below. */
+SHOAL_MUST_USE shoal_status shoal_shamir_evaluate(const uint8_t *x, const uint8_t (*shares)[32],
+                                                  size_t t, const uint8_t *at, size_t n_at,
+                                                  uint8_t (*out)[32], shoal_error *err);
 
 /* Value at `at` of the polynomial through t points (x[i], shares[i]); at = 0 gives the secret.
  * FORMAT when an x is zero, above 254 or repeated. */

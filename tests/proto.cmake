@@ -2,6 +2,10 @@
 if(TARGET shoal_proto)
   add_library(proto_test STATIC support/sa_cohort.c support/vec_file.c support/wire_samples.c)
   target_link_libraries(proto_test PUBLIC shoal_proto shoal_flags ${CMOCKA_LIBRARY})
+  # One session, timed; started by tests/bench/run.sh secagg: build/tests/bench_secagg [--clients N] ...
+  add_executable(bench_secagg bench/bench_secagg.c)
+  target_link_libraries(bench_secagg PRIVATE shoal_proto shoal_flags)
+  set_target_properties(bench_secagg PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   foreach(name codec crypto mask rotate sa sa_client_attacks sa_dropouts sa_kat sa_server_attacks shamir wire
           x509)
     shoal_test(test_${name} unit/test_${name}.c LIBS proto_test)

@@ -178,13 +178,46 @@ static void test_threads_and_allocation(void **state)
     shoal_free(many);
 }
 
+/* Many streams in one pass are the streams one after the other, at any number of threads. */
+static void test_many_streams(void **state)
+{
+    (void)state;
+    enum { STREAMS = 9, MOST = 5 * 8192 + 100 };
+    static const size_t lengths[] = {0, 1, 15, 4096, 8192, 8193, 3 * 8192 - 1, MOST};
+    static uint32_t want[MOST], got[MOST];
+    shoal_key_stream streams[STREAMS];
+    for (size_t i = 0; i < STREAMS; i++) {
+        memcpy(streams[i].key, KEY, sizeof KEY);
+        streams[i].key[3] += (uint32_t)i;
+        streams[i].subtract = i % 3 == 1;
+    }
+    for (size_t level = 0; level < kt_levels(); level++) {
+        for (unsigned threads = 0; threads <= 3; threads += 3) {
+            shoal_exec ex = kt_exec_open(kt_level(level), threads);
+            for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+                memset(want, 1, sizeof want);
+                memset(got, 1, sizeof got);
+                for (size_t i = 0; i < STREAMS; i++) {
+                    assert_true(shoal_chacha_add(&ex, streams[i].key, 0, want, lengths[l],
+                                                 streams[i].subtract));
+                }
+                assert_true(shoal_chacha_add_all(&ex, streams, STREAMS, got, lengths[l]));
+                assert_memory_equal(want, got, sizeof want);
+            }
+            assert_true(shoal_chacha_add_all(&ex, streams, 0, got, MOST));
+            assert_memory_equal(want, got, sizeof want);
+            assert_false(shoal_chacha_add_all(&ex, streams, 0, got, ((size_t)1 << 36) + 1));
+            kt_exec_close(&ex);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rfc_8439),
-        cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_counter_limit),
-        cmocka_unit_test(test_threads_and_allocation),
+        cmocka_unit_test(test_rfc_8439),      cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_counter_limit), cmocka_unit_test(test_threads_and_allocation),
+        cmocka_unit_test(test_many_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

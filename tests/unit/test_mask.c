@@ -36,7 +36,8 @@ static void test_vectors(void **state)
         assert_int_equal(shoal_mask_pair_key(&scope, b[2], b[3], i, j, key, NULL), SHOAL_OK);
         assert_memory_equal(key, b[5], 32);
         uint32_t words[8] = {0};
-        assert_int_equal(shoal_mask_apply(&ex, key, words, 8, false, NULL), SHOAL_OK);
+        shoal_key_stream stream = shoal_mask_stream(key, false);
+        assert_int_equal(shoal_mask_apply_all(&ex, &stream, 1, words, 8, NULL), SHOAL_OK);
         for (size_t w = 0; w < 32; w++) {
             assert_int_equal(words[w / 4] >> (8 * (w % 4)) & 0xff, b[7][w]);
         }
@@ -67,14 +68,19 @@ static void test_pair_cancels(void **state)
     assert_memory_equal(key[0], key[1], 32);
     for (size_t n = 0; n < 200; n += 13) {
         uint32_t acc[200];
+        uint32_t kept[200];
         for (size_t w = 0; w < 200; w++) {
             acc[w] = (uint32_t)w;
+            kept[w] = (uint32_t)w;
         }
-        assert_int_equal(shoal_mask_apply(&ex, key[0], acc, n, false, NULL), SHOAL_OK);
-        assert_int_equal(shoal_mask_apply(&ex, key[1], acc, n, true, NULL), SHOAL_OK);
-        for (size_t w = 0; w < 200; w++) {
-            assert_int_equal(acc[w], w);
-        }
+        const shoal_key_stream streams[2] = {shoal_mask_stream(key[0], false),
+                                             shoal_mask_stream(key[1], true)};
+        assert_int_equal(shoal_mask_apply_all(&ex, streams, 1, acc, n, NULL), SHOAL_OK);
+        assert_int_equal(memcmp(acc, kept, n * sizeof *acc) != 0, n > 0);
+        assert_int_equal(shoal_mask_apply_all(&ex, streams + 1, 1, acc, n, NULL), SHOAL_OK);
+        assert_memory_equal(acc, kept, sizeof acc);
+        assert_int_equal(shoal_mask_apply_all(&ex, streams, 2, acc, n, NULL), SHOAL_OK);
+        assert_memory_equal(acc, kept, sizeof acc);
     }
     shoal_exec_close(&ex);
 }

@@ -290,6 +290,36 @@ static void test_one_share_says_nothing(void **state)
     }
 }
 
+/* Every value of the polynomial follows from any t shares: the other shares, the used ones, places
+ * that nobody holds, 0. Checked against sharing itself, with the largest n. */
+static void test_evaluate(void **state)
+{
+    (void)state;
+    enum { T = 19, N = 254 };
+    static uint8_t coeffs[(T - 1) * 32];
+    static uint8_t shares[N][32], out[N + 1][32], rows[T][32];
+    uint8_t x[T], at[N + 1];
+    const uint8_t secret[32] = {9, 8, 7};
+    for (size_t i = 0; i < sizeof coeffs; i++) {
+        coeffs[i] = (uint8_t)(i * i * 7 + i);
+    }
+    assert_int_equal(shoal_shamir_split(secret, T, N, coeffs, shares, NULL), SHOAL_OK);
+    for (size_t i = 0; i < T; i++) {
+        x[i] = (uint8_t)(1 + i * 13);
+        memcpy(rows[i], shares[x[i] - 1], 32);
+    }
+    for (size_t i = 0; i <= N; i++) {
+        at[i] = (uint8_t)i;
+    }
+    assert_int_equal(shoal_shamir_evaluate(x, (const uint8_t(*)[32])rows, T, at, N + 1, out, NULL),
+                     SHOAL_OK);
+    assert_memory_equal(out[0], secret, 32);
+    assert_memory_equal(out[1], shares, sizeof shares);
+    x[1] = x[0];
+    assert_int_equal(shoal_shamir_evaluate(x, (const uint8_t(*)[32])rows, T, at, N + 1, out, NULL),
+                     SHOAL_ERR_FORMAT);
+}
+
 static void test_bad_points(void **state)
 {
     (void)state;
@@ -320,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_every_subset),
         cmocka_unit_test(test_two_shares_say_nothing),
         cmocka_unit_test(test_one_share_says_nothing),
+        cmocka_unit_test(test_evaluate),
         cmocka_unit_test(test_bad_points),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
