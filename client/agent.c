@@ -11,6 +11,7 @@
 #include "client/enrol.h"
 #include "client/filehash.h"
 #include "client/localtrain.h"
+#include "client/policy.h"
 #include "client/release.h"
 #include "client/round.h"
 #include "kernels/base/term.h"
@@ -32,11 +33,12 @@ typedef struct agent {
     uint8_t base_hash[32];
     shoal_task_info task;
     shoal_task_record record;
+    shoal_sa_policy policy;
     shoal_adapter *adapter; /* of record.version, once adopted */
     shoal_dataset data;
     uint32_t data_ctx; /* what data was cut to; 0: not loaded */
     shoal_update update;
-    bool trained; /* update belongs to the adapter held */
+    bool trained; /* update belongs to the adapter held and was in no session yet */
     unsigned away;
     uint64_t away_ms;
     shoal_task_list list; /* last answers of the server; too large for the stack */
@@ -174,16 +176,20 @@ static shoal_status check_policy(const agent *a, uint32_t n_min, shoal_error *er
     shoal_fail(err, SHOAL_ERR_DENIED,
                "the task may sum as few as %u updates, this device asks for %u",
                (unsigned)a->task.cohort_min, (unsigned)n_min);
-    shoal_hint(err, "--min-cohort %u accepts it: an update then hides among fewer others",
+    shoal_hint(err,
+               "only you can allow it: --min-cohort %u, or `shoal policy`; an update then hides "
+               "among fewer others",
                (unsigned)a->task.cohort_min);
     return SHOAL_ERR_DENIED;
 }
 
-static shoal_sa_policy policy_of(const shoal_agent_options *opt)
+/* The owner's stored demands, and what this run was started with. */
+static shoal_status load_policy(agent *a, shoal_error *err)
 {
-    shoal_sa_policy p = shoal_sa_policy_default();
-    if (opt->min_cohort != 0) p.n_min = opt->min_cohort;
-    return p;
+    SHOAL_TRY(shoal_policy_load(a->opt->store, &a->policy, err));
+    if (a->opt->min_cohort != 0) a->policy.n_min = a->opt->min_cohort;
+    shoal_policy_warn(a->policy.n_min);
+    return check_policy(a, a->policy.n_min, err);
 }
 
 static shoal_status open_model(agent *a, shoal_error *err)
@@ -288,6 +294,7 @@ static shoal_status train(agent *a, const shoal_checkin_response *rs, shoal_erro
                            .spec = &rs->train,
                            .start = a->adapter,
                            .release = &rs->release,
+                           .number = a->record.inputs,
                            .checkpoint_path = checkpoint,
                            .max_ram = (size_t)a->opt->max_ram,
                            .max_ram_given = a->opt->max_ram_given,
@@ -332,6 +339,7 @@ static shoal_status after_failure(agent *a, shoal_status st, shoal_error *err)
         return st;
     }
     shoal_agent_event e = {.kind = SHOAL_AGENT_DROPPED,
+                           .kept = a->trained,
                            .text = err != NULL ? err->msg : shoal_status_text(st)};
     tell(a, &e);
     return shoal_pause_ms(shoal_backoff_ms(a->away++, BACKOFF_MAX_MS), a->opt->stop, err);
@@ -347,7 +355,7 @@ static shoal_status take_part(agent *a, const shoal_checkin_response *rs, bool *
                            .record = &a->record,
                            .update = &a->update,
                            .exec = &a->engine.exec,
-                           .policy = policy_of(a->opt),
+                           .policy = a->policy,
                            .descriptor = rs->descriptor,
                            .descriptor_n = rs->descriptor_n,
                            .now_s = now_s(),
@@ -355,6 +363,7 @@ static shoal_status take_part(agent *a, const shoal_checkin_response *rs, bool *
                            .ctx = a};
     memcpy(job.base_hash, a->base_hash, sizeof job.base_hash);
     shoal_status st = shoal_round_run(&job, &result, err);
+    a->trained = a->trained && a->update.number == a->record.inputs;
     if (st != SHOAL_OK) return after_failure(a, st, err);
     SHOAL_TRY(adopt(a, &result.release, err));
     a->record.rounds_completed++;
@@ -436,11 +445,14 @@ static shoal_status prepare(agent *a, shoal_error *err)
     SHOAL_TRY(connect(a, err));
     SHOAL_TRY(get_tasks(a, err));
     SHOAL_TRY(choose_task(a, &a->list, err));
-    SHOAL_TRY(check_policy(a, policy_of(a->opt).n_min, err));
+    SHOAL_TRY(load_policy(a, err));
     SHOAL_TRY(open_model(a, err));
     SHOAL_TRY(
         shoal_task_record_open(&a->record, a->opt->store, a->task.name, a->task.task_id, err));
-    a->trained = shoal_update_load(&a->update, &a->record, a->opt->store, NULL) == SHOAL_OK;
+    a->record.cohort_min = a->policy.n_min;
+    SHOAL_TRY(shoal_task_record_save(&a->record, a->opt->store, err));
+    a->trained = shoal_update_load(&a->update, &a->record, a->opt->store, NULL) == SHOAL_OK &&
+                 a->update.number == a->record.inputs;
     shoal_agent_event e = {
         .kind = SHOAL_AGENT_TASK, .version = a->record.version, .text = a->record.name};
     tell(a, &e);

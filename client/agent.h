@@ -31,7 +31,7 @@ typedef enum shoal_agent_event_kind {
     SHOAL_AGENT_STAGE,   /* text: stage; round, cohort */
     SHOAL_AGENT_STALLED, /* text: stage it waits before (fault tests) */
     SHOAL_AGENT_ROUND,   /* round, version, cohort, survivors, peak_rss_bytes */
-    SHOAL_AGENT_DROPPED, /* text: why this device left the round; round unknown */
+    SHOAL_AGENT_DROPPED, /* text: why this device left the round; kept; round unknown */
     SHOAL_AGENT_ENDED    /* text: why the task is over; version */
 } shoal_agent_event_kind;
 
@@ -42,6 +42,7 @@ typedef struct shoal_agent_event {
     double loss, seconds;
     const shoal_dataset *data; /* with DATA */
     size_t ctx;
+    bool kept;        /* the update can go into another session */
     const char *text; /* never NULL */
 } shoal_agent_event;
 
@@ -53,7 +54,7 @@ typedef struct shoal_agent_options {
     const char *task;            /* NULL: the only one that runs */
     shoal_engine_options engine; /* model NULL: the task's base model by name */
     bool once;                   /* one round, then end; AGAIN when there is none to be had now */
-    uint32_t min_cohort;         /* of this device's policy; 0: the default */
+    uint32_t min_cohort;         /* for this run; 0: as the device's policy says (policy.h) */
     uint64_t max_ram;            /* as `shoal train --max-ram` (train_memory.h) */
     bool max_ram_given;
     const char *stall_before; /* stage before which to wait for ever; NULL normally */

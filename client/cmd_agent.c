@@ -108,7 +108,10 @@ static void add_members(json_t *o, const shoal_agent_event *e)
         add_int(o, "survivors", e->survivors);
         add_int(o, "peak_rss_bytes", e->peak_rss_bytes);
         break;
-    case SHOAL_AGENT_DROPPED: add_text(o, "reason", e->text); break;
+    case SHOAL_AGENT_DROPPED:
+        add_text(o, "reason", e->text);
+        (void)json_object_set_new(o, "kept", json_boolean(e->kept));
+        break;
     }
 }
 
@@ -176,7 +179,8 @@ static void show(output *out, const shoal_agent_event *e)
         break;
     case SHOAL_AGENT_ROUND: show_round(e); break;
     case SHOAL_AGENT_DROPPED:
-        shoal_term_note("left the round: %s; the update is kept", e->text);
+        shoal_term_note("left the round: %s; the update %s", e->text,
+                        e->kept ? "is kept" : "was sent once and is made anew");
         break;
     case SHOAL_AGENT_ENDED:
         shoal_term_note("%s; adapter version %" PRIu64 " is the newest here", e->text, e->version);
@@ -231,7 +235,7 @@ int shoal_cmd_agent(int argc, char **argv)
         SHOAL_STRING("task", 0, &o.task, "NAME", "which task, when several run"),
         SHOAL_FLAG("once", 0, &o.once, "one round, then end"),
         SHOAL_COUNT("min-cohort", 0, &min_cohort, "N",
-                    "smallest sum to hide in (default 32; a small group may choose 3)", 3,
+                    "smallest sum to hide in, for this run (default: `shoal policy`, 32)", 3,
                     SHOAL_LIMIT_COHORT_MAX),
         SHOAL_SIZE("max-ram", 0, &o.max_ram, "SIZE",
                    "memory that training stays under, as in `shoal train` (280 MB)",

@@ -14,7 +14,9 @@
 #include "client/fetch.h"
 #include "client/filehash.h"
 #include "client/json.h"
+#include "client/policy.h"
 #include "client/store.h"
+#include "client/taskstate.h"
 #include "kernels/base/cpu.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/term.h"
@@ -181,6 +183,32 @@ static void check_membership(doctor *d)
     shoal_enrolment_clear(&e);
 }
 
+static void find_weakest(void *ctx, const shoal_task_record *r)
+{
+    uint64_t *weakest = ctx;
+    if (r->cohort_min != 0 && r->cohort_min < *weakest) *weakest = r->cohort_min;
+}
+
+/* The stored demands, and what runs were started with. */
+static void check_policy(doctor *d)
+{
+    shoal_sa_policy p;
+    shoal_error why = {0};
+    if (shoal_policy_load(&d->store, &p, &why) != SHOAL_OK) {
+        report(d, BAD, "policy", "%s; %s", why.msg, why.hint);
+        return;
+    }
+    uint64_t weakest = p.n_min;
+    if (shoal_task_record_each(&d->store, find_weakest, &weakest, &why) != SHOAL_OK) {
+        report(d, BAD, "policy", "%s", why.msg);
+        return;
+    }
+    bool weak = shoal_policy_is_weak(weakest);
+    report(d, weak ? WARN : GOOD, "policy", "updates hide in sums of at least %" PRIu64 "%s",
+           weakest,
+           weak ? ", fewer than the default; `shoal policy --reset`, and no --min-cohort" : "");
+}
+
 int shoal_cmd_doctor(int argc, char **argv)
 {
     shoal_error err = {0};
@@ -196,6 +224,7 @@ int shoal_cmd_doctor(int argc, char **argv)
     check_pip(&d);
     check_models(&d);
     check_kernels(&d);
+    check_policy(&d);
     check_membership(&d);
     code = shoal_command_end(d.st, &err);
     return code == SHOAL_EXIT_DONE && d.bad ? SHOAL_EXIT_FAILED : code;

@@ -7,6 +7,7 @@
 #include "client/command.h"
 #include "client/enrol.h"
 #include "client/json.h"
+#include "client/policy.h"
 #include "client/store.h"
 #include "client/taskstate.h"
 #include "kernels/base/mem.h"
@@ -41,16 +42,20 @@ static void on_task(void *ctx, const shoal_task_record *r)
                      rep->store->root, r->dir);
         (void)printf("data used     %" PRIu64 " samples, %" PRIu64 " tokens; kept on this device\n",
                      r->samples, r->tokens);
+        (void)printf("sent          %" PRIu64 " masked updates, in sums of at least %" PRIu64 "\n",
+                     r->inputs, r->cohort_min);
+        if (r->cohort_min != 0) shoal_policy_warn(r->cohort_min);
         return;
     }
     char hex[33];
     shoal_hex_encode(r->task_id, sizeof r->task_id, hex);
     (void)json_array_append_new(
         rep->tasks,
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", r->name, "task_id", hex,
-                  "dir", r->dir, "last_round", (json_int_t)r->last_round, "rounds_completed",
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", r->name, "task_id",
+                  hex, "dir", r->dir, "last_round", (json_int_t)r->last_round, "rounds_completed",
                   (json_int_t)r->rounds_completed, "version", (json_int_t)r->version, "samples",
-                  (json_int_t)r->samples, "tokens", (json_int_t)r->tokens));
+                  (json_int_t)r->samples, "tokens", (json_int_t)r->tokens, "inputs",
+                  (json_int_t)r->inputs, "min_cohort", (json_int_t)r->cohort_min));
 }
 
 static void print_member(const shoal_enrolment *e)
@@ -66,12 +71,20 @@ static void print_member(const shoal_enrolment *e)
                  e->deployment, e->server_url, id, since, until);
 }
 
-static shoal_status print_json(const shoal_enrolment *e, json_t *tasks, shoal_error *err)
+static void print_policy(const shoal_sa_policy *p)
+{
+    (void)printf("policy        sums of at least %" PRIu32 " devices (`shoal policy`)\n", p->n_min);
+    shoal_policy_warn(p->n_min);
+}
+
+static shoal_status print_json(const shoal_enrolment *e, const shoal_sa_policy *p, json_t *tasks,
+                               shoal_error *err)
 {
     char id[2 * SHOAL_ID_BYTES + 1];
     bool joined = e->key != NULL;
     shoal_hex_encode(e->id, sizeof e->id, id);
-    json_t *o = json_pack("{s:b, s:o}", "joined", joined, "tasks", tasks);
+    json_t *o = json_pack("{s:b, s:I, s:o}", "joined", (int)joined, "min_cohort",
+                          (json_int_t)p->n_min, "tasks", tasks);
     if (joined) {
         json_t *m =
             json_pack("{s:s, s:s, s:s, s:I, s:I}", "deployment", e->deployment, "server",
@@ -87,15 +100,18 @@ static shoal_status status(bool json, shoal_error *err)
 {
     shoal_store store;
     shoal_enrolment e;
+    shoal_sa_policy policy;
     SHOAL_TRY(shoal_store_open(&store, NULL, err));
+    SHOAL_TRY(shoal_policy_load(&store, &policy, err));
     shoal_status st = shoal_enrolment_load(&store, &e, err);
     if (st != SHOAL_OK && st != SHOAL_ERR_NOT_FOUND) return st;
     report rep = {.tasks = json ? json_array() : NULL, .store = &store};
     if (!json && st == SHOAL_OK) print_member(&e);
     if (!json && st != SHOAL_OK) (void)printf("deployment    none; `shoal join LINK` joins one\n");
+    if (!json) print_policy(&policy);
     st = shoal_task_record_each(&store, on_task, &rep, err);
     if (st == SHOAL_OK && json)
-        st = print_json(&e, rep.tasks, err);
+        st = print_json(&e, &policy, rep.tasks, err);
     else
         json_decref(rep.tasks);
     shoal_enrolment_clear(&e);

@@ -27,6 +27,7 @@ shoal_command_fn shoal_cmd_leave;
 shoal_command_fn shoal_cmd_merge; /* of shoal adapter */
 shoal_command_fn shoal_cmd_model;
 shoal_command_fn shoal_cmd_perplexity;
+shoal_command_fn shoal_cmd_policy;
 shoal_command_fn shoal_cmd_quantize;
 shoal_command_fn shoal_cmd_score;
 shoal_command_fn shoal_cmd_serve;

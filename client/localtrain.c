@@ -31,11 +31,13 @@ static bool stop_asked(void *ctx)
     return r->job->stop != NULL && r->job->stop();
 }
 
-/* The order of samples follows from the adapter: a repeat of the same round is the same run. */
+/* The order of samples follows from the adapter and the number of the update: a repeat of the same
+ * round is the same run, but an update that takes the place of a spent one is another. */
 static shoal_train_options options_of(const shoal_local_job *job)
 {
     uint64_t seed = 0;
     memcpy(&seed, job->release->sha256, sizeof seed);
+    seed ^= job->number * UINT64_C(0x9E3779B97F4A7C15);
     return (shoal_train_options){.batch = job->spec->batch,
                                  .epochs = job->spec->local_epochs,
                                  .max_steps = job->spec->local_steps,
@@ -154,6 +156,7 @@ shoal_status shoal_local_train(const shoal_local_job *job, shoal_update *out, sh
             out->delta[i] = a->params[i] - job->start->params[i];
         memcpy(out->adapter_sha256, job->release->sha256, 32);
         out->version = job->release->version;
+        out->number = job->number;
         out->weight = (uint32_t)job->data->n;
     }
     shoal_adapter_close(a);

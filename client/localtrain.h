@@ -28,6 +28,7 @@ typedef struct shoal_local_job {
     const shoal_train_spec *spec;
     const shoal_adapter *start; /* the release; borrowed and not changed */
     const shoal_adapter_release *release;
+    uint64_t number;               /* of the update to be: another one, another order of samples */
     const char *checkpoint_path;   /* NULL: none is kept */
     size_t max_ram;                /* as `shoal train --max-ram` (train_memory.h) */
     bool max_ram_given;            /* by the owner, not as what is usual */

@@ -34,6 +34,7 @@ static const shoal_command commands[] = {
     {"quantize", shoal_cmd_quantize, "write a model with other, or packed, weights"},
     {"join", shoal_cmd_join, "become a member of a deployment"},
     {"agent", shoal_cmd_agent, "take part in federated rounds with your own text"},
+    {"policy", shoal_cmd_policy, "what this device demands of a round"},
     {"status", shoal_cmd_status, "what this device is a member of and has done"},
     {"demo", shoal_cmd_demo, "the whole loop on this machine: aggregator, devices, rounds"},
     {"leave", shoal_cmd_leave, "end the membership"},

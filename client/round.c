@@ -93,18 +93,28 @@ static shoal_status encode_words(const session *x, uint32_t *words, shoal_error 
     return st;
 }
 
-/* M5: the update, clipped, in fixed point, masked. Spec 5.6.3, Spec 6.4: that there is an input is
- * on disk before it leaves, its keys never are, so that no second one can be made. */
+/* Spec 5.6.3, Spec 6.4: that there is an input is on disk before it leaves, its keys never are, so
+ * that no second one can be made of this session; and the update is spent, so that no other session
+ * gets it, whatever became of this one. */
+static shoal_status spend_update(session *x, shoal_error *err)
+{
+    shoal_task_record *r = x->job->record;
+    if (x->job->update->number != r->inputs) {
+        return shoal_fail(err, SHOAL_ERR_STATE, "this update was in a session before");
+    }
+    r->inputs++;
+    r->input_round = x->d->round;
+    return shoal_task_record_save(r, x->job->store, err);
+}
+
+/* M5: the update, clipped, in fixed point, masked. */
 static shoal_status upload_input(session *x, shoal_error *err)
 {
     size_t n = shoal_codec_words(&x->d->codec);
     uint32_t *words = shoal_calloc(n, sizeof *words);
     if (words == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "memory is out");
     shoal_status st = encode_words(x, words, err);
-    if (st == SHOAL_OK) {
-        x->job->record->input_round = x->d->round;
-        st = shoal_task_record_save(x->job->record, x->job->store, err);
-    }
+    if (st == SHOAL_OK) st = spend_update(x, err);
     if (st == SHOAL_OK) st = shoal_sa_client_input(x->sa, words, &x->out, err);
     shoal_wipe(words, n * sizeof *words);
     shoal_free(words);

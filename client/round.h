@@ -1,8 +1,9 @@
 /* round.h - the device's half of one round: a finished update into a secure sum.
  *
  * Drives proto/sa_client over client/api, message by message (PROTOCOL.md, section 5). Every
- * failure only takes this device out of the round: the others finish without it, and the update
- * stays good for the next session of the same adapter version.
+ * failure only takes this device out of the round: the others finish without it. Before M5 the
+ * update stays good for the next session of the same adapter version; from then on it is spent:
+ * two sums that hold the same update could be subtracted.
  *
  * Layer: client/. Threads: one owner.
  */

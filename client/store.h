@@ -3,6 +3,7 @@
  *     models/NAME.gguf            base models, verified before they appear
  *     adapters/TASK/vN.gguf       adapters of a task; latest.gguf is a link to the newest
  *     identity/key.der (0600)     the device's own key; cert.der, ca.der: what enrolment gave
+ *     policy                      what the owner demands of a round (policy.h)
  *     enrolment                   server, task and keys pinned at enrolment
  *     tasks/TASK/state            last round answered; written before the first message of a round
  *     tasks/TASK/update (0600)    a finished update, kept until its round is over

@@ -37,6 +37,10 @@ static shoal_status load_dir(shoal_task_record *r, const shoal_store *s, const c
     SHOAL_TRY(shoal_record_get_u64(&f, "version", &r->version, err));
     SHOAL_TRY(shoal_record_get_hex(&f, "adapter_sha256", r->adapter_sha256, 32, err));
     SHOAL_TRY(shoal_record_get_u64(&f, "samples", &r->samples, err));
+    if (shoal_record_get(&f, "inputs") != NULL) { /* younger than the rest */
+        SHOAL_TRY(shoal_record_get_u64(&f, "inputs", &r->inputs, err));
+        SHOAL_TRY(shoal_record_get_u64(&f, "min_cohort", &r->cohort_min, err));
+    }
     return shoal_record_get_u64(&f, "tokens", &r->tokens, err);
 }
 
@@ -88,6 +92,8 @@ shoal_status shoal_task_record_save(const shoal_task_record *r, const shoal_stor
     SHOAL_TRY(shoal_record_put_u64(&f, "version", r->version, err));
     SHOAL_TRY(shoal_record_put_hex(&f, "adapter_sha256", r->adapter_sha256, 32, err));
     SHOAL_TRY(shoal_record_put_u64(&f, "samples", r->samples, err));
+    SHOAL_TRY(shoal_record_put_u64(&f, "inputs", r->inputs, err));
+    SHOAL_TRY(shoal_record_put_u64(&f, "min_cohort", r->cohort_min, err));
     SHOAL_TRY(shoal_record_put_u64(&f, "tokens", r->tokens, err));
     return shoal_record_save(&f, path, err);
 }
@@ -111,10 +117,10 @@ shoal_status shoal_task_record_each(const shoal_store *s, shoal_task_record_fn *
 /* ---- the update -------------------------------------------------------------------------------
  */
 
-/* "SHOALUPD" u32 version, adapter_sha256[32], u64 version, u32 weight, f64 loss_first, f64
- * loss_last, u64 tokens, u64 n, f32 delta[n], SHA-256 of everything before; little-endian. */
+/* "SHOALUPD" u32 version, adapter_sha256[32], u64 version, u64 number, u32 weight, f64 loss_first,
+ * f64 loss_last, u64 tokens, u64 n, f32 delta[n], SHA-256 of everything before; little-endian. */
 static const char MAGIC[8] = "SHOALUPD";
-enum { FORMAT_VERSION = 1, HEADER_BYTES = 8 + 4 + 32 + 8 + 4 + 8 + 8 + 8 + 8, HASH_BYTES = 32 };
+enum { FORMAT_VERSION = 2, HEADER_BYTES = 8 + 4 + 32 + 8 + 8 + 4 + 8 + 8 + 8 + 8, HASH_BYTES = 32 };
 
 void shoal_update_clear(shoal_update *u)
 {
@@ -144,6 +150,7 @@ static shoal_status encode_update(const shoal_update *u, shoal_buf *b, shoal_err
     (void)shoal_buf_put_u32(b, FORMAT_VERSION);
     (void)shoal_buf_put(b, u->adapter_sha256, 32);
     (void)shoal_buf_put_u64(b, u->version);
+    (void)shoal_buf_put_u64(b, u->number);
     (void)shoal_buf_put_u32(b, u->weight);
     (void)shoal_buf_put_u64(b, bits_of(u->loss_first));
     (void)shoal_buf_put_u64(b, bits_of(u->loss_last));
@@ -181,6 +188,7 @@ static shoal_status decode_update(shoal_update *u, const shoal_buf *b, shoal_err
     uint32_t version = shoal_cursor_u32(&c);
     (void)shoal_cursor_copy(&c, u->adapter_sha256, 32);
     u->version = shoal_cursor_u64(&c);
+    u->number = shoal_cursor_u64(&c);
     u->weight = shoal_cursor_u32(&c);
     u->loss_first = double_of(shoal_cursor_u64(&c));
     u->loss_last = double_of(shoal_cursor_u64(&c));

@@ -32,6 +32,8 @@ typedef struct shoal_task_record {
     uint64_t version;           /* newest adapter held */
     uint8_t adapter_sha256[32]; /* of that adapter; zeros before the first */
     uint64_t samples, tokens;   /* of the local data last trained on */
+    uint64_t inputs;            /* updates ever put into a session; the next one has this number */
+    uint64_t cohort_min;        /* smallest sum the last run took part in; 0: none yet */
 } shoal_task_record;
 
 /* Loads the record of a task, or begins one. */
@@ -50,7 +52,8 @@ SHOAL_MUST_USE shoal_status shoal_task_record_each(const shoal_store *s, shoal_t
 typedef struct shoal_update {
     uint8_t adapter_sha256[32]; /* the adapter it starts from */
     uint64_t version;
-    uint32_t weight;              /* samples it was trained on */
+    uint64_t number; /* fresh while it is the record's `inputs`: an update goes into one session */
+    uint32_t weight; /* samples it was trained on */
     double loss_first, loss_last; /* of the first and last step */
     uint64_t tokens;
     float *delta; /* [n], owned */

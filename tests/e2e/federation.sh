@@ -112,6 +112,16 @@ echo "ok joining"
 
 # ---- what a device refuses ----------------------------------------------------------------------
 expect 3 "--min-cohort 3" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m "$model" -d "$dir/data-1.jsonl" --once
+as 1 "$shoal" policy --json | grep -q '"min_cohort":32.*"weak":false' || fail "the default policy is not 32"
+expect 0 "as few as 5 in all (32 by default)" env SHOAL_HOME=$dir/device-1 "$shoal" policy --min-cohort 5
+expect 3 "this device asks for 5" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m "$model" -d "$dir/data-1.jsonl" --once
+expect 0 "as few as 5" env SHOAL_HOME=$dir/device-1 "$shoal" status
+as 1 "$shoal" doctor 2>/dev/null | grep -q "^warn .*policy .*at least 5" || fail "doctor does not warn of the policy"
+expect 2 "min-cohort" env SHOAL_HOME=$dir/device-1 "$shoal" policy --min-cohort 2
+echo "min_cohort 1" >"$dir/device-1/policy"
+expect 1 "policy --reset" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m "$model" -d "$dir/data-1.jsonl" --once
+as 1 "$shoal" policy --reset >"$dir/out" 2>"$dir/err" || fail "policy --reset"
+[ -s "$dir/err" ] && fail "a device with the default policy is warned: $(cat "$dir/err")"
 "$make_model" "$dir/other.gguf" 6 || fail "no other model"
 expect 4 "not the base model" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m "$dir/other.gguf" -d "$dir/data-1.jsonl" \
   --min-cohort 3 --once
@@ -165,6 +175,9 @@ echo "ok a killed server"
 as 1 "$shoal" status --json >"$dir/status" || fail "status"
 grep -q '"version":3' "$dir/status" || fail "status does not know version 3: $(cat "$dir/status")"
 grep -q '"joined":true' "$dir/status" || fail "status does not know the membership"
+grep -q '"min_cohort":32,.*"min_cohort":3}' "$dir/status" || fail "status does not know the policies: $(cat "$dir/status")"
+grep -q "as few as 3 in all" "$dir/agent-1.log" || fail "an agent with a small cohort does not warn"
+as 1 "$shoal" doctor 2>/dev/null | grep -q "^warn .*policy .*at least 3" || fail "doctor does not warn of a run with 3"
 as 1 "$shoal" eval -m "$model" -a home -d "$dir/data-1.jsonl" --loss-only --json >"$dir/eval" \
   2>"$dir/eval.err" || fail "the adapter cannot be used"
 expect 3 "no task is running" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m "$model" -d "$dir/data-1.jsonl" --min-cohort 3

@@ -60,8 +60,8 @@ def read_update(path, adapter_sha256):
     if data[:8] != b"SHOALUPD" or data[12:44] != adapter_sha256:
         return None
     check(hashlib.sha256(data[:-32]).digest() == data[-32:], "a damaged update")
-    weight, = struct.unpack_from("<I", data, 52)
-    return numpy.frombuffer(data[88:-32], "<f4"), weight
+    weight, = struct.unpack_from("<I", data, 60)
+    return numpy.frombuffer(data[96:-32], "<f4"), weight
 
 
 def clipped(d, update):

@@ -109,6 +109,24 @@ static void an_update_is_what_training_changed(void **state)
     shoal_update_clear(&u);
 }
 
+/* An update that takes the place of a spent one is another (Spec 5.6.3), and a repeat is not. */
+static void another_number_is_another_update(void **state)
+{
+    fixture *f = *state;
+    shoal_update u[3];
+    shoal_local_job job = job_of(f);
+    for (size_t k = 0; k < 3; k++) {
+        job.number = k == 0 ? 0 : 1;
+        assert_int_equal(shoal_local_train(&job, &u[k], NULL), SHOAL_OK);
+        assert_int_equal(u[k].number, job.number);
+    }
+    assert_memory_not_equal(u[0].delta, u[1].delta, u[0].n * sizeof(float));
+    assert_memory_equal(u[1].delta, u[2].delta, u[1].n * sizeof(float));
+    for (size_t k = 0; k < 3; k++) {
+        shoal_update_clear(&u[k]);
+    }
+}
+
 /* Says stop at the given question. */
 static int g_questions_left;
 static bool stop_soon(void)
@@ -239,6 +257,8 @@ static void counters_survive_and_names_do_not_clash(void **state)
     assert_string_equal(r.dir, "home");
     r.last_round = 41;
     r.input_round = 40;
+    r.inputs = 5;
+    r.cohort_min = 33;
     r.version = 12;
     memset(r.adapter_sha256, 0x22, 32);
     assert_int_equal(shoal_task_record_save(&r, &f->store, NULL), SHOAL_OK);
@@ -249,6 +269,8 @@ static void counters_survive_and_names_do_not_clash(void **state)
     assert_int_equal(shoal_task_record_open(&r, &f->store, "home", TASK_A, NULL), SHOAL_OK);
     assert_int_equal(r.last_round, 41);
     assert_int_equal(r.input_round, 40);
+    assert_int_equal(r.inputs, 5);
+    assert_int_equal(r.cohort_min, 33);
     assert_int_equal(r.version, 12);
     assert_int_equal(r.adapter_sha256[31], 0x22);
     assert_int_equal(shoal_task_record_open(&r, &f->store, "../x", TASK_A, NULL), SHOAL_OK);
@@ -283,6 +305,7 @@ static void an_update_is_kept_whole_or_not_at_all(void **state)
     assert_int_equal(back.n, u.n);
     assert_memory_equal(back.delta, u.delta, u.n * sizeof(float));
     assert_int_equal(back.weight, u.weight);
+    assert_int_equal(back.number, u.number);
     assert_true(back.loss_last == u.loss_last);
     shoal_update_clear(&back);
 
@@ -309,6 +332,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_update_is_what_training_changed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(another_number_is_another_update, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stopped_training_goes_on_to_the_same_bits, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_bound_on_memory_changes_no_bit, set_up, tear_down),

@@ -1,0 +1,84 @@
+/* cmd_policy.c - shoal policy: what this device demands of a round. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "client/command.h"
+#include "client/json.h"
+#include "client/policy.h"
+#include "client/store.h"
+
+static const shoal_usage usage = {
+    .synopsis = "shoal policy [--min-cohort N] [options] [--json]",
+    .about = "Shows what this device demands of a round whatever a server asks, and changes what "
+             "is given.\nA session that asks for less is refused before anything is sent. Kept in "
+             "$SHOAL_HOME/policy;\n`shoal agent --min-cohort N` is for one run.",
+    .example = "  shoal policy\n  shoal policy --min-cohort 50 --max-weight 1000"};
+
+typedef struct options {
+    bool json, reset;
+    uint64_t cohort, ring, weight; /* 0: not given */
+    double clip;                   /* 0: not given */
+} options;
+
+static void change(const options *o, shoal_sa_policy *p)
+{
+    if (o->cohort != 0) p->n_min = (uint32_t)o->cohort;
+    if (o->ring != 0) p->ring_bits_min = (uint32_t)o->ring;
+    if (o->weight != 0) p->weight_max = (uint32_t)o->weight;
+    if (o->clip > 0) p->clip_norm_max = o->clip;
+}
+
+static shoal_status print(const options *o, const shoal_sa_policy *p, shoal_error *err)
+{
+    if (o->json) {
+        return shoal_json_print(stdout,
+                                json_pack("{s:I, s:I, s:f, s:I, s:b}", "min_cohort",
+                                          (json_int_t)p->n_min, "min_ring_bits",
+                                          (json_int_t)p->ring_bits_min, "max_clip",
+                                          p->clip_norm_max, "max_weight", (json_int_t)p->weight_max,
+                                          "weak", (int)shoal_policy_is_weak(p->n_min)),
+                                err);
+    }
+    (void)printf("smallest sum    %" PRIu32 " devices\nnarrowest ring  %" PRIu32
+                 " bits\nlargest clip    %g\nlargest weight  %" PRIu32 "\n",
+                 p->n_min, p->ring_bits_min, p->clip_norm_max, p->weight_max);
+    return SHOAL_OK;
+}
+
+static shoal_status run(const options *o, shoal_error *err)
+{
+    shoal_store store;
+    shoal_sa_policy p;
+    SHOAL_TRY(shoal_store_open(&store, NULL, err));
+    if (o->reset) SHOAL_TRY(shoal_policy_reset(&store, err));
+    SHOAL_TRY(shoal_policy_load(&store, &p, err));
+    if (o->cohort != 0 || o->ring != 0 || o->weight != 0 || o->clip > 0) {
+        change(o, &p);
+        SHOAL_TRY(shoal_policy_save(&store, &p, err));
+    }
+    shoal_policy_warn(p.n_min);
+    return print(o, &p, err);
+}
+
+int shoal_cmd_policy(int argc, char **argv)
+{
+    options o = {0};
+    const shoal_option table[] = {
+        SHOAL_COUNT("min-cohort", 0, &o.cohort, "N", "smallest sum to hide in (default 32)",
+                    SHOAL_LIMIT_COHORT_MIN, SHOAL_LIMIT_COHORT_MAX),
+        SHOAL_COUNT("min-ring-bits", 0, &o.ring, "BITS", "narrowest ring (default 16)",
+                    SHOAL_LIMIT_RING_MIN, SHOAL_LIMIT_RING_MAX),
+        SHOAL_NUMBER("max-clip", 0, &o.clip, "C", "largest L2 norm of an update (default 1e9)",
+                     1e-9, 1e9),
+        SHOAL_COUNT("max-weight", 0, &o.weight, "W",
+                    "largest weight, in samples, a session may ask for (default: any)", 1,
+                    UINT32_MAX),
+        SHOAL_FLAG("reset", 0, &o.reset, "back to the defaults first"),
+        SHOAL_FLAG("json", 0, &o.json, "print one object")};
+    const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};
+    int code = 0;
+    if (!shoal_command_begin(&usage, &group, 1, argc, argv, NULL, &code)) return code;
+    shoal_error err = {0};
+    shoal_status st = run(&o, &err);
+    return shoal_command_end(st, &err);
+}
