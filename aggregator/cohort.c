@@ -47,6 +47,7 @@ static shoal_status start(shoal_cohort *c, shoal_error *err)
                                    .ca_n = c->env->keys->ca.len,
                                    .task_spki = c->env->keys->task_spki,
                                    .ex = c->env->exec};
+    SHOAL_TRY(shoal_uploads_open(&c->uploads, c->env->dir, shoal_cohort_input_bytes(c), err));
     return shoal_sa_server_open(&c->sa, &opt, c->descriptor.data, c->descriptor.len, err);
 }
 
@@ -54,6 +55,7 @@ static void free_cohort(shoal_cohort *c)
 {
     shoal_timer_close(c->deadline);
     shoal_sa_server_close(c->sa);
+    shoal_uploads_close(c->uploads);
     shoal_buf_clear(&c->descriptor);
     shoal_free(c);
 }
@@ -129,7 +131,7 @@ static bool readable(const shoal_cohort *c)
     return !shoal_lane_busy(c->env->lane, c);
 }
 
-static bool is_member(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES])
+bool cohort_is_member(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES])
 {
     shoal_sa_member m;
     for (size_t i = 0; shoal_sa_server_member(c->sa, i, &m); i++) {
@@ -142,7 +144,7 @@ static bool is_member(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES])
 
 bool shoal_cohort_has(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES])
 {
-    return readable(c) && is_member(c, id);
+    return readable(c) && cohort_is_member(c, id);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------
@@ -175,7 +177,7 @@ static void reply_result(const shoal_cohort *c, shoal_http_request *r)
 
 static bool answer_result(const shoal_cohort *c, const uint8_t *id, shoal_http_request *r)
 {
-    if (!is_member(c, id)) {
+    if (!cohort_is_member(c, id)) {
         shoal_reply_error(r, SHOAL_CODE_FORBIDDEN, NULL, "not a member of this session", 0);
     } else if (c->rec.state == SHOAL_ROUND_DONE) {
         reply_result(c, r);
@@ -203,7 +205,7 @@ static bool answer_read(const shoal_cohort *c, shoal_sa_stage stage, const uint8
     shoal_status st = shoal_sa_server_message(c->sa, stage, id, &body, &err);
     if (st == SHOAL_OK) {
         shoal_reply_bytes(r, SHOAL_TYPE_BYTES, &body);
-    } else if (st == SHOAL_ERR_DENIED && is_member(c, id)) {
+    } else if (st == SHOAL_ERR_DENIED && cohort_is_member(c, id)) {
         shoal_reply_error(r, SHOAL_CODE_GONE, NULL,
                           "the session went on without this device; check in again", 0);
     } else if (st != SHOAL_ERR_AGAIN) {
@@ -294,7 +296,6 @@ typedef struct receive_job {
     shoal_sa_stage stage;
     uint8_t id[SHOAL_ID_BYTES];
     shoal_buf body;
-    size_t upload_bytes;
     shoal_status st;
     shoal_error err;
 } receive_job;
@@ -313,18 +314,16 @@ static void receive_work(void *ctx)
 }
 
 /* PROTOCOL.md 3.4: which refusal it is depends on where the session and the device stand. */
-static void reply_receive(const receive_job *j)
+void cohort_refuse(const shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
+                   shoal_http_request *r, shoal_status st, const shoal_error *err)
 {
-    const shoal_cohort *c = j->cohort;
     shoal_sa_stage now = shoal_sa_server_stage(c->sa);
-    if (j->st == SHOAL_OK) {
-        shoal_reply_empty(j->req, 200);
-    } else if (j->st == SHOAL_ERR_DENIED && is_member(c, j->id)) {
-        shoal_reply_error(j->req, SHOAL_CODE_CONFLICT, &j->err, NULL, 0);
-    } else if (j->st == SHOAL_ERR_STATE && !cohort_over(c) && j->stage > now) {
-        shoal_reply_error(j->req, SHOAL_CODE_TOO_EARLY, &j->err, NULL, 500);
+    if (st == SHOAL_ERR_DENIED && cohort_is_member(c, id)) {
+        shoal_reply_error(r, SHOAL_CODE_CONFLICT, err, NULL, 0);
+    } else if (st == SHOAL_ERR_STATE && !cohort_over(c) && stage > now) {
+        shoal_reply_error(r, SHOAL_CODE_TOO_EARLY, err, NULL, 500);
     } else {
-        shoal_reply_status(j->req, j->st, &j->err);
+        shoal_reply_status(r, st, err);
     }
 }
 
@@ -332,10 +331,11 @@ static void receive_done(void *ctx)
 {
     receive_job *j = ctx;
     shoal_cohort *c = j->cohort;
-    if (j->req != NULL) {
-        reply_receive(j);
+    if (j->req != NULL && j->st == SHOAL_OK) {
+        shoal_reply_empty(j->req, 200);
+    } else if (j->req != NULL) {
+        cohort_refuse(c, j->stage, j->id, j->req, j->st, &j->err);
     }
-    c->env->upload_used -= j->upload_bytes;
     shoal_buf_clear(&j->body);
     shoal_free(j);
     cohort_maybe_advance(c);
@@ -343,15 +343,14 @@ static void receive_done(void *ctx)
 }
 
 void shoal_cohort_receive(shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
-                          shoal_http_request *r, size_t upload_bytes)
+                          shoal_http_request *r)
 {
     receive_job *j = shoal_calloc(1, sizeof *j);
     if (j == NULL) {
-        c->env->upload_used -= upload_bytes;
         shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "out of memory", 2000);
         return;
     }
-    *j = (receive_job){.cohort = c, .req = r, .stage = stage, .upload_bytes = upload_bytes};
+    *j = (receive_job){.cohort = c, .req = r, .stage = stage};
     memcpy(j->id, id, SHOAL_ID_BYTES);
     j->body = shoal_http_body_take(r);
     shoal_http_on_gone(r, receive_gone, j);

@@ -28,7 +28,7 @@ typedef struct shoal_cohort_env {
     const char *dir;
     const shoal_keyring *keys;
     const shoal_exec *exec;
-    size_t upload_max, upload_used; /* bytes of bodies of M5 held now */
+    size_t upload_max, upload_used; /* bytes of chunks of M5 in memory now */
 } shoal_cohort_env;
 
 /* Opens a session for the task's newest version and records it. */
@@ -49,10 +49,23 @@ bool shoal_cohort_has(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES]);
 /* Bytes of an M5 of this session. */
 size_t shoal_cohort_input_bytes(const shoal_cohort *c);
 
-/* A message of a stage: takes the request's body, answers when it was checked. upload_bytes were
- * added to env->upload_used for it and are given back. */
+/* A message of a stage other than INPUT: takes the request's body, answers when it was checked. */
 void shoal_cohort_receive(shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
-                          shoal_http_request *r, size_t upload_bytes);
+                          shoal_http_request *r);
+
+/* A chunk of an M5. upload_bytes were added to env->upload_used for it and are given back. */
+typedef struct shoal_upload_place {
+    uint64_t offset;
+    uint8_t hash[32]; /* running hash behind it */
+    size_t upload_bytes;
+} shoal_upload_place;
+
+/* Takes the request's body, answers with the upload's state when it was checked. */
+void shoal_cohort_upload(shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES], shoal_http_request *r,
+                         const shoal_upload_place *at);
+/* Answers with the state. */
+void shoal_cohort_upload_state(shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES],
+                               shoal_http_request *r);
 
 /* What a device reads after a stage (SHOAL_SA_UNMASK: the result): answers now, or within wait_ms
  * when it comes, or 202 afterwards. */

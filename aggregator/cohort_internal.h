@@ -7,6 +7,7 @@
 #define SHOAL_AGGREGATOR_COHORT_INTERNAL_H
 
 #include "aggregator/cohort.h"
+#include "aggregator/upload.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,6 +29,7 @@ struct shoal_cohort {
     shoal_adapter_release from;
     shoal_buf descriptor;
     shoal_sa_server *sa;
+    shoal_uploads *uploads; /* touched by jobs only, as `sa` */
     shoal_db_round rec;
     uint64_t stage_began_ms;
     shoal_timer *deadline;
@@ -47,6 +49,10 @@ static inline bool cohort_over(const shoal_cohort *c)
 }
 
 /* cohort.c */
+bool cohort_is_member(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES]);
+/* Answers a refused message of a stage; inside a job's `done`. */
+void cohort_refuse(const shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
+                   shoal_http_request *r, shoal_status st, const shoal_error *err);
 void cohort_serve_waiters(shoal_cohort *c);
 void cohort_job_done(shoal_cohort *c); /* accounts for it, serves waiters, frees when closing */
 

@@ -144,6 +144,9 @@ static void advance_work(void *ctx)
                                  .expected = (uint32_t)n.expected,
                                  .deadline = n.answered < n.expected};
     j->st = shoal_sa_server_advance(c->sa, j->deadline, &j->err);
+    if (j->stage == SHOAL_SA_INPUT && j->st != SHOAL_ERR_AGAIN) {
+        shoal_uploads_forget_unfinished(c->uploads);
+    }
     if (j->st == SHOAL_OK && shoal_sa_server_stage(c->sa) == SHOAL_SA_DONE) {
         publish(j);
     }

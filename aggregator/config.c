@@ -56,7 +56,7 @@ static const config_key KEYS[] = {
      "How soon a waiting device asks again, in milliseconds."},
     {"max_connections", VALUE_U32, AT(max_connections), 0, 8, 65536, "Connections open at a time."},
     {"upload_memory_mb", VALUE_U32, AT(upload_memory_mb), 0, 16, 1048576,
-     "Memory for uploads in progress, in MB; beyond it devices are asked to come back."},
+     "Memory for pieces of uploads, in MB; beyond it devices are asked to come back."},
 };
 enum { N_KEYS = sizeof KEYS / sizeof KEYS[0] };
 

@@ -33,7 +33,7 @@ typedef struct shoal_config_file {
     uint32_t cert_days; /* life of a device certificate, 1..7 */
     uint32_t poll_ms;   /* how soon a waiting device asks again */
     uint32_t max_connections;
-    uint32_t upload_memory_mb; /* masked vectors held at a time, all uploads together */
+    uint32_t upload_memory_mb; /* chunks of masked vectors in memory, all uploads together */
 } shoal_config_file;
 
 /* Port 7433, loopback only. */

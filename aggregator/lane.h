@@ -1,4 +1,5 @@
-/* lane.h - one computation at a time beside the loop, in the order they were asked for.
+/* lane.h - one computation at a time beside the loop, in the order they were asked for; pieces of
+ * bulk data behind the rest.
  *
  * Checking messages, adding vectors and expanding masks take milliseconds to seconds: too long for
  * the loop, and all of them share one thread pool. A job's `work` runs on a worker thread, its
@@ -18,6 +19,8 @@
 extern "C" {
 #endif
 
+enum { SHOAL_LANE_TURNS = 8 }; /* other jobs that may go before a piece of bulk data */
+
 typedef struct shoal_lane shoal_lane;
 
 SHOAL_MUST_USE shoal_status shoal_lane_open(shoal_lane **out, shoal_loop *loop, shoal_error *err);
@@ -28,6 +31,13 @@ void shoal_lane_close(shoal_lane *lane);
 SHOAL_MUST_USE shoal_status shoal_lane_push(shoal_lane *lane, const void *owner,
                                             shoal_loop_fn *work, shoal_loop_fn *done, void *ctx,
                                             shoal_error *err);
+
+/* The same for a piece of bulk data: it waits until no other work does, so that control messages
+ * never stand behind it, but at most behind SHOAL_LANE_TURNS of those (then it has its turn).
+ * Pieces keep their order. */
+SHOAL_MUST_USE shoal_status shoal_lane_push_bulk(shoal_lane *lane, const void *owner,
+                                                 shoal_loop_fn *work, shoal_loop_fn *done,
+                                                 void *ctx, shoal_error *err);
 
 /* Is a job of this owner running now? NULL: is anything running or queued? */
 bool shoal_lane_busy(const shoal_lane *lane, const void *owner);

@@ -32,7 +32,7 @@ static const stage_route STAGES[] = {
     {"GET", "roster", ROUTE_READ, SHOAL_SA_ADVERTISE},
     {"POST", "shares", ROUTE_MESSAGE, SHOAL_SA_SHARES},
     {"GET", "delivery", ROUTE_READ, SHOAL_SA_SHARES},
-    {"PUT", "input", ROUTE_MESSAGE, SHOAL_SA_INPUT},
+    {"PUT", "input", ROUTE_UPLOAD, SHOAL_SA_INPUT},
     {"GET", "claim", ROUTE_READ, SHOAL_SA_INPUT},
     {"POST", "survivors", ROUTE_MESSAGE, SHOAL_SA_SURVIVORS},
     {"GET", "request", ROUTE_READ, SHOAL_SA_SURVIVORS},
@@ -60,7 +60,8 @@ static void match_session(const char *method, const char *rest, route *out)
         if (strcmp(rest + 65, STAGES[i].name) == 0) {
             out->kind = STAGES[i].kind;
             out->stage = STAGES[i].stage;
-            out->wrong_method = strcmp(method, STAGES[i].method) != 0;
+            bool asks = out->kind == ROUTE_UPLOAD && strcmp(method, "GET") == 0;
+            out->wrong_method = strcmp(method, STAGES[i].method) != 0 && !asks;
         }
     }
 }
@@ -138,7 +139,7 @@ static void on_headers(void *ctx, shoal_http_request *r, shoal_http_accept *acce
     } else if (rt.kind == ROUTE_ENROL) {
         accept->max_body = SHOAL_LIMIT_CONTROL;
     } else if (routes_authorise(s, r, id)) {
-        if (rt.kind == ROUTE_MESSAGE) {
+        if (rt.kind == ROUTE_MESSAGE || rt.kind == ROUTE_UPLOAD) {
             routes_session_headers(s, r, &rt, accept);
         } else if (rt.kind == ROUTE_RENEW || rt.kind == ROUTE_CHECKIN) {
             accept->max_body = SHOAL_LIMIT_CONTROL;
@@ -155,7 +156,7 @@ static void on_request(void *ctx, shoal_http_request *r)
         admission_enrol(s, r);
         return;
     }
-    if (rt.kind == ROUTE_MESSAGE || rt.kind == ROUTE_READ) {
+    if (rt.kind == ROUTE_MESSAGE || rt.kind == ROUTE_UPLOAD || rt.kind == ROUTE_READ) {
         routes_session(s, r, &rt);
         return;
     }

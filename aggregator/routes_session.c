@@ -3,6 +3,7 @@
 
 #include "aggregator/reply.h"
 #include "aggregator/service_internal.h"
+#include "proto/upload.h"
 
 /* ---- sessions that are no longer in memory ----------------------------------------------------
  */
@@ -100,21 +101,35 @@ static bool reserve(shoal_service *s, shoal_http_request *r, size_t bytes)
     return true;
 }
 
-/* Spec 3.3: the announced length of an input is judged before a byte of it is read. */
+/* Which chunk a PUT carries, by its query. */
+static bool take_place(const shoal_http_request *r, shoal_upload_place *at)
+{
+    char offset[24], hash[2 * sizeof at->hash + 1];
+    return shoal_http_query_get(r, "offset", offset, sizeof offset) &&
+           shoal_parse_u64(offset, &at->offset) &&
+           shoal_http_query_get(r, "hash", hash, sizeof hash) &&
+           shoal_hex_decode(hash, at->hash, sizeof at->hash);
+}
+
+/* Spec 3.6.1: place and announced length of a chunk are judged before a byte of it is read. */
 void routes_session_headers(shoal_service *s, shoal_http_request *r, const route *rt,
                             shoal_http_accept *accept)
 {
-    accept->max_body = SHOAL_LIMIT_SA_MESSAGE;
-    if (rt->stage != SHOAL_SA_INPUT) {
+    shoal_upload_place at;
+    if (rt->kind == ROUTE_MESSAGE) {
+        accept->max_body = SHOAL_LIMIT_SA_MESSAGE;
+        return;
+    }
+    if (strcmp(shoal_http_method(r), "GET") == 0) {
         return;
     }
     shoal_cohort *c = service_cohort_by_session(s, rt->hash);
     int64_t n = shoal_http_content_length(r);
     if (c == NULL) {
-        accept->max_body = 0;
         shoal_reply_error(r, SHOAL_CODE_GONE, NULL, "the session is over", 0);
-    } else if (n < 0 || (uint64_t)n != shoal_cohort_input_bytes(c)) {
-        shoal_reply_error(r, SHOAL_CODE_BAD_REQUEST, NULL, "an input of the wrong size", 0);
+    } else if (!take_place(r, &at) || n <= 0 ||
+               (uint64_t)n != shoal_upload_chunk_bytes(shoal_cohort_input_bytes(c), at.offset)) {
+        shoal_reply_error(r, SHOAL_CODE_BAD_REQUEST, NULL, "not a chunk of an input", 0);
     } else if (!reserve(s, r, (size_t)n)) {
         shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "many uploads are in progress", 1000);
     } else {
@@ -136,6 +151,17 @@ static uint64_t wait_of(const shoal_http_request *r)
     return ms < SHOAL_LIMIT_WAIT_MS ? ms : SHOAL_LIMIT_WAIT_MS;
 }
 
+static void receive_upload(shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES], shoal_http_request *r,
+                           size_t bytes)
+{
+    shoal_upload_place at = {.upload_bytes = bytes};
+    if (strcmp(shoal_http_method(r), "GET") == 0) {
+        shoal_cohort_upload_state(c, id, r);
+    } else if (take_place(r, &at)) { /* it was right in the headers */
+        shoal_cohort_upload(c, id, r, &at);
+    }
+}
+
 void routes_session(shoal_service *s, shoal_http_request *r, const route *rt)
 {
     uint8_t id[SHOAL_ID_BYTES];
@@ -150,7 +176,9 @@ void routes_session(shoal_service *s, shoal_http_request *r, const route *rt)
         s->env.upload_used -= bytes;
         reply_past(s, r, rt, id);
     } else if (rt->kind == ROUTE_MESSAGE) {
-        shoal_cohort_receive(c, rt->stage, id, r, bytes);
+        shoal_cohort_receive(c, rt->stage, id, r);
+    } else if (rt->kind == ROUTE_UPLOAD) {
+        receive_upload(c, id, r, bytes);
     } else {
         shoal_cohort_read(c, rt->stage, id, r, wait_of(r));
     }

@@ -53,7 +53,8 @@ typedef enum route_kind {
     ROUTE_TASKS,
     ROUTE_CHECKIN,
     ROUTE_BLOB,
-    ROUTE_MESSAGE, /* POST or PUT of a session's stage */
+    ROUTE_MESSAGE, /* POST of a session's stage */
+    ROUTE_UPLOAD,  /* a chunk of M5, or the state of the upload */
     ROUTE_READ     /* GET of a session */
 } route_kind;
 

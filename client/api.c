@@ -1,6 +1,7 @@
 /* api.c - typed calls over client/net. */
 #include "client/api.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -9,6 +10,7 @@
 #include "kernels/base/mem.h"
 #include "proto/crypto.h"
 #include "proto/limits.h"
+#include "proto/upload.h"
 
 enum {
     CONTROL_TIMEOUT_S = 30,
@@ -176,28 +178,133 @@ static shoal_status wait_for_next(shoal_api *a, unsigned attempt, double give_up
     return shoal_pause_ms(ms, a->stop, err);
 }
 
+/* Seconds a request may take: at least one. */
+static unsigned time_left(double give_up_s)
+{
+    double left = give_up_s - shoal_clock_s();
+    if (left < 1.0) left = 1.0;
+    return left < (double)BULK_TIMEOUT_S ? (unsigned)left + 1 : BULK_TIMEOUT_S;
+}
+
 shoal_status shoal_api_session_send(shoal_api *a, const char *session_hex, const char *what,
                                     const shoal_buf *body, double give_up_s, shoal_error *err)
 {
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof path, "/v1/sessions/%s/%s", session_hex, what);
-    shoal_net_request rq = {.method = strcmp(what, "input") == 0 ? "PUT" : "POST",
-                            .path = path,
-                            .body = body->data,
-                            .body_len = body->len,
-                            .timeout_s = BULK_TIMEOUT_S};
+    shoal_net_request rq = {
+        .method = "POST", .path = path, .body = body->data, .body_len = body->len};
     shoal_buf reply = shoal_buf_init(SHOAL_LIMIT_CONTROL);
     shoal_status st;
     for (unsigned attempt = 0;; attempt++) {
-        double left = give_up_s - shoal_clock_s();
-        if (left < 1.0) left = 1.0;
-        if (left < (double)BULK_TIMEOUT_S) rq.timeout_s = (unsigned)left + 1;
+        rq.timeout_s = time_left(give_up_s);
         st = call(a, &rq, &reply, err);
         if (!passing(st)) break;
         st = wait_for_next(a, attempt, give_up_s, err);
         if (st != SHOAL_OK) break;
     }
     shoal_buf_clear(&reply);
+    return st;
+}
+
+/* ---- M5 in chunks -----------------------------------------------------------------------------
+ */
+
+typedef struct upload {
+    shoal_api *api;
+    const char *session_hex;
+    const shoal_buf *m5;
+    double give_up_s;
+    uint8_t (*ends)[32]; /* [chunks] running hash behind each chunk */
+    uint64_t have;       /* acknowledged */
+    size_t attempts_left;
+    uint64_t sent;
+} upload;
+
+enum { UPLOAD_ATTEMPTS = 4 }; /* a server that forgets again and again must not cost more */
+
+static shoal_status open_upload(upload *u, shoal_error *err)
+{
+    size_t n = shoal_upload_chunks(u->m5->len);
+    uint8_t hash[32] = {0};
+    u->attempts_left = UPLOAD_ATTEMPTS * (n + 4);
+    u->ends = shoal_calloc(n, sizeof *u->ends);
+    if (u->ends == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "memory is out");
+    for (size_t i = 0; i < n; i++) {
+        uint64_t at = (uint64_t)i * SHOAL_LIMIT_CHUNK;
+        SHOAL_TRY(shoal_upload_extend(hash, u->m5->data + at,
+                                      shoal_upload_chunk_bytes(u->m5->len, at), err));
+        memcpy(u->ends[i], hash, sizeof hash);
+    }
+    return SHOAL_OK;
+}
+
+/* Spec 3.6.3: the server's word on what it holds, believed only when it holds our bytes. */
+static shoal_status take_state(upload *u, const shoal_buf *reply, shoal_error *err)
+{
+    shoal_upload_state s;
+    SHOAL_TRY(shoal_upload_state_decode(reply->data, reply->len, u->m5->len, &s, err));
+    if (s.have > 0 && !shoal_equal(s.hash, u->ends[shoal_upload_chunks(s.have) - 1], 32)) {
+        return shoal_fail(err, SHOAL_ERR_STATE, "the server holds another input of this device");
+    }
+    u->have = s.have;
+    return SHOAL_OK;
+}
+
+static shoal_status ask_state(upload *u, shoal_buf *reply, shoal_error *err)
+{
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "/v1/sessions/%s/input", u->session_hex);
+    shoal_net_request rq = {.method = "GET", .path = path, .timeout_s = CONTROL_TIMEOUT_S};
+    shoal_status st = call(u->api, &rq, reply, err);
+    return st == SHOAL_OK ? take_state(u, reply, err) : st;
+}
+
+static shoal_status send_chunk(upload *u, shoal_buf *reply, shoal_error *err)
+{
+    char path[PATH_BYTES + 96], hex[65];
+    size_t n = shoal_upload_chunk_bytes(u->m5->len, u->have);
+    shoal_hex_encode(u->ends[u->have / SHOAL_LIMIT_CHUNK], 32, hex);
+    (void)snprintf(path, sizeof path, "/v1/sessions/%s/input?offset=%" PRIu64 "&hash=%s",
+                   u->session_hex, u->have, hex);
+    shoal_net_request rq = {.method = "PUT",
+                            .path = path,
+                            .body = u->m5->data + u->have,
+                            .body_len = n,
+                            .timeout_s = time_left(u->give_up_s)};
+    u->sent += n;
+    shoal_status st = call(u->api, &rq, reply, err);
+    return st == SHOAL_OK ? take_state(u, reply, err) : st;
+}
+
+static shoal_status send_chunks(upload *u, shoal_error *err)
+{
+    unsigned failures = 0;
+    bool unsure = false; /* what the server has is not known */
+    shoal_buf reply = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    shoal_status st = SHOAL_OK;
+    while (st == SHOAL_OK && u->have < u->m5->len) {
+        if (u->attempts_left-- == 0) {
+            st = shoal_fail(err, SHOAL_ERR_STATE, "the server does not keep what it is sent");
+            break;
+        }
+        st = unsure ? ask_state(u, &reply, err) : send_chunk(u, &reply, err);
+        bool again = passing(st);
+        unsure = again;
+        failures = again ? failures + 1 : 0;
+        if (again) st = wait_for_next(u->api, failures - 1, u->give_up_s, err);
+    }
+    shoal_buf_clear(&reply);
+    return st;
+}
+
+shoal_status shoal_api_session_upload(shoal_api *a, const char *session_hex, const shoal_buf *m5,
+                                      double give_up_s, uint64_t *sent, shoal_error *err)
+{
+    upload u = {.api = a, .session_hex = session_hex, .m5 = m5, .give_up_s = give_up_s};
+    shoal_status st = open_upload(&u, err);
+    if (st == SHOAL_OK) st = send_chunks(&u, err);
+    if (sent != NULL) *sent = u.sent;
+    shoal_free(u.ends);
     return st;
 }
 

@@ -39,11 +39,18 @@ SHOAL_MUST_USE shoal_status shoal_api_checkin(shoal_api *a, const shoal_checkin_
 SHOAL_MUST_USE shoal_status shoal_api_blob(shoal_api *a, const shoal_adapter_release *release,
                                            shoal_buf *out, shoal_error *err);
 
-/* One message of a session: POST (or PUT for "input") of exactly these bytes, repeated with
- * back-off while the server is away, up to give_up_s on shoal_clock_s. */
+/* One message of a session: POST of exactly these bytes, repeated with back-off while the server is
+ * away, up to give_up_s on shoal_clock_s. */
 SHOAL_MUST_USE shoal_status shoal_api_session_send(shoal_api *a, const char *session_hex,
                                                    const char *what, const shoal_buf *body,
                                                    double give_up_s, shoal_error *err);
+
+/* M5 in chunks, going on behind what the server acknowledged after every failure that passes, up to
+ * give_up_s. *sent (may be NULL): bytes of chunks handed to the network, repeats included. STATE
+ * when the server holds other bytes than these, or makes no progress. */
+SHOAL_MUST_USE shoal_status shoal_api_session_upload(shoal_api *a, const char *session_hex,
+                                                     const shoal_buf *m5, double give_up_s,
+                                                     uint64_t *sent, shoal_error *err);
 
 /* Long-polls for a message of a session until it is there, the session is over, or give_up_s. `out`
  * is emptied first and its max is the cap. */

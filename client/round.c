@@ -118,7 +118,9 @@ static shoal_status upload_input(session *x, shoal_error *err)
     if (st == SHOAL_OK) st = shoal_sa_client_input(x->sa, words, &x->out, err);
     shoal_wipe(words, n * sizeof *words);
     shoal_free(words);
-    return st != SHOAL_OK ? st : send(x, "input", err);
+    if (st == SHOAL_OK) st = stage(x, "input", err);
+    if (st != SHOAL_OK) return st;
+    return shoal_api_session_upload(x->job->api, x->hex, &x->out, x->give_up_s, NULL, err);
 }
 
 /* M6: our word on who is in the sum. Too late for it is no harm: the request can still come, with

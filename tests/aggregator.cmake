@@ -1,7 +1,8 @@
 # aggregator: its database and decisions alone, and whole rounds over HTTPS on loopback.
 if(TARGET shoal_aggregator_lib)
   find_package(CURL REQUIRED)
-  add_library(fed_test STATIC support/fed_device.c support/fed_server.c support/temp_dir.c
+  add_library(fed_test STATIC support/fed_device.c support/fed_fleet.c support/fed_server.c
+              support/temp_dir.c support/wire_proxy.c
               support/tiny_model.c support/coded_weights.c)
   target_link_libraries(fed_test PUBLIC shoal_aggregator_lib shoal_proto CURL::libcurl shoal_flags
                         ${CMOCKA_LIBRARY})
@@ -10,4 +11,6 @@ if(TARGET shoal_aggregator_lib)
   shoal_test(test_config unit/test_config.c support/temp_dir.c LIBS shoal_aggregator_lib)
   shoal_test(test_database unit/test_database.c support/temp_dir.c LIBS shoal_aggregator_lib)
   shoal_test(test_round unit/test_round.c LIBS fed_test TIMEOUT 120)
+  shoal_test(test_upload unit/test_upload.c support/temp_dir.c LIBS shoal_aggregator_lib)
+  shoal_test(test_bulk unit/test_bulk.c LIBS fed_test shoal_client_lib TIMEOUT 120)
 endif()

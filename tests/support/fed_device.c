@@ -104,6 +104,34 @@ long fed_device_call(fed_device *d, const char *method, const char *path, const 
     return status;
 }
 
+long fed_device_chunk(fed_device *d, const char *session_hex, const uint8_t *m5, size_t total,
+                      uint64_t offset, shoal_buf *reply)
+{
+    char path[320], hex[65];
+    uint8_t hash[32] = {0};
+    shoal_error err = {0};
+    for (uint64_t at = 0; at <= offset; at += SHOAL_LIMIT_CHUNK) {
+        assert_int_equal(
+            shoal_upload_extend(hash, m5 + at, shoal_upload_chunk_bytes(total, at), &err),
+            SHOAL_OK);
+    }
+    shoal_hex_encode(hash, sizeof hash, hex);
+    (void)snprintf(path, sizeof path, "/v1/sessions/%s/input?offset=%llu&hash=%s", session_hex,
+                   (unsigned long long)offset, hex);
+    return fed_device_call(d, "PUT", path, m5 + offset, shoal_upload_chunk_bytes(total, offset),
+                           reply);
+}
+
+long fed_device_upload(fed_device *d, const char *session_hex, const uint8_t *m5, size_t total,
+                       shoal_buf *reply)
+{
+    long status = 200;
+    for (uint64_t at = 0; at < total && status == 200; at += SHOAL_LIMIT_CHUNK) {
+        status = fed_device_chunk(d, session_hex, m5, total, at, reply);
+    }
+    return status;
+}
+
 /* ---- joining ----------------------------------------------------------------------------------
  */
 
@@ -199,6 +227,15 @@ static bool say(sitting *s, const char *method, const char *what)
     return status == 200 || trouble(s, what, status, NULL);
 }
 
+static bool upload(sitting *s)
+{
+    if (s->part->upload != NULL) {
+        return s->part->upload(s->part, s->id, &s->out) || trouble(s, "input", 0, NULL);
+    }
+    long status = fed_device_upload(s->part->device, s->id, s->out.data, s->out.len, &s->in);
+    return status == 200 || trouble(s, "input", status, NULL);
+}
+
 static bool hear(sitting *s, const char *what)
 {
     char path[160];
@@ -242,7 +279,7 @@ static bool go_through(sitting *s)
         shoal_sa_client_input(s->sa, s->words, &s->out, &err) != SHOAL_OK) {
         return trouble(s, "delivery", 0, &err);
     }
-    if (!say(s, "PUT", "input") || p->last == FED_UPLOADS || !hear(s, "claim")) {
+    if (!upload(s) || p->last == FED_UPLOADS || !hear(s, "claim")) {
         return false;
     }
     s->out.len = 0;

@@ -9,6 +9,7 @@
 
 #include "kernels/kernels.h"
 #include "proto/sa_client.h"
+#include "proto/upload.h"
 #include "proto/wire.h"
 
 typedef struct fed_device {
@@ -30,6 +31,12 @@ void fed_device_close(fed_device *d);
 long fed_device_call(fed_device *d, const char *method, const char *path, const void *body,
                      size_t n, shoal_buf *reply);
 
+/* PUT of the chunk of an M5 that begins at `offset`, or of all its chunks in order. */
+long fed_device_chunk(fed_device *d, const char *session_hex, const uint8_t *m5, size_t total,
+                      uint64_t offset, shoal_buf *reply);
+long fed_device_upload(fed_device *d, const char *session_hex, const uint8_t *m5, size_t total,
+                       shoal_buf *reply);
+
 /* POST /v1/enrol with the link's token; on 200 the certificate is used from then on. */
 long fed_device_join(fed_device *d, const char *link);
 
@@ -46,20 +53,27 @@ typedef enum fed_last {
     FED_FINISHES
 } fed_last;
 
-typedef struct fed_part {
+typedef struct fed_part fed_part;
+
+/* Uploads the M5 of a session in a way of its own; false: the device vanishes here. */
+typedef bool fed_upload_fn(fed_part *p, const char *session_hex, const shoal_buf *m5);
+
+struct fed_part {
     fed_device *device;
     const float *update; /* [dim] */
     uint32_t weight;
     uint8_t seed[32]; /* of the rounding */
     fed_last last;
-    uint32_t n_min; /* device policy */
+    uint32_t n_min;        /* device policy */
+    fed_upload_fn *upload; /* NULL: chunk after chunk */
+    void *ctx;
     /* results */
     shoal_codec codec;
     uint8_t signs[32]; /* key of the session's rotation */
     bool finished;     /* got the result */
     shoal_round_result result;
     char trouble[256]; /* why it stopped earlier than asked to */
-} fed_part;
+};
 
 /* Checks in (as trained) until there is a session, and takes part. Blocking; for a thread of its
  * own: `ctx` is a fed_part. */

@@ -28,9 +28,9 @@ static void make_task(fed_server *s, const fed_task *t)
     *k = (shoal_db_task){
         .name = "test",
         .state = SHOAL_TASK_RUNNING,
-        .train = {.rank = 2,
+        .train = {.rank = t->rank > 0 ? t->rank : 2,
                   .alpha = 4,
-                  .targets = 1u << SHOAL_PROJ_Q | 1u << SHOAL_PROJ_V,
+                  .targets = t->targets > 0 ? t->targets : 1u << SHOAL_PROJ_Q | 1u << SHOAL_PROJ_V,
                   .lr = 1e-3F,
                   .local_epochs = 1,
                   .batch = 1,

@@ -1,154 +1,26 @@
 /* Whole rounds over HTTPS on loopback: real service, real certificates, vectors that are known, so
  * that every new adapter version can be compared with what it must be. */
 #include <errno.h>
-#include <math.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
-#include "aggregator/blob.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
-#include "kernels/base/rng.h"
-#include "lora/train/adapter.h"
-#include "tests/support/fed_device.h"
-#include "tests/support/fed_server.h"
+#include "tests/support/fed_fleet.h"
 
-enum { N = 4 };
+enum { N = FED_FLEET };
 
-typedef struct fleet {
-    fed_server server;
-    fed_device devices[N];
-    fed_part parts[N];
-    float *updates[N];
-} fleet;
-
-static void fleet_open(fleet *f, uint64_t rounds)
+static void fleet_open(fed_fleet *f, uint64_t rounds)
 {
     const fed_task t = {
         .n_min = 3, .n_target = N, .rounds = rounds, .gather_ms = 4000, .stage_ms = 1000};
-    fed_server_open(&f->server, &t);
-    for (size_t i = 0; i < N; i++) {
-        char link[SHOAL_LIMIT_LINK];
-        fed_server_invite(&f->server, link);
-        fed_device_open(&f->devices[i], link);
-        assert_int_equal(fed_device_join(&f->devices[i], link), 200);
-        shoal_rng rng = shoal_rng_init(100 + i);
-        f->updates[i] = shoal_calloc(f->server.task.codec.dim, sizeof(float));
-        for (size_t k = 0; k < f->server.task.codec.dim; k++) {
-            f->updates[i][k] = (float)(shoal_rng_double(&rng) - 0.5) * 0.1F;
-        }
-    }
-}
-
-static void fleet_close(fleet *f)
-{
-    for (size_t i = 0; i < N; i++) {
-        fed_device_close(&f->devices[i]);
-        shoal_free(f->updates[i]);
-    }
-    fed_server_close(&f->server);
-}
-
-/* All devices at once; device i does no more than last[i]. */
-static void hold_round(fleet *f, const fed_last last[N])
-{
-    pthread_t thread[N];
-    for (size_t i = 0; i < N; i++) {
-        f->parts[i] = (fed_part){.device = &f->devices[i],
-                                 .update = f->updates[i],
-                                 .weight = (uint32_t)(10 + 7 * i),
-                                 .seed = {(uint8_t)(i + 1)},
-                                 .last = last[i],
-                                 .n_min = 3};
-        assert_int_equal(pthread_create(&thread[i], NULL, fed_take_part, &f->parts[i]), 0);
-    }
-    for (size_t i = 0; i < N; i++) {
-        assert_int_equal(pthread_join(thread[i], NULL), 0);
-    }
-}
-
-static shoal_db_task task_now(fleet *f)
-{
-    shoal_db_task t;
-    shoal_error err = {0};
-    assert_int_equal(shoal_db_task_by_name(f->server.d.db, "test", &t, &err), SHOAL_OK);
-    return t;
-}
-
-static shoal_db_round round_now(fleet *f)
-{
-    shoal_db_task t = task_now(f);
-    shoal_db_round r;
-    shoal_error err = {0};
-    assert_int_equal(shoal_db_round_get(f->server.d.db, t.id, t.last_round, &r, &err), SHOAL_OK);
-    return r;
-}
-
-/* The adapter of a version, decoded; checks signature and hash on the way. */
-static shoal_adapter *version(fleet *f, uint64_t v)
-{
-    shoal_error err = {0};
-    shoal_db_release r;
-    shoal_model *m;
-    shoal_adapter *a;
-    shoal_buf file = shoal_buf_init(0);
-    assert_int_equal(shoal_db_release_get(f->server.d.db, f->server.task.id, v, &r, &err),
-                     SHOAL_OK);
-    assert_int_equal(shoal_release_verify(&r.r, f->devices[0].who.task_spki, &err), SHOAL_OK);
-    assert_int_equal(shoal_blob_get(f->server.deployment_dir, r.r.sha256, &file, &err), SHOAL_OK);
-    assert_int_equal(shoal_model_open(&m, f->server.model, &err), SHOAL_OK);
-    assert_int_equal(shoal_adapter_decode(&a, m, file.data, file.len, &err), SHOAL_OK);
-    shoal_buf_clear(&file);
-    shoal_model_close(m);
-    return a;
-}
-
-/* Version v must be v - 1 plus the weighted mean of the devices that uploaded, bit for bit: the sum
- * of their encodings, computed here without any mask. */
-static void check_version(fleet *f, uint64_t v, const fed_last last[N])
-{
-    shoal_error err = {0};
-    shoal_exec ex = {0};
-    const shoal_codec *c = &f->server.task.codec;
-    uint8_t signs[32] = {0};
-    size_t words = shoal_codec_words(c);
-    uint32_t *sum = shoal_calloc(words, sizeof *sum), *one = shoal_calloc(words, sizeof *one);
-    float *mean = shoal_calloc(c->dim, sizeof *mean);
-    uint64_t weights = 0;
-    assert_int_equal(shoal_exec_open(&ex, NULL, 0x7fffffff, false, &err), SHOAL_OK);
-    for (size_t i = 0; i < N; i++) {
-        if (last[i] < FED_UPLOADS) {
-            continue;
-        }
-        memcpy(signs, f->parts[i].signs, sizeof signs);
-        shoal_codec_keys keys = {.rounding = f->parts[i].seed, .rotation = signs};
-        assert_int_equal(
-            shoal_codec_encode(&ex, c, f->updates[i], f->parts[i].weight, &keys, one, NULL, &err),
-            SHOAL_OK);
-        for (size_t k = 0; k < words; k++) {
-            sum[k] += one[k];
-        }
-    }
-    assert_int_equal(shoal_codec_decode(&ex, c, signs, sum, mean, &weights, &err), SHOAL_OK);
-    shoal_adapter *before = version(f, v - 1), *after = version(f, v);
-    assert_int_equal(after->n_params, c->dim);
-    for (size_t k = 0; k < c->dim; k++) {
-        float want = before->params[k] + mean[k];
-        assert_memory_equal(&after->params[k], &want, sizeof want);
-    }
-    assert_int_equal(round_now(f).weight_sum, weights);
-    shoal_adapter_close(before);
-    shoal_adapter_close(after);
-    shoal_exec_close(&ex);
-    shoal_free(sum);
-    shoal_free(one);
-    shoal_free(mean);
+    fed_fleet_open(f, &t);
 }
 
 static const fed_last ALL[N] = {FED_FINISHES, FED_FINISHES, FED_FINISHES, FED_FINISHES};
@@ -156,9 +28,9 @@ static const fed_last ALL[N] = {FED_FINISHES, FED_FINISHES, FED_FINISHES, FED_FI
 static void test_everyone(void **state)
 {
     (void)state;
-    static fleet f;
+    static fed_fleet f;
     fleet_open(&f, 2);
-    hold_round(&f, ALL);
+    fed_fleet_round(&f, ALL);
     for (size_t i = 0; i < N; i++) {
         if (!f.parts[i].finished) {
             fail_msg("device %zu: %s", i, f.parts[i].trouble);
@@ -166,76 +38,76 @@ static void test_everyone(void **state)
         assert_int_equal(f.parts[i].result.survivors, N);
         assert_int_equal(f.parts[i].result.release.version, 1);
     }
-    check_version(&f, 1, ALL);
-    hold_round(&f, ALL);
-    check_version(&f, 2, ALL);
-    shoal_db_task t = task_now(&f);
+    fed_fleet_check(&f, 1, ALL);
+    fed_fleet_round(&f, ALL);
+    fed_fleet_check(&f, 2, ALL);
+    shoal_db_task t = fed_fleet_task(&f);
     assert_int_equal(t.state, SHOAL_TASK_FINISHED); /* two rounds were asked for */
     assert_int_equal(t.rounds_done, 2);
     shoal_checkin_response *c = shoal_calloc(1, sizeof *c);
     assert_int_equal(fed_device_checkin(&f.devices[0], false, c), 200);
     assert_int_equal(c->kind, SHOAL_CHECKIN_WAIT);
     shoal_free(c);
-    fleet_close(&f);
+    fed_fleet_close(&f);
 }
 
 /* A device that vanishes after each of its messages in turn; the others finish every time. */
 static void test_one_vanishes(void **state)
 {
     (void)state;
-    static fleet f;
+    static fed_fleet f;
     fleet_open(&f, 0);
     uint64_t v = 0;
     for (fed_last last = FED_ADVERTISES; last < FED_FINISHES; last++) {
         fed_last plan[N] = {FED_FINISHES, FED_FINISHES, FED_FINISHES, FED_FINISHES};
         plan[last % N] = last;
-        hold_round(&f, plan);
+        fed_fleet_round(&f, plan);
         for (size_t i = 0; i < N; i++) {
             if (!f.parts[i].finished && plan[i] == FED_FINISHES) {
                 fail_msg("last message %d, device %zu: %s", (int)last, i, f.parts[i].trouble);
             }
         }
-        shoal_db_round r = round_now(&f);
+        shoal_db_round r = fed_fleet_last(&f);
         assert_int_equal(r.state, SHOAL_ROUND_DONE);
         assert_int_equal(r.roster, N);
         assert_int_equal(r.survivors, last >= FED_UPLOADS ? N : N - 1);
-        check_version(&f, ++v, plan);
+        fed_fleet_check(&f, ++v, plan);
     }
-    fleet_close(&f);
+    fed_fleet_close(&f);
 }
 
 /* Too few are left: the round fails with its reason, nothing changes, the next one works. */
 static void test_too_few(void **state)
 {
     (void)state;
-    static fleet f;
+    static fed_fleet f;
     fleet_open(&f, 0);
     const fed_last plan[N] = {FED_SHARES, FED_FINISHES, FED_SHARES, FED_FINISHES};
-    hold_round(&f, plan);
+    fed_fleet_round(&f, plan);
     assert_false(f.parts[1].finished || f.parts[3].finished);
     assert_non_null(strstr(f.parts[1].trouble, "410"));
-    shoal_db_round r = round_now(&f);
+    shoal_db_round r = fed_fleet_last(&f);
     assert_int_equal(r.state, SHOAL_ROUND_FAILED);
     assert_int_equal(r.stage, SHOAL_SA_INPUT);
     assert_non_null(strstr(r.reason, "2 of the 3 clients needed"));
-    assert_int_equal(task_now(&f).version, 0);
-    hold_round(&f, ALL);
-    assert_true(round_now(&f).round > r.round);
-    check_version(&f, 1, ALL);
-    fleet_close(&f);
+    assert_int_equal(fed_fleet_task(&f).version, 0);
+    fed_fleet_round(&f, ALL);
+    assert_true(fed_fleet_last(&f).round > r.round);
+    fed_fleet_check(&f, 1, ALL);
+    fed_fleet_close(&f);
 }
 
 /* The aggregator stops in the middle of a round and comes back. */
 static void test_restart(void **state)
 {
     (void)state;
-    static fleet f;
+    static fed_fleet f;
     fleet_open(&f, 0);
     shoal_checkin_response *c = shoal_calloc(1, sizeof *c);
     assert_int_equal(fed_device_checkin(&f.devices[0], true, c), 200);
     assert_int_equal(c->kind, SHOAL_CHECKIN_JOIN);
     shoal_free(c);
-    shoal_db_round r = round_now(&f);
+    shoal_db_round r = fed_fleet_last(&f);
     assert_int_equal(r.state, SHOAL_ROUND_OPEN);
     fed_server_restart(&f.server);
     shoal_db_round was;
@@ -250,35 +122,35 @@ static void test_restart(void **state)
         (void)snprintf(f.devices[i].base, sizeof f.devices[i].base, "https://%s:%u", l.host,
                        (unsigned)l.port);
     }
-    hold_round(&f, ALL);
-    assert_true(round_now(&f).round > r.round);
-    check_version(&f, 1, ALL);
-    fleet_close(&f);
+    fed_fleet_round(&f, ALL);
+    assert_true(fed_fleet_last(&f).round > r.round);
+    fed_fleet_check(&f, 1, ALL);
+    fed_fleet_close(&f);
 }
 
 /* The disk is full when the new version is to be written. */
 static void test_full_disk(void **state)
 {
     (void)state;
-    static fleet f;
+    static fed_fleet f;
     fleet_open(&f, 0);
-    shoal_file_fail_at(1, ENOSPC);
-    hold_round(&f, ALL);
+    shoal_file_fail_at(N + 1, ENOSPC); /* behind the chunks of the devices */
+    fed_fleet_round(&f, ALL);
     shoal_file_fail_at(0, 0);
-    shoal_db_round r = round_now(&f);
+    shoal_db_round r = fed_fleet_last(&f);
     assert_int_equal(r.state, SHOAL_ROUND_FAILED);
     assert_non_null(strstr(r.reason, "could not be made"));
-    assert_int_equal(task_now(&f).version, 0);
-    assert_int_equal(task_now(&f).rounds_done, 0);
-    hold_round(&f, ALL);
-    check_version(&f, 1, ALL);
-    fleet_close(&f);
+    assert_int_equal(fed_fleet_task(&f).version, 0);
+    assert_int_equal(fed_fleet_task(&f).rounds_done, 0);
+    fed_fleet_round(&f, ALL);
+    fed_fleet_check(&f, 1, ALL);
+    fed_fleet_close(&f);
 }
 
 static void test_adapter_download(void **state)
 {
     (void)state;
-    static fleet f;
+    static fed_fleet f;
     fleet_open(&f, 0);
     shoal_db_release r;
     shoal_error err = {0};
@@ -295,20 +167,20 @@ static void test_adapter_download(void **state)
     path[12] = path[12] == '0' ? '1' : '0';
     assert_int_equal(fed_device_call(&f.devices[0], "GET", path, NULL, 0, &reply), 404);
     shoal_buf_clear(&reply);
-    fleet_close(&f);
+    fed_fleet_close(&f);
 }
 
 /* A session's paths are for its members and in their order. */
-/* Too early, malformed, an input of another length (Spec 3.3), not a member, no such session. */
+/* Too early, malformed, an input without a place (Spec 3.6.1), not a member, no such session. */
 static void test_order_and_membership(void **state)
 {
     (void)state;
-    static fleet f;
+    static fed_fleet f;
     fleet_open(&f, 0);
     shoal_checkin_response *c = shoal_calloc(1, sizeof *c);
     assert_int_equal(fed_device_checkin(&f.devices[0], true, c), 200);
     shoal_free(c);
-    shoal_db_round r = round_now(&f);
+    shoal_db_round r = fed_fleet_last(&f);
     char id[65], path[160];
     shoal_buf reply = shoal_buf_init(1u << 20);
     shoal_hex_encode(r.session_id, 32, id);
@@ -324,14 +196,14 @@ static void test_order_and_membership(void **state)
     (void)snprintf(path, sizeof path, "/v1/sessions/%s/roster", id);
     assert_int_equal(fed_device_call(&f.devices[0], "GET", path, NULL, 0, &reply), 404);
     shoal_buf_clear(&reply);
-    fleet_close(&f);
+    fed_fleet_close(&f);
 }
 
 /* `task stop` from another process ends the round that is going on. */
 static void test_stop_task(void **state)
 {
     (void)state;
-    static fleet f;
+    static fed_fleet f;
     fleet_open(&f, 0);
     shoal_error err = {0};
     shoal_checkin_response *c = shoal_calloc(1, sizeof *c);
@@ -342,12 +214,12 @@ static void test_stop_task(void **state)
     assert_int_equal(fed_device_checkin(&f.devices[1], true, c), 200);
     assert_int_equal(c->kind, SHOAL_CHECKIN_WAIT);
     shoal_free(c);
-    for (int i = 0; i < 100 && round_now(&f).state == SHOAL_ROUND_OPEN; i++) {
+    for (int i = 0; i < 100 && fed_fleet_last(&f).state == SHOAL_ROUND_OPEN; i++) {
         struct timespec t = {.tv_nsec = 50 * 1000000};
         (void)nanosleep(&t, NULL);
     }
-    assert_int_equal(round_now(&f).state, SHOAL_ROUND_ABANDONED);
-    fleet_close(&f);
+    assert_int_equal(fed_fleet_last(&f).state, SHOAL_ROUND_ABANDONED);
+    fed_fleet_close(&f);
 }
 
 int main(void)

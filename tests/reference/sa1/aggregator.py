@@ -14,17 +14,17 @@ import urllib.parse
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from . import certificates, control, messages
+from . import certificates, control, messages, uploads
 from .primitives import SPKI, Key, Refused, client_id
 from .server import STAGES, Server
 
 LIFE_S, POLL_MS = 86400, 200
-SENT = {("POST", "advertise"): "advertise", ("POST", "shares"): "shares", ("PUT", "input"): "input",
+SENT = {("POST", "advertise"): "advertise", ("POST", "shares"): "shares",
         ("POST", "survivors"): "survivors", ("POST", "unmask"): "unmask"}
 READ = {"roster": "advertise", "delivery": "shares", "claim": "input", "request": "survivors",
         "result": "unmask"}  # there once that stage is closed
 CODES = {"BAD_REQUEST": (400, 1), "UNAUTHORISED": (401, 2), "FORBIDDEN": (403, 3),
-         "NOT_FOUND": (404, 4), "GONE": (410, 6)}
+         "NOT_FOUND": (404, 4), "CONFLICT": (409, 5), "GONE": (410, 6), "TOO_EARLY": (425, 8)}
 
 
 class Answer(Exception):
@@ -125,6 +125,7 @@ class Aggregator:
         self.d.adapter_hash = self.release["sha256"]
         self.m0 = self.d.sign(self.task_key)
         self.server = Server(self.m0, self.task_key.spki, self.ca, time.time())
+        self.uploads = {}
 
     # ---- a session ----
 
@@ -139,6 +140,28 @@ class Aggregator:
                 self.base = self.release
                 self.publish(self.make_next(self.blobs[self.base["sha256"]], s))
             self.changed.notify_all()
+
+    def upload(self, device, offset, claimed, chunk):
+        """3.6; the state of the upload afterwards."""
+        s, packed = self.server, (self.d.words * self.d.ring_bits + 7) // 8
+        u = self.uploads.setdefault(device, uploads.Upload(messages.INPUT_HEAD + packed))
+        if offset is not None:
+            fresh = offset // uploads.CHUNK >= len(u.ends)
+            if fresh and s.stage != "input":
+                raise Answer("TOO_EARLY" if STAGES.index(s.stage) < STAGES.index("input") else "GONE")
+            try:
+                if u.take(offset, claimed, chunk):
+                    self.receive("input", device, u.data)
+                    u.data = b""  # its hashes know repeats
+            except uploads.Conflict:
+                raise Answer("CONFLICT") from None
+            except uploads.Early:
+                raise Answer("TOO_EARLY") from None
+            except Refused:
+                if len(u.data) == u.total:  # Spec 3.6.2
+                    u.forget()
+                raise
+        return u.state()
 
     def result(self, device):
         s = self.server
@@ -217,6 +240,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if (self.command, what) in SENT:
             a.receive(SENT[self.command, what], device, body)
             return 200, b""
+        if what == "input":
+            q = dict(urllib.parse.parse_qsl(query))
+            if self.command == "GET":
+                return 200, a.upload(device, None, None, None)
+            return 200, a.upload(device, int(q["offset"]), bytes.fromhex(q["hash"]), body)
         if self.command != "GET" or what not in READ:
             raise Answer("NOT_FOUND")
         wait_ms = int(urllib.parse.parse_qs(query).get("wait", ["0"])[0])

@@ -11,7 +11,7 @@ import time
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from . import certificates, control
+from . import certificates, control, uploads
 from .primitives import Key, SPKI, check, verify
 
 LINK = re.compile(r"shoal://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d+)/join#([0-9a-f]{32})\.([0-9a-f]{64})")
@@ -153,8 +153,22 @@ class Member:
     # ---- a session ----
 
     def send(self, session, what, body):
-        method = "PUT" if what == "input" else "POST"
-        self.connection.call(method, f"/v1/sessions/{session.hex()}/{what}", body)
+        self.connection.call("POST", f"/v1/sessions/{session.hex()}/{what}", body)
+
+    def upload(self, session, m5, broken_at=()):
+        """3.6: M5 chunk by chunk; behind the chunks numbered in broken_at the connection is lost."""
+        path, ends = f"/v1/sessions/{session.hex()}/input", uploads.running_hashes(m5)
+        have = 0
+        while have < len(m5):
+            k = have // uploads.CHUNK
+            query = f"?offset={have}&hash={ends[k].hex()}"
+            _, state = self.connection.call("PUT", path + query, m5[have:have + uploads.CHUNK])
+            if k in broken_at:
+                self.connection.close()
+                _, state = self.connection.call("GET", path)
+            have, running = uploads.read_state(state, len(m5))
+            check(have == 0 or running == ends[(have - 1) // uploads.CHUNK],
+                  "the server holds other bytes")  # Spec 3.6.3
 
     def wait(self, session, what):
         """Long polls until it is there; the session's own deadlines end it."""
