@@ -1,11 +1,11 @@
 /* codec.c - clip, stochastic rounding, ring, packing. */
 #include "proto/codec.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/base/secret.h"
 #include "proto/limits.h"
 #include "proto/rotate.h"
 
@@ -80,21 +80,30 @@ size_t shoal_codec_words(const shoal_codec *c)
 
 /* ---- encode ---- */
 
+/* An update is a secret: nothing here branches on its values (tests/ct). */
+
 /* Spec 5.6.4: what is not a number never leaves the device. */
 static bool all_finite(const float *x, size_t n)
 {
+    const uint32_t exponent = 0x7f800000;
+    uint32_t bad = 0;
     for (size_t i = 0; i < n; i++) {
-        if (!isfinite(x[i])) return false;
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bad |= (bits & exponent) == exponent ? 1u : 0u;
     }
-    return true;
+    SHOAL_PUBLIC(&bad, sizeof bad);
+    return bad == 0;
 }
 
-/* floor(v) plus one with probability v - floor(v): unbiased. bits is uniform in [0, 2^32). */
+/* floor(v) plus one with probability v - floor(v): unbiased. bits is uniform in [0, 2^32), |v| far
+ * below 2^53. */
 static uint32_t round_word(double v, uint32_t bits)
 {
-    double below = floor(v);
-    double fraction = v - below;
-    int64_t q = (int64_t)below + ((double)bits * 0x1p-32 < fraction ? 1 : 0);
+    int64_t below = (int64_t)v; /* towards zero, so one too many when v is negative and not whole */
+    below -= v < (double)below ? 1 : 0;
+    double fraction = v - (double)below;
+    int64_t q = below + ((double)bits * 0x1p-32 < fraction ? 1 : 0);
     return (uint32_t)(uint64_t)q;
 }
 
@@ -107,10 +116,16 @@ static void key_words(const uint8_t key[32], uint32_t words[8])
     }
 }
 
-/* A subnormal counts as 0: it is far below any step, and slow. Spec 5.6.5. */
-static double value_of(float x)
+/* 1 up to C; above, a hair below C / norm, so that rounding of the factor and of the products
+ * cannot lift the norm above C. The sign of C - norm is taken as a number, not compared. */
+static double clip_factor(double norm, double c)
 {
-    return fabsf(x) < FLT_MIN ? 0.0 : (double)x;
+    double larger = c > norm ? c : norm; /* maxsd */
+    double left = c - larger;
+    uint64_t bits;
+    memcpy(&bits, &left, sizeof bits);
+    double above = (double)(int64_t)(bits >> 63);
+    return c / larger * (1.0 - 0x1p-40 * above);
 }
 
 /* words [n], holding the bits of floats r: q = round(factor r), r cut so that |factor r| <= limit.
@@ -129,9 +144,11 @@ static shoal_status round_all(const shoal_exec *ex, uint32_t *words, size_t n, d
         for (size_t i = 0; i < m; i++) {
             float r;
             memcpy(&r, &words[at + i], sizeof r);
-            double v = value_of(r) * factor;
+            double v = (double)shoal_flush_subnormal(r) * factor;
             *cut += fabs(v) > limit ? 1 : 0;
-            words[at + i] = round_word(v > limit ? limit : v < -limit ? -limit : v, bits[i]);
+            v = limit < v ? limit : v; /* minsd, maxsd: no branch */
+            v = -limit > v ? -limit : v;
+            words[at + i] = round_word(v, bits[i]);
         }
     }
     shoal_wipe(key, sizeof key);
@@ -143,8 +160,7 @@ static shoal_status round_all(const shoal_exec *ex, uint32_t *words, size_t n, d
 static void scale_into(const float *x, size_t n, double f, uint32_t *words)
 {
     for (size_t i = 0; i < n; i++) {
-        float v = (float)(value_of(x[i]) * f);
-        if (fabsf(v) < FLT_MIN) v = 0.0F;
+        float v = shoal_flush_subnormal((float)((double)shoal_flush_subnormal(x[i]) * f));
         memcpy(&words[i], &v, sizeof v);
     }
 }
@@ -176,13 +192,11 @@ shoal_status shoal_codec_encode(const shoal_exec *ex, const shoal_codec *c, cons
         return shoal_fail(err, SHOAL_ERR_ARG, "a weight of %u is not in 1..%u", weight,
                           c->weight_max);
     }
-    double norm = all_finite(x, n) ? sqrt(shoal_sum_squares(ex, x, n)) : (double)NAN;
-    if (!isfinite(norm)) {
+    if (!all_finite(x, n)) {
         return shoal_fail(err, SHOAL_ERR_FORMAT, "the update holds values that are not finite");
     }
-    /* A hair below C, so that rounding of the factor and of the products cannot lift the norm above
-     * it. */
-    double clip = norm > c->clip_norm ? c->clip_norm / norm * (1.0 - 0x1p-40) : 1.0;
+    double norm = sqrt(shoal_sum_squares(ex, x, n)); /* in double: finite */
+    double clip = clip_factor(norm, c->clip_norm);
     shoal_status st = encode_words(ex, c, x, clip, weight, keys, words, &cut, err);
     if (st != SHOAL_OK) {
         shoal_wipe(words, (n + 1) * sizeof *words);

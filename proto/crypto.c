@@ -19,6 +19,7 @@
 #include <mbedtls/version.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/base/secret.h"
 #include "proto/crypto_libcrypto.h"
 
 /* 3.x dropped the suffix; in 2.28 the plain names are the deprecated void ones. */
@@ -192,6 +193,7 @@ bool shoal_equal(const void *a, const void *b, size_t n)
     for (size_t i = 0; i < n; i++) {
         diff |= (uint8_t)(pa[i] ^ pb[i]);
     }
+    SHOAL_PUBLIC(&diff, sizeof diff); /* the verdict; where they differ stays unknown */
     return diff == 0;
 }
 
@@ -228,7 +230,9 @@ static int montgomery(uint8_t out[32], const uint8_t secret[32], const uint8_t *
 
 shoal_status shoal_x25519_public(uint8_t out[32], const uint8_t secret[32], shoal_error *err)
 {
-    return montgomery(out, secret, NULL) == 0 ? SHOAL_OK : broken(err, "X25519");
+    if (montgomery(out, secret, NULL) != 0) return broken(err, "X25519");
+    SHOAL_PUBLIC(out, 32);
+    return SHOAL_OK;
 }
 
 /* Spec 1.2: an all-zero result is a failed check. */
@@ -264,6 +268,7 @@ static int derive_point(shoal_key *key)
                                             sizeof key->point);
     }
     mbedtls_ecp_keypair_free(&pair);
+    SHOAL_PUBLIC(key->point, sizeof key->point);
     return rc;
 }
 
@@ -361,6 +366,18 @@ static int pk_from_key(mbedtls_pk_context *pk, const shoal_key *key)
     return rc;
 }
 
+/* Up to the terminator; where a text ends is no secret. */
+static size_t pem_length(const uint8_t *text, size_t max)
+{
+    size_t n = 0;
+    uint8_t c = 1;
+    while (n < max && c != 0) {
+        c = text[n++];
+        SHOAL_PUBLIC(&c, 1);
+    }
+    return c == 0 ? n - 1 : n;
+}
+
 static shoal_status encode_key(const shoal_key *key, bool pem, shoal_buf *out, shoal_error *err)
 {
     uint8_t text[512] = {0};
@@ -375,7 +392,7 @@ static shoal_status encode_key(const shoal_key *key, bool pem, shoal_buf *out, s
     if (rc < 0) {
         st = broken(err, "writing a key");
     } else if (pem) {
-        (void)shoal_buf_put_str(out, (const char *)text);
+        (void)shoal_buf_put(out, text, pem_length(text, sizeof text));
         st = shoal_buf_status(out, err);
     } else {
         (void)shoal_buf_put(out, text + sizeof text - (size_t)rc, (size_t)rc);
@@ -448,6 +465,7 @@ shoal_status shoal_sign(const shoal_key *key, const uint8_t digest[32],
     mbedtls_mpi_free(&r);
     mbedtls_mpi_free(&d);
     mbedtls_ecp_group_free(&grp);
+    SHOAL_PUBLIC(sig, SHOAL_SIG_BYTES);
     return rc == 0 ? SHOAL_OK : broken(err, "signing");
 }
 
@@ -532,6 +550,7 @@ shoal_status shoal_aead_open(const shoal_aead_in *in, const uint8_t *sealed, siz
                                              sealed + plain_n, sealed, out);
     }
     mbedtls_chachapoly_free(&c);
+    SHOAL_PUBLIC(&rc, sizeof rc); /* whether the tag was right */
     if (rc != 0) {
         shoal_wipe(out, plain_n);
         return shoal_fail(err, SHOAL_ERR_TAMPERED, "a sealed message does not open");

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "kernels/base/mem.h"
+
 static const char scheme[] = "shoal://";
 static const char path[] = "/join#";
 
@@ -28,8 +30,11 @@ shoal_status shoal_join_link_encode(const shoal_join_link *l, shoal_buf *out, sh
     bool ip6 = strchr(l->host, ':') != NULL;
     shoal_hex_encode(l->token, sizeof l->token, token);
     shoal_hex_encode(l->pin, sizeof l->pin, pin);
-    (void)shoal_buf_putf(out, "%s%s%s%s:%u%s%s.%s", scheme, ip6 ? "[" : "", l->host, ip6 ? "]" : "",
-                         (unsigned)l->port, path, token, pin);
+    (void)shoal_buf_putf(out, "%s%s%s%s:%u%s", scheme, ip6 ? "[" : "", l->host, ip6 ? "]" : "",
+                         (unsigned)l->port, path);
+    (void)shoal_buf_put(out, token, TOKEN_HEX); /* no text function looks at the token */
+    (void)shoal_buf_putf(out, ".%s", pin);
+    shoal_wipe(token, sizeof token);
     return shoal_buf_status(out, err);
 }
 
@@ -74,8 +79,10 @@ static shoal_status read_secret(const char *at, shoal_join_link *out, shoal_erro
     const char *dot = strchr(at, '.');
     if (dot == NULL || !copy_part(at, dot, token, sizeof token) ||
         !shoal_hex_decode(token, out->token, sizeof out->token)) {
+        shoal_wipe(token, sizeof token);
         return wrong(err, "the token is not 32 hexadecimal digits");
     }
+    shoal_wipe(token, sizeof token);
     if (!shoal_hex_decode(dot + 1, out->pin, sizeof out->pin)) {
         return wrong(err, "the server's fingerprint is not 64 hexadecimal digits");
     }
@@ -100,6 +107,7 @@ shoal_status shoal_join_link_decode(const char *text, shoal_join_link *out, shoa
     *tail = '\0';
     shoal_status st = read_authority(at, out, err);
     if (st == SHOAL_OK) st = read_secret(tail + sizeof path - 1, out, err);
+    shoal_wipe(link, sizeof link);
     if (st != SHOAL_OK) memset(out, 0, sizeof *out);
     return st;
 }

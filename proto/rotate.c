@@ -1,7 +1,6 @@
 /* rotate.c - random signs, Hadamard transform, block by block. */
 #include "proto/rotate.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -50,8 +49,7 @@ static float load(const uint8_t *x, size_t i)
 
 static void store(uint8_t *x, size_t i, double value)
 {
-    float v = (float)value;
-    if (fabsf(v) < FLT_MIN) v = 0.0F; /* also -0: zeros have one form */
+    float v = shoal_flush_subnormal((float)value);
     memcpy(x + i * sizeof v, &v, sizeof v);
 }
 

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels/kernels.h"
 
@@ -47,6 +48,18 @@ SHOAL_MUST_USE shoal_status shoal_rotate(const shoal_exec *ex, uint32_t log2_blo
 SHOAL_MUST_USE shoal_status shoal_rotate_back(const shoal_exec *ex, uint32_t log2_block,
                                               const uint8_t key[32], void *x, size_t n,
                                               shoal_error *err);
+
+/* A subnormal counts as 0: it is far below any step, and slow. Zeros have one form, +0. Without a
+ * branch, for x is secret. Spec 5.6.5. */
+static inline float shoal_flush_subnormal(float x)
+{
+    const uint32_t exponent = 0x7f800000;
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits &= 0u - ((bits & exponent) != 0 ? 1u : 0u);
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/base/secret.h"
 #include "proto/mask.h"
 #include "proto/sa_label.h"
 #include "proto/sa_wire.h"
@@ -221,6 +222,7 @@ static shoal_status make_keys(shoal_sa_client *c, shoal_error *err)
     SHOAL_TRY(shoal_sa_commit(c->ctx, c->id, c->b, c->own.com_b, err));
     SHOAL_TRY(shoal_sha256(c->opt.cert, c->opt.cert_n, c->own.cert_hash, err));
     memcpy(c->own.client_id, c->id, SHOAL_ID_BYTES);
+    SHOAL_PUBLIC(&c->own, sizeof c->own);
     return SHOAL_OK;
 }
 

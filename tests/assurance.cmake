@@ -3,4 +3,34 @@
 if(TARGET shoal_proto)
   shoal_test(test_crypto_kat unit/test_crypto_kat.c LIBS proto_test)
   shoal_test(test_rfc8439 unit/test_rfc8439.c LIBS proto_test ${MBEDCRYPTO_LIBRARY})
+
+  # Constant time: proto/ once more, with its borders between secret and public marked, and valgrind
+  # looking on (kernels/base/secret.h). Not with sanitizers, which valgrind cannot run.
+  option(SHOAL_CTGRIND "Check constant time under valgrind, where it is installed" ON)
+  find_program(VALGRIND valgrind)
+  find_path(VALGRIND_INCLUDE valgrind/memcheck.h)
+  if(SHOAL_CTGRIND AND VALGRIND AND VALGRIND_INCLUDE AND NOT SHOAL_SANITIZE)
+    get_target_property(sources shoal_proto SOURCES)
+    list(FILTER sources INCLUDE REGEX "^[a-z0-9_]+\\.c$")
+    list(FILTER sources EXCLUDE REGEX "^wire")
+    list(TRANSFORM sources PREPEND ${PROJECT_SOURCE_DIR}/proto/)
+    add_library(proto_marked STATIC ${sources} ${PROJECT_SOURCE_DIR}/kernels/base/buf.c
+      support/sa_cohort.c)
+    target_compile_definitions(proto_marked PRIVATE SHOAL_CTGRIND SHOAL_HAVE_LIBCRYPTO)
+    target_include_directories(proto_marked PRIVATE ${VALGRIND_INCLUDE})
+    target_link_libraries(proto_marked PUBLIC shoal_kernels shoal_flags ${CMOCKA_LIBRARY}
+      ${MBEDX509_LIBRARY} ${MBEDCRYPTO_LIBRARY} ${CMAKE_DL_LIBS})
+    add_executable(test_constant_time ct/test_constant_time.c)
+    target_link_libraries(test_constant_time PRIVATE proto_marked)
+    set_target_properties(test_constant_time PROPERTIES RUNTIME_OUTPUT_DIRECTORY
+      ${CMAKE_BINARY_DIR}/tests)
+    add_test(NAME constant_time COMMAND ${VALGRIND} --quiet --error-limit=no
+      --suppressions=${CMAKE_CURRENT_SOURCE_DIR}/ct/libraries.supp
+      $<TARGET_FILE:test_constant_time>)
+    set_tests_properties(constant_time PROPERTIES LABELS medium SKIP_RETURN_CODE 77 TIMEOUT 300)
+  else()
+    add_test(NAME constant_time COMMAND ${CMAKE_COMMAND} -E echo
+      "skipped: the constant-time check needs valgrind, its headers and no sanitizer")
+    set_tests_properties(constant_time PROPERTIES LABELS medium SKIP_REGULAR_EXPRESSION skipped)
+  endif()
 endif()

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/base/secret.h"
 
 shoal_buf shoal_buf_init(size_t max)
 {
@@ -227,32 +228,53 @@ bool shoal_parse_u64(const char *s, uint64_t *out)
     return true;
 }
 
+/* Hex may hold tokens: no tables, no branches on digits. */
+
+static char hex_char(unsigned v)
+{
+    return (char)('0' + v + (('a' - '0' - 10) & (0u - ((9u - v) >> 31))));
+}
+
 void shoal_hex_encode(const uint8_t *data, size_t n, char *out)
 {
-    static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < n; i++) {
-        out[2 * i] = digits[data[i] >> 4];
-        out[2 * i + 1] = digits[data[i] & 15];
+        out[2 * i] = hex_char(data[i] >> 4);
+        out[2 * i + 1] = hex_char(data[i] & 15u);
     }
     out[2 * n] = '\0';
 }
 
-static int hex_digit(char ch)
+/* 1 when v is below n, read as signed: what is below zero is not. */
+static unsigned within(unsigned v, unsigned n)
 {
-    if (ch >= '0' && ch <= '9') return ch - '0';
-    if (ch >= 'a' && ch <= 'f') return ch - 'a' + 10;
-    if (ch >= 'A' && ch <= 'F') return ch - 'A' + 10;
-    return -1;
+    return ((v - n) & ~v) >> 31;
+}
+
+static unsigned hex_digit(char ch, unsigned *bad)
+{
+    unsigned digit = (unsigned)(unsigned char)ch - '0';
+    unsigned letter = ((unsigned)(unsigned char)ch | 0x20u) - 'a';
+    unsigned is_digit = within(digit, 10);
+    unsigned is_letter = within(letter, 6);
+    *bad |= 1u ^ (is_digit | is_letter);
+    return (digit & (0u - is_digit)) | ((letter + 10) & (0u - is_letter));
+}
+
+/* Where a text ends is no secret. */
+static bool ends_at(char ch)
+{
+    SHOAL_PUBLIC(&ch, sizeof ch);
+    return ch == '\0';
 }
 
 bool shoal_hex_decode(const char *hex, uint8_t *out, size_t n)
 {
-    if (strlen(hex) != 2 * n) return false;
+    unsigned bad = 0;
     for (size_t i = 0; i < n; i++) {
-        int hi = hex_digit(hex[2 * i]);
-        int lo = hex_digit(hex[2 * i + 1]);
-        if (hi < 0 || lo < 0) return false;
-        out[i] = (uint8_t)(hi * 16 + lo);
+        if (ends_at(hex[2 * i]) || ends_at(hex[2 * i + 1])) return false;
+        unsigned high = hex_digit(hex[2 * i], &bad);
+        out[i] = (uint8_t)(high * 16 + hex_digit(hex[2 * i + 1], &bad));
     }
-    return true;
+    SHOAL_PUBLIC(&bad, sizeof bad);
+    return bad == 0 && ends_at(hex[2 * n]);
 }

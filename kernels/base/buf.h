@@ -77,7 +77,8 @@ bool shoal_cursor_done(const shoal_cursor *c);
 /* Decimal text to number; false on anything but digits, on empty text and on overflow. */
 bool shoal_parse_u64(const char *s, uint64_t *out);
 
-/* Lower-case hex of n bytes into out[2n+1]; and back (false on wrong length or digit). */
+/* Lower-case hex of n bytes into out[2n+1]; and back (false on wrong length or digit, out then
+ * holds anything). The time depends on n and on where the text ends, not on the digits. */
 void shoal_hex_encode(const uint8_t *data, size_t n, char *out);
 bool shoal_hex_decode(const char *hex, uint8_t *out, size_t n);
 
