@@ -244,6 +244,20 @@ void shoal_softmax_fold(const shoal_exec *ex, float *logits, size_t T, size_t fi
 double shoal_softmax_nll(const shoal_softmax_row *row);
 double shoal_softmax_others(const shoal_softmax_row *row, double *total);
 
+/* ---- rows put away in half the bytes ----------------------------------------------------------
+ */
+
+/* x [T, N] as binary16, each row under a power of two of its own, so that neither its range nor its
+ * size matters: an error of 2^-11 of the value, or of 2^-39 of the row's largest where that is
+ * more. And back; and what putting away and taking out leaves of x, in place (N <=
+ * SHOAL_HALVES_MAX). Rounding what was rounded changes nothing. out [T, N], scale [T]. */
+enum { SHOAL_HALVES_MAX = 128 * 1024 };
+void shoal_halves_put(const shoal_exec *ex, const float *x, size_t T, size_t N, uint16_t *out,
+                      float *scale);
+void shoal_halves_take(const shoal_exec *ex, const uint16_t *in, const float *scale, size_t T,
+                       size_t N, float *x);
+void shoal_halves_round(const shoal_exec *ex, float *x, size_t T, size_t N);
+
 /* ---- optimiser --------------------------------------------------------------------------------
  */
 

@@ -3,6 +3,7 @@
 
 #include "kernels/attention_tile.h"
 #include "kernels/dense.h"
+#include "kernels/halves.h"
 #include "kernels/table.h"
 
 void shoal_rowops_init_c(shoal_table *t)
@@ -11,6 +12,8 @@ void shoal_rowops_init_c(shoal_table *t)
     t->dense_nn = shoal_dense_nn_c;
     t->dense_transpose = shoal_dense_transpose_c;
     t->half_rows = shoal_half_rows_c;
+    t->half_put = shoal_half_put_c;
+    t->half_take = shoal_half_take_c;
     t->softmax_tile = shoal_softmax_tile_c;
     t->softmax_grad = shoal_softmax_grad_c;
     t->rmsnorm = shoal_rmsnorm_c;

@@ -259,6 +259,27 @@ static bool check_row_softmax(const shoal_table *c, const shoal_table *t)
     return same(x[0], x[1], LEN);
 }
 
+static bool check_half_put(const shoal_table *c, const shoal_table *t)
+{
+    float x[LEN];
+    uint16_t y[2][LEN];
+    fill(x, LEN, 1);
+    x[3] = 1e9f;
+    float a = c->half_put(x, LEN, y[0]), b = t->half_put(x, LEN, y[1]);
+    return memcmp(&a, &b, sizeof a) == 0 && memcmp(y[0], y[1], sizeof y[0]) == 0;
+}
+
+static bool check_half_take(const shoal_table *c, const shoal_table *t)
+{
+    float x[2][LEN];
+    uint16_t half[LEN];
+    fill(x[0], LEN, 1);
+    float scale = c->half_put(x[0], LEN, half);
+    c->half_take(half, LEN, scale, x[0]);
+    t->half_take(half, LEN, scale, x[1]);
+    return memcmp(x[0], x[1], sizeof x[0]) == 0;
+}
+
 static bool check_chacha(const shoal_table *c, const shoal_table *t)
 {
     enum { WORDS = 3 * 128 + 37 };
@@ -279,6 +300,8 @@ const shoal_slot_check shoal_rowops_checks[] = {
     {"dense_nn", offsetof(shoal_table, dense_nn), check_nn},
     {"dense_transpose", offsetof(shoal_table, dense_transpose), check_transpose},
     CHECK(half_rows),
+    CHECK(half_put),
+    CHECK(half_take),
     CHECK(scores_f16),
     CHECK(scores_q8),
     CHECK(values_f16),

@@ -105,6 +105,11 @@ typedef void shoal_dense_transpose_fn(size_t rows, size_t cols, const float *in,
 /* out [rows, n] = rows of binary16, `ld` values apart, as f32 (exact). */
 typedef void shoal_half_rows_fn(const uint16_t *in, size_t ld, size_t rows, size_t n, float *out);
 
+/* A row put away in binary16 under a power of two (halves.h); returns what gets it back. And back:
+ * x [n] = in * scale. The same bits at every level. */
+typedef float shoal_half_put_fn(const float *x, size_t n, uint16_t *out);
+typedef void shoal_half_take_fn(const uint16_t *in, size_t n, float scale, float *x);
+
 /* What attention does with rows of a cache, without expanding them to memory; E a multiple of 8
  * (f16) or 32 (q8: Q8_0 blocks). The same bits as expanding them and calling the dense slots of the
  * same level. C has none of these (NULL): it expands.
@@ -160,11 +165,13 @@ typedef struct shoal_table {
     shoal_panel16_fn *panel16_rows, *panel16_cols;
     shoal_gemm16_fn *gemm16;
 
-    /* rows: attention.c, lowrank.c, pointwise.c, loss.c, chacha.c */
+    /* rows: attention.c, lowrank.c, pointwise.c, loss.c, halves.c, chacha.c */
     shoal_dense_nt_fn *dense_nt;
     shoal_dense_nn_fn *dense_nn;
     shoal_dense_transpose_fn *dense_transpose;
     shoal_half_rows_fn *half_rows;
+    shoal_half_put_fn *half_put;
+    shoal_half_take_fn *half_take;
     shoal_scores_fn *scores_f16, *scores_q8; /* may be NULL, like the next two */
     shoal_values_fn *values_f16, *values_q8;
     shoal_softmax_tile_fn *softmax_tile;

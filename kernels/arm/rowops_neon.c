@@ -9,6 +9,8 @@ void shoal_rowops_init_neon(shoal_table *t)
     t->dense_nn = shoal_dense_nn_neon;
     t->dense_transpose = shoal_dense_transpose_neon;
     t->half_rows = shoal_half_rows_neon;
+    t->half_put = shoal_half_put_neon;
+    t->half_take = shoal_half_take_neon;
     t->scores_f16 = shoal_scores_f16_neon;
     t->scores_q8 = shoal_scores_q8_neon;
     t->values_f16 = shoal_values_f16_neon;

@@ -10,6 +10,8 @@ void shoal_rowops_init_avx2(shoal_table *t)
     t->dense_nn = shoal_dense_nn_avx2;
     t->dense_transpose = shoal_dense_transpose_avx2;
     t->half_rows = shoal_half_rows_avx2;
+    t->half_put = shoal_half_put_avx2;
+    t->half_take = shoal_half_take_avx2;
     t->scores_f16 = shoal_scores_f16_avx2;
     t->scores_q8 = shoal_scores_q8_avx2;
     t->values_f16 = shoal_values_f16_avx2;

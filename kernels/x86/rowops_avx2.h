@@ -23,6 +23,10 @@ float shoal_softmax_tile_avx2(float *s, size_t lo, size_t hi, size_t n, float *m
 void shoal_softmax_grad_avx2(float *s, float *dp, size_t lo, size_t hi, size_t n, float lse,
                              float delta);
 
+/* halves_avx2.c */
+float shoal_half_put_avx2(const float *x, size_t n, uint16_t *out);
+void shoal_half_take_avx2(const uint16_t *in, size_t n, float scale, float *x);
+
 /* attention_cache_avx2.c */
 void shoal_scores_f16_avx2(size_t rows, size_t n, size_t E, const float *q, const void *keys,
                            size_t key_bytes, float *s, size_t lds);

@@ -12,6 +12,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
+#include "kernels/halves.h"
 #include "kernels/quant.h"
 
 static const char MAGIC[8] = {'S', 'H', 'O', 'A', 'L', 'R', 'O', 'W'};
@@ -22,9 +23,7 @@ enum {
     ROWS_AT = 64, /* first byte of row 0 */
     EXPONENT_BYTES = 4,
     SUM_BYTES = 8,
-    AT_ONCE = 32,      /* rows read or written by one call */
-    TOP_EXPONENT = 15, /* the largest value of a row is scaled into [2^14, 2^15) */
-    LEAST_EXPONENT = -100
+    AT_ONCE = 32, /* rows read or written by one call */
 };
 
 /* ---- values -----------------------------------------------------------------------------------
@@ -33,12 +32,12 @@ enum {
 /* The scales of a row: into f16 and back. Exact, being powers of two. */
 static float into_f16(int32_t exponent)
 {
-    return ldexpf(1.0f, TOP_EXPONENT - exponent);
+    return shoal_half_power(SHOAL_HALF_TOP - exponent);
 }
 
 static float out_of_f16(int32_t exponent)
 {
-    return ldexpf(1.0f, exponent - TOP_EXPONENT);
+    return shoal_half_power(exponent - SHOAL_HALF_TOP);
 }
 
 int32_t shoal_row_round(float *x, size_t D)
@@ -47,9 +46,7 @@ int32_t shoal_row_round(float *x, size_t D)
     for (size_t i = 0; i < D; i++) {
         most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
     }
-    int exponent = TOP_EXPONENT;
-    if (most > 0.0f && isfinite(most)) (void)frexpf(most, &exponent);
-    if (exponent < LEAST_EXPONENT) exponent = LEAST_EXPONENT;
+    int exponent = shoal_half_exponent(most);
     float in = into_f16(exponent);
     float out = out_of_f16(exponent);
     for (size_t i = 0; i < D; i++) {
