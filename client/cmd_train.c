@@ -183,12 +183,12 @@ static shoal_status make_adapter(training *t, shoal_error *err)
         t->adapter_resident = t->e.adapter->n_params * sizeof(float);
         return SHOAL_OK;
     }
-    uint64_t before = shoal_resident_bytes();
+    size_t before = shoal_train_resident(&t->e);
     shoal_lora_spec spec;
     SHOAL_TRY(shoal_method_spec(&t->o->method, t->e.model->cfg.n_layer, &spec, err));
     SHOAL_TRY(shoal_adapter_open(&t->e.adapter, t->e.model, &spec, t->o->seed, err));
-    uint64_t after = shoal_resident_bytes(); /* B is zero and not in memory before a step */
-    t->adapter_resident = after > before ? (size_t)(after - before) : 0;
+    size_t after = shoal_train_resident(&t->e); /* B is zero and not in memory before a step */
+    t->adapter_resident = after > before ? after - before : 0;
     return SHOAL_OK;
 }
 
@@ -695,7 +695,7 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
         SHOAL_COUNT("seed", 0, &o->seed, "N", "of start, order and held-out lines (1)", 0, 0)};
     const shoal_option safety[] = {
         SHOAL_SIZE("max-ram", 0, &o->max_ram, "SIZE",
-                   "memory to stay under, e.g. 256M; 0: the fewest tapes (280 MB)",
+                   "memory to stay under, e.g. 256M; 0: the fewest tapes (235 MB)",
                    &o->max_ram_given),
         SHOAL_FLAG("plan", 0, &o->plan, "say how much memory this takes, and stop"),
         SHOAL_COUNT("checkpoint-every", 0, &o->checkpoint_every, "N", "keep the work every N steps",

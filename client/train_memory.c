@@ -14,12 +14,17 @@
 #define PROGRAM_USUAL ((size_t)32 << 20)
 #define TABLE_MAX ((size_t)4096)
 
+size_t shoal_train_resident(const shoal_engine *e)
+{
+    shoal_mapping map = shoal_gguf_mapping(e->model->gguf);
+    shoal_pages_drop(map, map.p, map.n);
+    return (size_t)shoal_resident_bytes();
+}
+
 size_t shoal_train_other_bytes(const shoal_engine *e, size_t adapter_resident)
 {
     (void)shoal_model_fingerprint(e->model); /* reads samples of all weights; trainers ask for it */
-    shoal_mapping map = shoal_gguf_mapping(e->model->gguf);
-    shoal_pages_drop(map, map.p, map.n);
-    size_t resident = (size_t)shoal_resident_bytes();
+    size_t resident = shoal_train_resident(e);
     if (resident == 0) resident = PROGRAM_USUAL;
     resident -= adapter_resident < resident ? adapter_resident : resident;
     return resident + e->exec.scratch_bytes + MARGIN;
@@ -28,6 +33,7 @@ size_t shoal_train_other_bytes(const shoal_engine *e, size_t adapter_resident)
 shoal_status shoal_train_plan(const shoal_engine *e, const shoal_adapter *a, bool bound_given,
                               shoal_plan_options *po, shoal_plan *plan, shoal_error *err)
 {
+    po->exact = e->exec.exact;
     po->recompute = po->max_ram == 0 ? SHOAL_RECOMPUTE_ON : SHOAL_RECOMPUTE_AUTO;
     shoal_status st = shoal_plan_make(plan, e->model, a, po, err);
     if (st == SHOAL_ERR_NOMEM && !bound_given) {
@@ -45,7 +51,7 @@ static json_t *plan_json(const shoal_plan *p, const shoal_model *m)
                      "weight_bytes", (json_int_t)p->weight_bytes, "adapter_bytes",
                      (json_int_t)p->adapter_bytes, "optimizer_bytes", (json_int_t)p->optim_bytes,
                      "input_bytes", (json_int_t)p->input_bytes, "tape_bytes",
-                     (json_int_t)(p->tapes * p->tape_bytes), "scratch_bytes",
+                     (json_int_t)((p->tapes - 1) * p->tape_bytes), "scratch_bytes",
                      (json_int_t)p->work_bytes, "max_tokens", (json_int_t)p->max_tokens, "tapes",
                      (json_int_t)p->tapes, "blocks", (json_int_t)(m->cfg.n_layer - p->first_layer),
                      "window_bytes", (json_int_t)p->window_bytes);

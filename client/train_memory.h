@@ -13,7 +13,10 @@
 #include "lora/train/plan.h"
 
 /* Without --max-ram: what an app may use on a phone without being noticed. */
-#define SHOAL_TRAIN_RAM_USUAL ((uint64_t)280 * 1000 * 1000)
+#define SHOAL_TRAIN_RAM_USUAL ((uint64_t)235 * 1000 * 1000)
+
+/* Resident bytes without weights: those touched so far are taken out of memory. 0: not known. */
+size_t shoal_train_resident(const shoal_engine *e);
 
 /* Resident bytes besides weights, adapter and trainer: the program and its libraries, the
  * tokenizer, data already loaded, and what they still grow by. Weights touched so far are taken out

@@ -115,8 +115,24 @@ uint64_t shoal_peak_rss(void)
     return (uint64_t)ru.ru_maxrss * 1024u; /* Linux counts kilobytes */
 }
 
+/* From the pages themselves, where the system adds them up: newer kernels count in each processor
+ * apart, and statm is megabytes off (Linux 6.2 on). */
+static uint64_t resident_by_pages(void)
+{
+    char line[128];
+    unsigned long long kb = 0;
+    FILE *f = fopen("/proc/self/smaps_rollup", "r");
+    if (f == NULL) return 0;
+    while (fgets(line, sizeof line, f) != NULL && sscanf(line, "Rss: %llu kB", &kb) != 1) {
+    }
+    (void)fclose(f);
+    return (uint64_t)kb * 1024;
+}
+
 uint64_t shoal_resident_bytes(void)
 {
+    uint64_t exact = resident_by_pages();
+    if (exact > 0) return exact;
     unsigned long size = 0; /* in pages, and so is the next */
     unsigned long resident = 0;
     FILE *f = fopen("/proc/self/statm", "r");

@@ -85,6 +85,14 @@ size_t shoal_pages_bytes(const void *p, size_t n)
     return n == 0 ? 0 : windows * SHOAL_PAGES_WINDOW;
 }
 
+/* Nothing depends on the readahead that this advice is about: shoal_pages_fetch asks for what it
+ * wants. */
+void shoal_pages_part(shoal_mapping map, const void *p, size_t n, bool odd)
+{
+    if (map.p == NULL || n == 0) return;
+    advise(round_out(map, p, n, page_bytes()), odd ? MADV_RANDOM : MADV_NORMAL);
+}
+
 /* The advice starts all reads at once, for which flash is far quicker than for one fault after
  * another; the loop waits for them and maps the pages. */
 void shoal_pages_fetch(shoal_mapping map, const void *p, size_t n)

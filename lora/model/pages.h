@@ -9,6 +9,7 @@
 #ifndef SHOAL_LORA_MODEL_PAGES_H
 #define SHOAL_LORA_MODEL_PAGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #ifdef __cplusplus
@@ -35,6 +36,11 @@ void shoal_pages_unmap(const void *p, size_t n);
 
 /* Most bytes that are resident once n bytes at p were fetched. */
 size_t shoal_pages_bytes(const void *p, size_t n);
+
+/* Keeps neighbours in the file apart: a fault in one then maps nothing of the other. Linux maps the
+ * whole large folio of the page cache around a fault (6.18; 2 MB), but only within one area, and
+ * areas differ in what was advised: every second one, in the order of the file, is `odd`. */
+void shoal_pages_part(shoal_mapping map, const void *p, size_t n, bool odd);
 
 /* Returns when the n bytes at p are in memory and mapped; they are read in one go. */
 void shoal_pages_fetch(shoal_mapping map, const void *p, size_t n);

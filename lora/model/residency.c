@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/base/mem.h"
 #include "lora/model/gguf.h"
@@ -218,6 +219,24 @@ static void fill_parts(shoal_residency *r, const shoal_model *m)
         p->bytes = spans_bytes(r->spans + used, p->n_spans);
         used += p->n_spans;
     }
+}
+
+/* All spans in the order of the file, every second one an area of its own, so that no fault maps a
+ * neighbour that is not wanted. What lies before, between and after them is even. */
+static void keep_apart(shoal_residency *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_parts; i++) {
+        n += r->parts[i].n_spans;
+    }
+    span *s = shoal_calloc(n, sizeof *s);
+    if (s == NULL) return; /* a few megabytes of neighbours more */
+    memcpy(s, r->spans, n * sizeof *s);
+    qsort(s, n, sizeof *s, by_place);
+    for (size_t i = 0; i < n; i++) {
+        shoal_pages_part(r->map, s[i].p, s[i].n, i % 2 == 0);
+    }
+    shoal_free(s);
 }
 
 /* Whether part i is one of `keep` parts spread evenly over n. */
@@ -447,6 +466,7 @@ static shoal_status cut(shoal_residency *r, const shoal_model *m, size_t budget,
         return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
     }
     fill_parts(r, m);
+    keep_apart(r);
     r->window = least - SHOAL_PAGES_WINDOW;
     choose_kept(r, budget - least);
     r->stats.n_parts = r->n_parts;
@@ -491,6 +511,7 @@ void shoal_residency_close(shoal_model *m)
     shoal_mapping map = m->residency->map;
     close_residency(m->residency);
     m->residency = NULL;
+    shoal_pages_part(map, map.p, map.n, false);
     shoal_pages_drop(map, map.p, map.n);
 }
 
