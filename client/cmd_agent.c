@@ -238,7 +238,7 @@ int shoal_cmd_agent(int argc, char **argv)
                     "smallest sum to hide in, for this run (default: `shoal policy`, 32)", 3,
                     SHOAL_LIMIT_COHORT_MAX),
         SHOAL_SIZE("max-ram", 0, &o.max_ram, "SIZE",
-                   "memory that training stays under, as in `shoal train` (280 MB)",
+                   "memory that training stays under, as in `shoal train` (235 MB)",
                    &o.max_ram_given),
         SHOAL_STRING("stall-before", 0, &o.stall_before, "STAGE",
                      "wait for ever before sending this message (to test drop-outs)"),

@@ -27,7 +27,7 @@ static const shoal_usage usage = {
         "Measures, on this machine and file: prefill of -p tokens (pp), decoding of -n tokens "
         "plain\n"
         "(tg) and with n-gram speculation (spec), and LoRA training (train, one sample of --train\n"
-        "tokens a step, within the memory that `shoal train` takes: 280 MB or --max-ram). The "
+        "tokens a step, within the memory that `shoal train` takes: 235 MB or --max-ram). The "
         "median\n"
         "of -r runs counts. --only asks for some of them; the others are\n"
         "null in --json: "

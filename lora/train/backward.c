@@ -3,6 +3,7 @@
 
 #include "lora/model/arch.h"
 #include "lora/model/residency.h"
+#include "lora/train/keep.h"
 #include "lora/train/regularize.h"
 #include "lora/train/step.h"
 #include "lora/train/trained.h"
@@ -143,13 +144,10 @@ static void attention_backward(const shoal_step *s, size_t layer, const wanted *
 
 static void block_backward(const shoal_step *s, size_t layer)
 {
-    const float *x_in = shoal_block_input(s, layer);
-    shoal_tape *tp = shoal_block_tape(s, layer);
+    const float *x_in = shoal_take_input(s, layer);
+    shoal_tape *tp = shoal_take_tape(s, layer);
     wanted want = what_is_wanted(s, layer);
 
-    if (!shoal_block_keeps_tape(s, layer)) {
-        shoal_block_recompute(s, layer, tp);
-    }
     mlp_backward(s, layer, &want, tp);
     if (want.d_mid) {
         attention_backward(s, layer, &want, x_in, tp);

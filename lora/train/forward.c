@@ -3,6 +3,7 @@
 
 #include "lora/model/arch.h"
 #include "lora/model/residency.h"
+#include "lora/train/keep.h"
 #include "lora/train/lower.h"
 #include "lora/train/regularize.h"
 #include "lora/train/step.h"
@@ -10,7 +11,7 @@
 float *shoal_block_input(const shoal_step *s, size_t layer)
 {
     size_t stride = s->plan->max_tokens * s->m->cfg.n_embd;
-    size_t i = layer > s->plan->first_layer ? layer - s->plan->first_layer : 0;
+    size_t i = layer > s->plan->first_layer && s->plan->exact ? layer - s->plan->first_layer : 0;
     return s->ws->inputs + i * stride;
 }
 
@@ -129,6 +130,7 @@ static void block_forward(const shoal_step *s, size_t layer, const float *x_in, 
                   tp->rstd_post_ffn);
 }
 
+/* The input was taken out before. */
 void shoal_block_recompute(const shoal_step *s, size_t layer, shoal_tape *tp)
 {
     attention_forward(s, layer, shoal_block_input(s, layer), tp);
@@ -219,6 +221,9 @@ bool shoal_step_layers(const shoal_step *s, size_t from, size_t to)
         block_forward(s, layer, shoal_block_input(s, layer), shoal_block_input(s, layer + 1),
                       shoal_block_tape(s, layer));
         shoal_residency_done(s->m, layer);
+        if (layer < s->plan->first_layer) continue;
+        shoal_keep_tape(s, layer);
+        if (layer + 1 < s->m->cfg.n_layer) shoal_keep_input(s, layer + 1);
     }
     return true;
 }
@@ -229,5 +234,6 @@ bool shoal_step_forward(const shoal_step *s)
         return false;
     }
     place_rows(s);
+    shoal_keep_input(s, s->plan->first_layer);
     return shoal_step_layers(s, s->plan->first_layer, s->m->cfg.n_layer);
 }

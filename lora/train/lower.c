@@ -154,7 +154,7 @@ static void finish_row(const shoal_step *s, shoal_lower_cache *c, float *x, uint
 {
     size_t D = s->m->cfg.n_embd;
     int32_t exponent = s->ex->exact ? 0 : shoal_row_round(x, D);
-    if (c != NULL && number != SHOAL_ROW_NONE) shoal_row_store_put(&c->store, number, x, exponent);
+    if (number != SHOAL_ROW_NONE) shoal_row_store_put(&c->store, number, x, exponent);
 }
 
 /* Finishes the computed rows and moves them to where they belong, from the last on, as none moves
@@ -211,13 +211,9 @@ static bool forward_with_cache(const shoal_step *s, shoal_lower_cache *c, float 
 bool shoal_lower_forward(const shoal_step *s)
 {
     float *x = shoal_block_input(s, 0);
-    bool noise = s->noisy && s->plan->neftune > 0.0; /* no two epochs are alike */
+    bool noise = s->learns && s->plan->neftune > 0.0; /* no two epochs are alike */
     if (s->plan->first_layer > 0 && s->cache != NULL && !noise) {
         return forward_with_cache(s, s->cache, x);
     }
-    if (!compute(s, &s->ws->pack)) return false;
-    for (size_t t = 0; t < s->T && s->plan->first_layer > 0 && !s->ex->exact; t++) {
-        finish_row(s, NULL, x + t * s->m->cfg.n_embd, SHOAL_ROW_NONE);
-    }
-    return true;
+    return compute(s, &s->ws->pack);
 }

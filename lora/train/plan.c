@@ -128,6 +128,7 @@ static bool count_choice(const maker *k, size_t window, shoal_plan *out)
     shoal_plan plan = {.max_tokens = k->opts->max_tokens,
                        .first_layer = k->a->spec.first_layer,
                        .tapes = 1,
+                       .exact = k->opts->exact,
                        .window_bytes = window,
                        .optimizer = k->opts->optimizer,
                        .freeze_a = k->opts->freeze_a,
@@ -260,7 +261,7 @@ void shoal_plan_print(const shoal_plan *plan, shoal_buf *out)
     print_line(out, "adapter", plan->adapter_bytes);
     print_line(out, "gradient and moments", plan->optim_bytes);
     print_line(out, "block inputs", plan->input_bytes);
-    print_line(out, "tapes", plan->tape_bytes * plan->tapes);
-    print_line(out, "scratch", plan->work_bytes);
+    print_line(out, "tapes", plan->tape_bytes * (plan->tapes - 1));
+    print_line(out, "scratch and one tape", plan->work_bytes);
     print_line(out, "peak", plan->peak_bytes);
 }

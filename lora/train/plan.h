@@ -54,6 +54,7 @@ typedef struct shoal_plan_options {
         other_bytes; /* resident besides adapter, weights and trainer: program, tokenizer, data */
     shoal_recompute recompute;
     shoal_optimizer optimizer;
+    bool exact;     /* as the exec that trains: what is kept stays f32, else it is binary16 */
     bool freeze_a;  /* A has no gradient (LoRA-FA) */
     double dropout; /* share of an adapter's inputs left out in training, [0, 1) */
     double neftune; /* alpha of NEFTune, >= 0; 0: none. Beginnings are then not shared */
@@ -62,17 +63,18 @@ typedef struct shoal_plan_options {
 typedef struct shoal_plan {
     size_t max_tokens;  /* T */
     size_t first_layer; /* lowest adapted layer: no gradient flows below it */
+    bool exact;         /* nothing is put away in fewer bits */
     size_t tapes;       /* blocks whose tape is kept, 1..n_layer - first_layer */
-    size_t tape_bytes;  /* one tape */
+    size_t tape_bytes;  /* a tape besides the first */
     size_t input_bytes; /* inputs of all blocks from first_layer up, [n, T, D] */
-    size_t work_bytes;  /* shared scratch of forward, head and backward */
+    size_t work_bytes;  /* shared scratch of forward, head and backward, and the first tape */
     shoal_optimizer optimizer;
     bool freeze_a;
     uint32_t dropout; /* as a level (kernels/noise.h); 0: none */
     double neftune;
     size_t n_trained;     /* length of the gradient */
     size_t optim_bytes;   /* gradient and the optimiser's state */
-    size_t arena_bytes;   /* what the trainer allocates: the sum of the above, and of `tapes` */
+    size_t arena_bytes;   /* what the trainer allocates: work, inputs, optim, tapes - 1 tapes */
     size_t adapter_bytes; /* parameters */
     size_t base_bytes;    /* weights in the read-only mapping; the system may drop their pages */
     size_t window_bytes;  /* of the layers' weights in memory at once; 0: all */

@@ -8,7 +8,7 @@ enum { SALT_EMBEDDING = 0 }; /* those of projections follow */
 const shoal_dropout *shoal_step_dropout(const shoal_step *s, size_t layer, shoal_proj p,
                                         shoal_dropout *place)
 {
-    if (!s->noisy || s->plan->dropout == 0) {
+    if (!s->learns || s->plan->dropout == 0) {
         return NULL;
     }
     uint64_t salt = layer * SHOAL_N_PROJ + (size_t)p + 1;
@@ -18,7 +18,7 @@ const shoal_dropout *shoal_step_dropout(const shoal_step *s, size_t layer, shoal
 
 void shoal_step_embed_noise(const shoal_step *s, size_t t, float *x)
 {
-    if (!s->noisy || !(s->plan->neftune > 0.0)) {
+    if (!s->learns || !(s->plan->neftune > 0.0)) {
         return;
     }
     const shoal_pack *pack = &s->ws->pack;

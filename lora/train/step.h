@@ -27,14 +27,16 @@ typedef struct shoal_step {
     void *stop_ctx;
     shoal_lower_cache *cache; /* of the layers below the adapter; NULL: none */
     const shoal_pack *apart;  /* below the adapter: its rows, attended to sample by sample */
-    bool noisy;               /* dropout and noise as planned: not when a loss is only measured */
+    bool learns; /* backward follows: tapes are kept, dropout and noise are as planned */
 } shoal_step;
 
-/* Input of adapted block `layer` (or, for n_layer, output of the last), [T, D]. */
+/* Input of adapted block `layer` (or, for n_layer, output of the last), [T, D], where it is
+ * computed with; keep.h says what is kept of it. */
 float *shoal_block_input(const shoal_step *s, size_t layer);
 
-/* Where block `layer` leaves its tape. Blocks whose tape is not kept share tape 0 with the lowest
- * block that keeps one, which backward reaches before it needs the place again. */
+/* Where block `layer` leaves its tape (see keep.h for what becomes of it). Blocks whose tape is not
+ * kept share tape 0 with the lowest block that keeps one, which backward reaches before it needs
+ * the place again. */
 shoal_tape *shoal_block_tape(const shoal_step *s, size_t layer);
 bool shoal_block_keeps_tape(const shoal_step *s, size_t layer);
 

@@ -63,9 +63,11 @@ shoal_status shoal_trainer_open(shoal_trainer **out, const shoal_model *m, shoal
 {
     *out = NULL;
     shoal_plan plan;
+    shoal_plan_options planned = opts->plan;
+    planned.exact = ex->exact;
     SHOAL_TRY(check_options(opts, err));
     SHOAL_TRY(check_pairing(m, a, err));
-    SHOAL_TRY(shoal_plan_make(&plan, m, a, &opts->plan, err));
+    SHOAL_TRY(shoal_plan_make(&plan, m, a, &planned, err));
     shoal_trainer *tr = shoal_calloc(1, sizeof *tr);
     if (tr == NULL) {
         return shoal_fail(err, SHOAL_ERR_NOMEM, "cannot allocate a trainer");
@@ -148,7 +150,7 @@ static shoal_status run_pack(shoal_trainer *tr, float weight, shoal_loss *loss, 
                        .stop = tr->opts.stop,
                        .stop_ctx = tr->opts.stop_ctx,
                        .cache = tr->cache,
-                       .noisy = weight != 0.0f};
+                       .learns = weight != 0.0f};
     if (!shoal_step_forward(&step)) {
         return shoal_fail(err, SHOAL_ERR_CANCELLED, "training was asked to stop");
     }

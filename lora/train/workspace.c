@@ -39,43 +39,97 @@ static size_t section(layout *l)
     return bytes;
 }
 
-/* What only families with more norms leave. */
-static void lay_tape_norms(layout *l, shoal_tape *tp, size_t T, const shoal_config *c)
+size_t shoal_tape_arrays(const shoal_config *c, shoal_tape *tp,
+                         shoal_tape_array out[SHOAL_TAPE_ARRAYS])
 {
-    tp->q_raw = tp->k_raw = tp->rstd_q = tp->rstd_k = NULL;
-    tp->attn_out = tp->ffn_out = tp->rstd_post_attn = tp->rstd_post_ffn = NULL;
+    const size_t q_width = c->n_head * c->head_dim;
+    const size_t kv_width = c->n_head_kv * c->head_dim;
+    const shoal_tape_array all[] = {{&tp->q, q_width}, {&tp->k, kv_width},    {&tp->v, kv_width},
+                                    {&tp->o, q_width}, {&tp->mid, c->n_embd}, {&tp->g, c->n_ff},
+                                    {&tp->u, c->n_ff}};
+    const shoal_tape_array of_qk_norm[] = {{&tp->q_raw, q_width}, {&tp->k_raw, kv_width}};
+    const shoal_tape_array of_post_norms[] = {{&tp->attn_out, c->n_embd},
+                                              {&tp->ffn_out, c->n_embd}};
+    size_t n = sizeof all / sizeof *all;
+    memcpy(out, all, sizeof all);
     if (c->qk_norm) {
-        tp->q_raw = floats(l, T, c->n_head * c->head_dim);
-        tp->k_raw = floats(l, T, c->n_head_kv * c->head_dim);
-        tp->rstd_q = floats(l, T, c->n_head);
-        tp->rstd_k = floats(l, T, c->n_head_kv);
+        memcpy(out + n, of_qk_norm, sizeof of_qk_norm);
+        n += sizeof of_qk_norm / sizeof *of_qk_norm;
     }
     if (c->post_norms) {
-        tp->attn_out = floats(l, T, c->n_embd);
-        tp->ffn_out = floats(l, T, c->n_embd);
-        tp->rstd_post_attn = floats(l, T, 1);
-        tp->rstd_post_ffn = floats(l, T, 1);
+        memcpy(out + n, of_post_norms, sizeof of_post_norms);
+        n += sizeof of_post_norms / sizeof *of_post_norms;
     }
+    return n;
 }
 
-static void lay_tape(layout *l, shoal_tape *tp, size_t T, const shoal_config *c,
-                     const shoal_lora_spec *spec)
+static void lay_tape_small(layout *l, shoal_tape *tp, size_t T, const shoal_config *c,
+                           const shoal_lora_spec *spec)
 {
-    tp->q = floats(l, T, c->n_head * c->head_dim);
-    tp->k = floats(l, T, c->n_head_kv * c->head_dim);
-    tp->v = floats(l, T, c->n_head_kv * c->head_dim);
-    tp->o = floats(l, T, c->n_head * c->head_dim);
     tp->lse = floats(l, T, c->n_head);
-    tp->mid = floats(l, T, c->n_embd);
-    tp->g = floats(l, T, c->n_ff);
-    tp->u = floats(l, T, c->n_ff);
     tp->rstd_attn = floats(l, T, 1);
     tp->rstd_ffn = floats(l, T, 1);
     for (size_t p = 0; p < SHOAL_N_PROJ; p++) {
         size_t rank = shoal_lora_rank(spec, (shoal_proj)p);
         tp->h[p] = rank > 0 ? floats(l, T, rank) : NULL;
     }
-    lay_tape_norms(l, tp, T, c);
+    tp->rstd_q = c->qk_norm ? floats(l, T, c->n_head) : NULL;
+    tp->rstd_k = c->qk_norm ? floats(l, T, c->n_head_kv) : NULL;
+    tp->rstd_post_attn = c->post_norms ? floats(l, T, 1) : NULL;
+    tp->rstd_post_ffn = c->post_norms ? floats(l, T, 1) : NULL;
+}
+
+static void lay_tape_large(layout *l, shoal_tape *tp, size_t T, const shoal_config *c)
+{
+    shoal_tape_array arrays[SHOAL_TAPE_ARRAYS];
+    tp->q_raw = tp->k_raw = tp->attn_out = tp->ffn_out = NULL;
+    size_t n = shoal_tape_arrays(c, tp, arrays);
+    for (size_t i = 0; i < n; i++) {
+        *arrays[i].at = floats(l, T, arrays[i].width);
+    }
+}
+
+static shoal_halves halves(layout *l, size_t T, size_t width)
+{
+    return (shoal_halves){.codes = piece(l, T, width, sizeof(uint16_t)), .scale = floats(l, T, 1)};
+}
+
+static void lay_kept(layout *l, shoal_kept *kept, size_t T, const shoal_config *c)
+{
+    shoal_tape tape;
+    shoal_tape_array arrays[SHOAL_TAPE_ARRAYS];
+    size_t n = shoal_tape_arrays(c, &tape, arrays);
+    for (size_t i = 0; i < n; i++) {
+        kept->part[i] = halves(l, T, arrays[i].width);
+    }
+}
+
+/* Tape i, not the first: the room of its own for it; or for its small arrays, and for what is put
+ * away of the tape before, since the last never is. */
+static void lay_tape(layout *l, shoal_workspace *ws, size_t i, const shoal_plan *plan,
+                     const shoal_config *c, const shoal_lora_spec *spec)
+{
+    size_t T = plan->max_tokens;
+    if (plan->exact) {
+        lay_tape_large(l, &ws->tapes[i], T, c);
+    } else {
+        ws->tapes[i] = ws->tapes[0];
+        lay_kept(l, &ws->kept[i - 1], T, c);
+    }
+    lay_tape_small(l, &ws->tapes[i], T, c, spec);
+}
+
+static void lay_inputs(layout *l, shoal_workspace *ws, const shoal_plan *plan,
+                       const shoal_config *c)
+{
+    size_t T = plan->max_tokens;
+    size_t n = c->n_layer - plan->first_layer;
+    ws->inputs = floats(l, T, plan->exact ? (n + 1) * c->n_embd : c->n_embd);
+    ws->inputs_kept = plan->exact ? NULL : piece(l, n, 1, sizeof *ws->inputs_kept);
+    for (size_t i = 0; i < n && !plan->exact; i++) {
+        shoal_halves input = halves(l, T, c->n_embd);
+        if (ws->inputs_kept != NULL) ws->inputs_kept[i] = input;
+    }
 }
 
 static void lay_pack(layout *l, shoal_pack *pack, const shoal_plan *plan, const shoal_config *c)
@@ -156,14 +210,27 @@ static void lay_packed(layout *l, shoal_workspace *ws, size_t T, const shoal_con
     ws->head_packed = ws->packed == NULL ? NULL : (char *)ws->packed + input;
 }
 
+/* Places of all tapes, kept or not, since another tape must cost plan->tape_bytes and no more; and
+ * the first. */
+static void lay_first_tape(layout *l, shoal_workspace *ws, const shoal_plan *plan,
+                           const shoal_config *c, const shoal_lora_spec *spec)
+{
+    shoal_tape unplaced;
+    size_t n = c->n_layer - plan->first_layer;
+    ws->tapes = piece(l, n, 1, sizeof *ws->tapes);
+    ws->kept = plan->exact ? NULL : piece(l, n, 1, sizeof *ws->kept);
+    shoal_tape *first = ws->tapes != NULL ? &ws->tapes[0] : &unplaced;
+    lay_tape_large(l, first, plan->max_tokens, c);
+    lay_tape_small(l, first, plan->max_tokens, c, spec);
+}
+
 static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, const shoal_model *m,
                      const shoal_lora_spec *spec)
 {
     const shoal_config *c = &m->cfg;
     size_t T = plan->max_tokens;
     lay_pack(l, &ws->pack, plan, c);
-    /* For all blocks, kept or not: another tape must cost plan->tape_bytes and no more. */
-    ws->tapes = piece(l, c->n_layer - plan->first_layer, 1, sizeof *ws->tapes);
+    lay_first_tape(l, ws, plan, c, spec);
     ws->norm = floats(l, T, c->n_embd);
     ws->dnorm = floats(l, T, c->n_embd);
     ws->dx = floats(l, T, c->n_embd);
@@ -178,16 +245,29 @@ static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, con
     ws->head_rstd = floats(l, T, 1);
 }
 
+/* Bytes of a tape besides the first. */
+static size_t further_tape(const shoal_plan *plan, const shoal_config *c,
+                           const shoal_lora_spec *spec, bool *failed)
+{
+    layout l = {NULL, 0, false};
+    shoal_tape tapes[2];
+    shoal_kept kept;
+    shoal_workspace ws = {.tapes = tapes, .kept = &kept};
+    memset(tapes, 0, sizeof tapes);
+    lay_tape(&l, &ws, 1, plan, c, spec);
+    *failed = *failed || l.failed;
+    return section(&l);
+}
+
 /* The walk. With an arena, tapes are laid one by one; without, one is sized and multiplied. */
 static bool lay_out(layout *l, shoal_workspace *ws, shoal_plan *plan, const shoal_model *m,
                     const shoal_adapter *a)
 {
     const shoal_config *c = &m->cfg;
-    size_t T = plan->max_tokens;
 
     lay_work(l, ws, plan, m, &a->spec);
     plan->work_bytes = section(l);
-    ws->inputs = floats(l, T, (c->n_layer - plan->first_layer + 1) * c->n_embd);
+    lay_inputs(l, ws, plan, c);
     plan->input_bytes = section(l);
     ws->grad = floats(l, plan->n_trained, 1);
     if (!shoal_optim_size(&ws->optim, plan->optimizer, plan->n_trained)) {
@@ -197,10 +277,9 @@ static bool lay_out(layout *l, shoal_workspace *ws, shoal_plan *plan, const shoa
     ws->optim.codes = piece(l, ws->optim.n_codes, 1, 1);
     plan->optim_bytes = section(l);
 
-    shoal_tape unplaced;
-    for (size_t i = 0; i < (l->arena == NULL ? 1 : plan->tapes); i++) {
-        lay_tape(l, l->arena == NULL ? &unplaced : &ws->tapes[i], T, c, &a->spec);
-        plan->tape_bytes = section(l);
+    plan->tape_bytes = further_tape(plan, c, &a->spec, &l->failed);
+    for (size_t i = 1; l->arena != NULL && i < plan->tapes; i++) {
+        lay_tape(l, ws, i, plan, c, &a->spec);
     }
     return !l->failed;
 }
@@ -213,7 +292,7 @@ bool shoal_workspace_size(shoal_plan *plan, const shoal_model *m, const shoal_ad
     size_t tapes = 0;
     size_t total = 0;
     bool fits = lay_out(&l, &unplaced, plan, m, a) &&
-                shoal_mul_size(plan->tape_bytes, plan->tapes, &tapes) &&
+                shoal_mul_size(plan->tape_bytes, plan->tapes - 1, &tapes) &&
                 shoal_add_size(total, plan->work_bytes, &total) &&
                 shoal_add_size(total, plan->input_bytes, &total) &&
                 shoal_add_size(total, plan->optim_bytes, &total) &&

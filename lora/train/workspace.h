@@ -18,27 +18,53 @@
 #include "lora/train/adapter.h"
 #include "lora/train/plan.h"
 
-/* What the forward of one block leaves for its backward. Outputs of the norms before projections
- * and of the gated unit are not kept: they are a pointwise pass to recompute. h = x A^T is kept: R
- * floats a token against N. */
+/* What the forward of one block leaves for its backward. In exact mode every kept tape has arrays
+ * of its own. Otherwise the large ones (shoal_tape_arrays) of all tapes are the same memory, where
+ * a block's forward and backward work; what lies there is put away between the two (keep.h).
+ * Outputs of the norms before projections and of the gated unit are not kept: they are a pointwise
+ * pass to recompute. h = x A^T is kept: R floats a token against N. */
 typedef struct shoal_tape {
-    float *q;               /* [T, H*E] after rotation */
-    float *k, *v;           /* [T, K*E]; k after rotation */
-    float *o;               /* [T, H*E] attention output */
+    /* Large. */
+    float *q;     /* [T, H*E] after rotation */
+    float *k, *v; /* [T, K*E]; k after rotation */
+    float *o;     /* [T, H*E] attention output */
+    float *mid;   /* [T, D] residual stream between attention and mlp */
+    float *g, *u; /* [T, F] before the activation */
+
+    /* Small. */
     float *lse;             /* [T, H] */
-    float *mid;             /* [T, D] residual stream between attention and mlp */
-    float *g, *u;           /* [T, F] before the activation */
     float *rstd_attn;       /* [T] */
     float *rstd_ffn;        /* [T] */
     float *h[SHOAL_N_PROJ]; /* [T, R]; NULL when not adapted */
 
-    /* NULL unless the family has norms of queries and keys (the first four) or norms after
-     * attention and mlp (the rest): inputs of these norms and their statistics. */
+    /* NULL unless the family has norms of queries and keys or norms after attention and mlp: inputs
+     * of these norms, large, and their statistics. */
     float *q_raw, *k_raw;                  /* [T, H*E], [T, K*E] */
-    float *rstd_q, *rstd_k;                /* [T, H], [T, K] */
     float *attn_out, *ffn_out;             /* [T, D] */
+    float *rstd_q, *rstd_k;                /* [T, H], [T, K] */
     float *rstd_post_attn, *rstd_post_ffn; /* [T] */
 } shoal_tape;
+
+/* The large arrays of a tape, as a list: where a tape points to one, [T, width]. */
+typedef struct shoal_tape_array {
+    float **at;
+    size_t width;
+} shoal_tape_array;
+
+enum { SHOAL_TAPE_ARRAYS = 11 };
+size_t shoal_tape_arrays(const shoal_config *c, shoal_tape *tp,
+                         shoal_tape_array out[SHOAL_TAPE_ARRAYS]);
+
+/* [T, width] put away: shoal_halves_put. */
+typedef struct shoal_halves {
+    uint16_t *codes; /* [T, width] */
+    float *scale;    /* [T] */
+} shoal_halves;
+
+/* The large arrays of a tape, put away. */
+typedef struct shoal_kept {
+    shoal_halves part[SHOAL_TAPE_ARRAYS];
+} shoal_kept;
 
 /* One micro-batch: samples laid end to end, or branching off a common beginning (pack.h). */
 typedef struct shoal_pack {
@@ -63,9 +89,13 @@ typedef struct shoal_pack {
 typedef struct shoal_workspace {
     shoal_arena arena;
     shoal_pack pack;
-    float *inputs;     /* [n_layer - first_layer + 1, T, D]: inputs of the adapted blocks, and the
-                          output of the last */
     shoal_tape *tapes; /* [n_layer - first_layer], the first plan.tapes placed */
+    float *inputs; /* exact: [n_layer - first_layer + 1, T, D], inputs of the adapted blocks, and
+                      the output of the last; else [T, D], the one that is computed with */
+    /* NULL in exact mode. [n_layer - first_layer]: inputs put away; all but the last of the tapes.
+     */
+    shoal_halves *inputs_kept;
+    shoal_kept *kept;
 
     float *norm;     /* [T, D] normalised input of a group of projections */
     float *dnorm;    /* [T, D] its gradient; in forward the projection added to the stream */

@@ -226,9 +226,10 @@ static void check_parity(const shoal_tiny_opts *opts, unsigned threads, bool exa
     assert_int_equal(sum[1].n_tokens, sum[0].n_tokens);
     assert_int_equal(sum[1].n_rows, sum[0].n_rows - 3 * shared); /* four of five share */
     for (size_t i = 0; i < FIXTURE_SAMPLES; i++) {
-        assert_true(fabs(nll[1][i] - nll[0][i]) <= 1e-6 * nll[0][i]);
+        assert_true(fabs(nll[1][i] - nll[0][i]) <= (exact ? 1e-6 : 5e-5) * nll[0][i]);
     }
-    /* In 16 bit a shared row's gradient is rounded once, as a sum, instead of part by part. */
+    /* In 16 bit a shared row's gradient is rounded once, as a sum, instead of part by part, and a
+     * last bit that attention's order changes may become a step of a binary16 of the stream. */
     double error = fixture_relative_error(shoal_trainer_grad(tr), apart, a->n_params);
     assert_true(error < (exact ? 1e-5 : 1e-3));
     shoal_free(apart);

@@ -51,7 +51,7 @@ static void check_exact(const shoal_adapter *a, shoal_plan_options opts)
     shoal_workspace ws;
     shoal_plan p = plan_of(a, opts);
     assert_int_equal(p.arena_bytes,
-                     p.work_bytes + p.input_bytes + p.optim_bytes + p.tapes * p.tape_bytes);
+                     p.work_bytes + p.input_bytes + p.optim_bytes + (p.tapes - 1) * p.tape_bytes);
     assert_int_equal(p.peak_bytes,
                      p.arena_bytes + p.adapter_bytes + p.weight_bytes + p.other_bytes);
     assert_int_equal(p.weight_bytes, p.base_bytes); /* not opened to be streamed */
@@ -71,6 +71,9 @@ static void test_plan_is_exact(void **state)
     for (size_t i = 0; i < sizeof TOKENS / sizeof *TOKENS; i++) {
         for (int r = SHOAL_RECOMPUTE_AUTO; r <= SHOAL_RECOMPUTE_ON; r++) {
             shoal_plan_options opts = {.max_tokens = TOKENS[i], .recompute = (shoal_recompute)r};
+            check_exact(adapter, opts);
+            check_exact(some, opts);
+            opts.exact = true;
             check_exact(adapter, opts);
             check_exact(some, opts);
         }
@@ -106,12 +109,18 @@ static void test_fewer_layers_need_less(void **state)
 {
     (void)state;
     shoal_adapter *top = fixture_adapter(model, 4, SHOAL_TARGETS_ALL, 4, 1);
-    shoal_plan_options opts = {.max_tokens = 64, .recompute = SHOAL_RECOMPUTE_OFF};
+    shoal_plan_options opts = {.max_tokens = 64, .recompute = SHOAL_RECOMPUTE_OFF, .exact = true};
     shoal_plan all = plan_of(adapter, opts);
     shoal_plan few = plan_of(top, opts);
     assert_int_equal(few.tapes, 2);
     assert_int_equal(few.tape_bytes, all.tape_bytes);
     assert_int_equal(few.input_bytes * 7, all.input_bytes * 3);
+    opts.exact = false;
+    shoal_plan few_halves = plan_of(top, opts);
+    shoal_plan all_halves = plan_of(adapter, opts);
+    assert_true(few_halves.input_bytes < all_halves.input_bytes);
+    assert_true(all_halves.input_bytes < all.input_bytes * 6 / 10 + few.input_bytes / 3);
+    assert_true(all_halves.tape_bytes < all.tape_bytes * 6 / 10);
     shoal_adapter_close(top);
 }
 
@@ -139,7 +148,7 @@ static void test_prints(void **state)
 {
     (void)state;
     shoal_buf text = shoal_buf_init(4096);
-    shoal_plan plan = {.tapes = 2, .tape_bytes = 1500000, .weight_bytes = 98362432};
+    shoal_plan plan = {.tapes = 3, .tape_bytes = 1500000, .weight_bytes = 98362432};
     shoal_plan_print(&plan, &text);
     assert_non_null(strstr(shoal_buf_str(&text), "tapes                             3.0 MB\n"));
     assert_non_null(strstr(shoal_buf_str(&text), "98.3 MB\n"));

@@ -270,7 +270,7 @@ static void test_masks_are_of_one_matrix(void **state)
     uint64_t salts[LAYERS * SHOAL_N_PROJ];
     shoal_plan plan = {.dropout = 100};
     shoal_workspace ws = {.pack = {.key = keys}};
-    shoal_step step = {.plan = &plan, .ws = &ws, .noisy = true};
+    shoal_step step = {.plan = &plan, .ws = &ws, .learns = true};
     shoal_dropout d;
     for (size_t i = 0; i < LAYERS * SHOAL_N_PROJ; i++) {
         shoal_proj p = (shoal_proj)(i % SHOAL_N_PROJ);
@@ -281,9 +281,9 @@ static void test_masks_are_of_one_matrix(void **state)
             assert_true(salts[k] != salts[i]);
         }
     }
-    step.noisy = false;
+    step.learns = false;
     assert_null(shoal_step_dropout(&step, 0, SHOAL_PROJ_Q, &d));
-    step.noisy = true;
+    step.learns = true;
     plan.dropout = 0;
     assert_null(shoal_step_dropout(&step, 0, SHOAL_PROJ_Q, &d));
 }
@@ -298,7 +298,7 @@ static void test_size_of_embedding_noise(void **state)
     shoal_model m = {.cfg = {.n_embd = D}};
     shoal_plan plan = {.neftune = 8.0};
     shoal_workspace ws = {.pack = {.key = keys, .length = lengths}};
-    shoal_step step = {.m = &m, .plan = &plan, .ws = &ws, .noisy = true};
+    shoal_step step = {.m = &m, .plan = &plan, .ws = &ws, .learns = true};
     for (size_t t = 0; t < 2; t++) {
         float x[D] = {0};
         float largest = 0.0f;

@@ -204,9 +204,9 @@ static void check_same(const shoal_model *m, bool exact)
     assert_true(loss == gradient_of(m, 3, exact, 80, SHOAL_RECOMPUTE_OFF, got, n));
     assert_memory_equal(got, want, n * sizeof *want);
     /* All samples in one row of tokens, or one by one: the same sums in another order. In 16 bit a
-     * last bit can become a step of a code. */
+     * last bit can become a step of a code, or of a binary16 of the stream. */
     double split = gradient_of(m, 1, exact, FIXTURE_LONGEST, SHOAL_RECOMPUTE_OFF, got, n);
-    assert_true(fabs(split - loss) <= 1e-6 * loss);
+    assert_true(fabs(split - loss) <= (exact ? 1e-6 : 5e-5) * loss);
     assert_true(fixture_relative_error(got, want, n) < (exact ? 1e-5 : 1e-3));
     shoal_free(want);
     shoal_free(got);
