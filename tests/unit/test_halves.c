@@ -18,7 +18,8 @@ static const size_t WIDTH[WIDTHS] = {1, 7, 8, 33, 192, 1536};
 /* Rows of every size: the residual streams of some models, gradients, what no binary16 holds. */
 static const float FACTOR[ROWS] = {1.0f, 3e7f, 1e-9f, 1e-36f, 0.0f};
 
-/* Half a step of a value: of its own 11 bits, of the least that the row's power leaves, or that any does. */
+/* Half a step of a value: of its own 11 bits, of the least that the row's power leaves, or that any
+ * does. */
 static double allowed(float x, float peak)
 {
     return fmax(fmax(fabs((double)x) * 0x1p-11, (double)peak * 0x1p-39), 0x1p-140);
