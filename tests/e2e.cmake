@@ -8,8 +8,9 @@ if(TARGET shoal AND TARGET shoal-aggregator)
   set_tests_properties(e2e_demo PROPERTIES LABELS "e2e" TIMEOUT 300 ENVIRONMENT
     "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin;MAKE_TINY_MODEL=${CMAKE_BINARY_DIR}/tests/make_tiny_model")
 
-  # The second implementation (tests/reference): a device among real ones, an aggregator of real ones.
-  foreach(name interop interop_aggregator)
+  # The second implementation (tests/reference): a device among real ones, an aggregator of real ones,
+  # an aggregator that lies to real ones.
+  foreach(name interop interop_aggregator attacks)
     add_test(NAME e2e_${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/reference/python.sh
       ${CMAKE_CURRENT_SOURCE_DIR}/reference/${name}.py)
     set_tests_properties(e2e_${name} PROPERTIES LABELS "e2e" TIMEOUT 900 SKIP_RETURN_CODE 77 ENVIRONMENT

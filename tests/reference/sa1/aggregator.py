@@ -1,7 +1,9 @@
 """Sections 2 to 4 from the other side: an aggregator of one task over HTTPS, for tests.
 
-Threads of http.server answer; one lock covers everything. `bend(place, result)` may change what a
-device is told of a finished round.
+Threads of http.server answer; one lock covers everything. It can be made to lie: `bend(device,
+result)` may change what a device is told of a finished round, `offer(device, question, answer)` the
+answer to a check-in, `spoil(what, device, bytes)` a session's message (or raise an Answer). `heard`
+is every request: (device, method, path, body).
 """
 import hashlib
 import http.server
@@ -46,7 +48,10 @@ class Aggregator:
                                              serialization.NoEncryption()).decode()
         identity_file.write_text(pem + ssl.DER_cert_to_PEM_cert(cert))
         self.changed, self.tokens, self.members, self.blobs = threading.Condition(), {}, {}, {}
-        self.server, self.round, self.bend = None, 0, lambda device, result: result
+        self.server, self.round, self.heard = None, 0, []
+        self.bend = lambda device, result: result
+        self.offer = lambda device, question, answer: answer
+        self.spoil = lambda what, device, data: data
         self.release = None
         self.publish(adapter)
         self._listen(identity_file)
@@ -221,11 +226,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             q = control.decode("enrol_request", body)
             return 200, control.encode("enrol_response", a.enrol(q))
         device = self.device()
+        a.heard.append((device, *call, body))
         if call == ("GET", "/v1/tasks"):
             return 200, control.encode("task_list", a.tasks())
         if call == ("POST", "/v1/checkin"):
             q = control.decode("checkin_request", body)
-            return 200, control.encode("checkin_response", a.check_in(device, q))
+            answer = a.offer(device, q, a.check_in(device, q))
+            return 200, control.encode("checkin_response", answer)
         parts = url.path.strip("/").split("/")
         if parts[:2] == ["v1", "blobs"] and bytes.fromhex(parts[2]) in a.blobs:
             return 200, a.blobs[bytes.fromhex(parts[2])]
@@ -249,4 +256,4 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Answer("NOT_FOUND")
         wait_ms = int(urllib.parse.parse_qs(query).get("wait", ["0"])[0])
         data = a.read(what, device, min(wait_ms, 25000) / 1000)
-        return (202, b"") if data is None else (200, data)
+        return (202, b"") if data is None else (200, a.spoil(what, device, data))
