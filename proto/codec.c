@@ -249,21 +249,30 @@ size_t shoal_packed_bytes(size_t n, uint32_t ring_bits)
     return (n / 8) * ring_bits + (n % 8 * ring_bits + 7) / 8;
 }
 
+static void store_u32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+    p[2] = (uint8_t)(v >> 16);
+    p[3] = (uint8_t)(v >> 24);
+}
+
 void shoal_pack(const uint32_t *words, size_t n, uint32_t ring_bits, uint8_t *out)
 {
-    uint64_t pending = 0; /* below 8 bits between words, so 8 + 32 fit */
+    uint64_t pending = 0; /* below 32 bits between words, so 32 + 32 fit */
     unsigned held = 0;
     uint32_t mask = ring_mask(ring_bits);
     for (size_t i = 0; i < n; i++) {
         pending |= (uint64_t)(words[i] & mask) << held;
         held += ring_bits;
-        for (; held >= 8; held -= 8) {
-            *out++ = (uint8_t)pending;
-            pending >>= 8;
-        }
+        if (held < 32) continue;
+        store_u32(out, (uint32_t)pending);
+        out += 4;
+        pending >>= 32;
+        held -= 32;
     }
-    if (held > 0) {
-        *out = (uint8_t)pending;
+    for (unsigned bits = 0; bits < held; bits += 8) {
+        *out++ = (uint8_t)(pending >> bits);
     }
 }
 
@@ -281,32 +290,59 @@ static shoal_status check_packed(const uint8_t *packed, size_t bytes, size_t n, 
     return SHOAL_OK;
 }
 
-/* One word at a time from a checked vector. */
-typedef struct unpacker {
-    const uint8_t *next;
-    uint64_t pending;
-    unsigned held;
-} unpacker;
-
-static uint32_t next_word(unpacker *u, uint32_t ring_bits)
+static uint32_t load_u32(const uint8_t *p)
 {
-    for (; u->held < ring_bits; u->held += 8) {
-        u->pending |= (uint64_t)*u->next++ << u->held;
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* acc [n] += words that begin at a byte, one at a time. */
+static void add_tail(const uint8_t *packed, size_t n, uint32_t ring_bits, uint32_t *acc)
+{
+    uint64_t pending = 0;
+    unsigned held = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (; held < ring_bits; held += 8) {
+            pending |= (uint64_t)*packed++ << held;
+        }
+        acc[i] += (uint32_t)pending & ring_mask(ring_bits);
+        pending >>= ring_bits;
+        held -= ring_bits;
     }
-    uint32_t word = (uint32_t)u->pending & ring_mask(ring_bits);
-    u->pending >>= ring_bits;
-    u->held -= ring_bits;
-    return word;
+}
+
+/* acc [8] += eight words, which take ring_bits bytes; reads up to 8 bytes beyond. A word lies in
+ * the eight bytes from the one it begins in. */
+static void add_group(const uint8_t *packed, uint32_t ring_bits, uint32_t *acc)
+{
+    for (uint32_t k = 0; k < 8; k++) {
+        const uint8_t *p = packed + (k * ring_bits >> 3);
+        uint64_t bits = (uint64_t)load_u32(p) | (uint64_t)load_u32(p + 4) << 32;
+        acc[k] += (uint32_t)(bits >> (k * ring_bits & 7)) & ring_mask(ring_bits);
+    }
+}
+
+static void add_words(const uint8_t *packed, size_t bytes, size_t n, uint32_t ring_bits,
+                      uint32_t *acc)
+{
+    size_t i = 0;
+    if (ring_bits == 32) {
+        for (; i < n; i++) {
+            acc[i] += load_u32(packed + 4 * i);
+        }
+        return;
+    }
+    for (; i + 8 <= n && (i / 8 + 1) * ring_bits + 8 <= bytes; i += 8) {
+        add_group(packed + i / 8 * ring_bits, ring_bits, acc + i);
+    }
+    add_tail(packed + i / 8 * ring_bits, n - i, ring_bits, acc + i);
 }
 
 shoal_status shoal_unpack(const uint8_t *packed, size_t bytes, size_t n, uint32_t ring_bits,
                           uint32_t *words, shoal_error *err)
 {
     SHOAL_TRY(check_packed(packed, bytes, n, ring_bits, err));
-    unpacker u = {packed, 0, 0};
-    for (size_t i = 0; i < n; i++) {
-        words[i] = next_word(&u, ring_bits);
-    }
+    memset(words, 0, n * sizeof *words);
+    add_words(packed, bytes, n, ring_bits, words);
     return SHOAL_OK;
 }
 
@@ -314,9 +350,6 @@ shoal_status shoal_packed_add(const uint8_t *packed, size_t bytes, size_t n, uin
                               uint32_t *acc, shoal_error *err)
 {
     SHOAL_TRY(check_packed(packed, bytes, n, ring_bits, err));
-    unpacker u = {packed, 0, 0};
-    for (size_t i = 0; i < n; i++) {
-        acc[i] += next_word(&u, ring_bits);
-    }
+    add_words(packed, bytes, n, ring_bits, acc);
     return SHOAL_OK;
 }

@@ -167,15 +167,32 @@ static size_t find_party(const shoal_sa_server *s, const uint8_t id[SHOAL_ID_BYT
 
 /* ---- M1: advertise ---- */
 
-/* A usable X25519 value: canonical, and not of low order (any secret shows that). */
+/* The canonical X25519 values of low order, with which any secret gives zero: 0, 1, the two of
+ * order 8, and p - 1 (RFC 7748 7; test_crypto.c sees each refused). */
+static bool has_low_order(const uint8_t key[32])
+{
+    static const uint8_t values[5][32] = {
+        {0},
+        {1},
+        {0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3,
+         0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32,
+         0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00},
+        {0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1,
+         0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c,
+         0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57},
+        {0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}};
+    for (size_t i = 0; i < 5; i++) {
+        if (memcmp(key, values[i], 32) == 0) return true;
+    }
+    return false;
+}
+
 static shoal_status check_key(const uint8_t key[32], shoal_error *err)
 {
-    static const uint8_t probe[32] = {1};
-    uint8_t out[32];
-    if (!shoal_sa_key_canonical(key)) {
-        return shoal_fail(err, SHOAL_ERR_TAMPERED, "a public key is not usable");
-    }
-    return shoal_x25519(out, probe, key, err);
+    if (shoal_sa_key_canonical(key) && !has_low_order(key)) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_ERR_TAMPERED, "a public key is not usable");
 }
 
 /* Spec 5.2: one client must not be able to make the others refuse the roster by repeating a key. */
@@ -372,6 +389,28 @@ static shoal_status check_stage(const shoal_sa_server *s, shoal_sa_stage stage, 
     return SHOAL_OK;
 }
 
+/* What tells a message apart from every other. Of an input that is all but the vector, which its
+ * hash stands for: take_input and is_same hold the vector against it, once. */
+static shoal_status fingerprint(shoal_sa_stage stage, const void *data, size_t n, uint8_t out[32],
+                                shoal_error *err)
+{
+    bool input = stage == SHOAL_SA_INPUT && n > SHOAL_SA_INPUT_HEAD_BYTES;
+    return shoal_sha256(data, input ? SHOAL_SA_INPUT_HEAD_BYTES : n, out, err);
+}
+
+/* Spec 3.5: are these the bytes that were accepted before? */
+static bool is_same(const shoal_sa_server *s, shoal_sa_stage stage, size_t i, const void *data,
+                    size_t n, const uint8_t hash[32])
+{
+    shoal_sa_input m;
+    uint8_t vector_hash[32];
+    if (memcmp(s->party[i]->seen[stage], hash, 32) != 0) return false;
+    if (stage != SHOAL_SA_INPUT) return true;
+    return shoal_sa_read_input(data, n, s->d.session_id, &m, NULL) == SHOAL_OK &&
+           shoal_sha256(m.packed, m.packed_n, vector_hash, NULL) == SHOAL_OK &&
+           memcmp(vector_hash, m.hash, 32) == 0;
+}
+
 shoal_status shoal_sa_server_receive(shoal_sa_server *s, shoal_sa_stage stage,
                                      const uint8_t client_id[SHOAL_ID_BYTES], const void *data,
                                      size_t n, int64_t now_s, shoal_error *err)
@@ -382,10 +421,10 @@ shoal_status shoal_sa_server_receive(shoal_sa_server *s, shoal_sa_stage stage,
     if (stage != SHOAL_SA_INPUT && n > SHOAL_LIMIT_SA_MESSAGE) {
         return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "a message of %zu bytes", n);
     }
-    SHOAL_TRY(shoal_sha256(data, n, hash, err));
+    SHOAL_TRY(fingerprint(stage, data, n, hash, err));
     /* Spec 3.5: the same bytes again are acknowledged again, other bytes are refused. */
     if (answered(s, stage, i)) {
-        if (memcmp(s->party[i]->seen[stage], hash, 32) == 0) return SHOAL_OK;
+        if (is_same(s, stage, i, data, n, hash)) return SHOAL_OK;
         return shoal_fail(err, SHOAL_ERR_DENIED, "this stage was answered before with other bytes");
     }
     SHOAL_TRY(check_stage(s, stage, err));

@@ -81,11 +81,17 @@ static void test_adverts(void **state)
     uint8_t *key = mine->data + SHOAL_SA_HEAD_BYTES;
     uint8_t right[32];
     memcpy(right, key, 32);
-    for (int attack = 0; attack < 4; attack++) {
-        if (attack == 0) memcpy(key, theirs->data + SHOAL_SA_HEAD_BYTES + 32, 32);
-        if (attack == 1) memset(key, 0, 32);
-        if (attack == 2) memcpy(key, key + 32, 32);
-        if (attack == 3) key[31] |= 0x80;
+    static const char *const low_order[] = {
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"};
+    for (size_t attack = 0; attack < 8; attack++) {
+        if (attack < 5) assert_true(shoal_hex_decode(low_order[attack], key, 32));
+        if (attack == 5) memcpy(key, theirs->data + SHOAL_SA_HEAD_BYTES + 32, 32);
+        if (attack == 6) memcpy(key, key + 32, 32);
+        if (attack == 7) key[31] |= 0x80;
         resign(c, 0, "shoal/sa1/advertise", mine);
         assert_int_equal(receive(c, 0, SHOAL_SA_ADVERTISE, mine), SHOAL_ERR_TAMPERED);
         memcpy(key, right, 32);
