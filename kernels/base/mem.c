@@ -103,13 +103,12 @@ char *shoal_strdup(const char *s)
     return shoal_strndup(s, strlen(s));
 }
 
+/* Which function is called is read anew each time, so no compiler can leave the call out. */
+static void *(*const volatile g_memset)(void *, int, size_t) = memset;
+
 void shoal_wipe(void *p, size_t bytes)
 {
-    volatile unsigned char *v = p;
-    while (bytes > 0) {
-        *v++ = 0;
-        bytes--;
-    }
+    if (bytes > 0) (void)g_memset(p, 0, bytes);
 }
 
 uint64_t shoal_mem_count(void)

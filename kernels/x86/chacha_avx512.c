@@ -23,6 +23,7 @@ SHOAL_INLINE void quarter_round(vi *a, vi *b, vi *c, vi *d)
 
 SHOAL_INLINE void double_rounds(vi x[WORDS])
 {
+    SHOAL_UNROLL
     for (int i = 0; i < DOUBLE_ROUNDS; i++) {
         SHOAL_UNROLL
         for (int q = 0; q < 4; q++) {
@@ -35,8 +36,8 @@ SHOAL_INLINE void double_rounds(vi x[WORDS])
     }
 }
 
-/* acc [GROUP] += (stream ^ flip) - flip, flip being 0 or all ones. */
-SHOAL_INLINE void add_group(const vi start[WORDS], vi flip, uint32_t *acc)
+/* acc [GROUP] += stream, or -= it. */
+SHOAL_INLINE void add_group(const vi start[WORDS], bool subtract, uint32_t *acc)
 {
     vi x[WORDS];
     SHOAL_UNROLL
@@ -51,27 +52,27 @@ SHOAL_INLINE void add_group(const vi start[WORDS], vi flip, uint32_t *acc)
     vi_transpose(x); /* x[b]: the words of block b */
     SHOAL_UNROLL
     for (int b = 0; b < VEC_LANES; b++) {
-        vi word = vi_sub(vi_xor(x[b], flip), flip);
-        vi_store(acc + WORDS * b, vi_add(vi_load(acc + WORDS * b), word));
+        vi old = vi_load(acc + WORDS * b);
+        vi_store(acc + WORDS * b, subtract ? vi_sub(old, x[b]) : vi_add(old, x[b]));
     }
 }
 
 static void chacha(const uint32_t key[8], uint32_t counter, uint32_t *acc, size_t n, bool subtract)
 {
     static const int32_t constants[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
-    vi start[WORDS], flip = vi_set1(subtract ? -1 : 0);
+    vi start[WORDS];
     for (int w = 0; w < WORDS; w++) {
         start[w] = vi_set1(w < 4 ? constants[w] : w < 12 ? (int32_t)key[w - 4] : 0);
     }
     start[12] = vi_add(vi_set1((int32_t)counter), vi_lanes());
     size_t at = 0;
     for (; at + GROUP <= n; at += GROUP) {
-        add_group(start, flip, acc + at);
+        add_group(start, subtract, acc + at);
         start[12] = vi_add(start[12], vi_set1(VEC_LANES));
     }
     if (at < n) {
         uint32_t last[GROUP] = {0};
-        add_group(start, flip, last);
+        add_group(start, subtract, last);
         for (size_t i = at; i < n; i++) {
             acc[i] += last[i - at];
         }
