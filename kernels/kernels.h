@@ -103,11 +103,29 @@ enum { SHOAL_GROUP_MAX = 4 };
 void shoal_matmul(const shoal_exec *ex, const shoal_act *a, const shoal_mat *const *w,
                   float *const *y, size_t n);
 
+/* An adapter's part of a product, added to each strip of outputs while it is in cache:
+ *   forward  y += scale * h B^T: left = h [T, R], right = B [M, R]
+ *   dx       dx += scale * dh A: left = dh [T, R], right = A [R, N]
+ * left NULL: none. */
+typedef struct shoal_lowrank_term {
+    const float *left, *right;
+    size_t rank;
+    float scale;
+} shoal_lowrank_term;
+
+/* shoal_matmul with a term for each matrix. */
+void shoal_matmul_lowrank(const shoal_exec *ex, const shoal_act *a, const shoal_mat *const *w,
+                          const shoal_lowrank_term *terms, float *const *y, size_t n);
+
 /* The backward of the above for one matrix: dx [T, N] (+)= dy W, rows dy [T, M] of kind F32 or
  * 16BIT. Each panel of W is expanded once and used for all T rows. `accumulate` adds to dx instead
  * of overwriting it. */
 void shoal_matmul_dx(const shoal_exec *ex, const shoal_mat *w, const shoal_act *dy, float *dx,
                      bool accumulate);
+
+/* The same with a term. */
+void shoal_matmul_dx_lowrank(const shoal_exec *ex, const shoal_mat *w, const shoal_act *dy,
+                             const shoal_lowrank_term *term, float *dx, bool accumulate);
 
 /* out [N] = row `index` of w, expanded (embedding lookup). */
 void shoal_mat_row(const shoal_mat *w, size_t index, float *out);

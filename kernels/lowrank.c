@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#include "kernels/table.h"
+#include "kernels/lowrank.h"
 
 enum {
     ROW_GRAIN = 64,    /* rows of x a range takes: pays for turning B around once a range */
@@ -35,18 +35,17 @@ typedef struct lowrank_job {
     float *h_out, *y, *dh, *dA, *dB, *dx;
 } lowrank_job;
 
-/* y [rows, M] += scale * h [rows, R] B^T. */
-static void add_up(const lowrank_job *j, size_t rows, const float *h, float *y)
+void shoal_lowrank_add(const shoal_table *t, size_t T, size_t M, size_t R, float scale,
+                       const float *h, const float *B, float *y, size_t ldy)
 {
     float turned[TILE_FLOATS];
-    for (size_t r0 = 0; r0 < j->R; r0 += RANK_CHUNK) {
-        size_t ranks = j->R - r0 < RANK_CHUNK ? j->R - r0 : RANK_CHUNK;
+    for (size_t r0 = 0; r0 < R; r0 += RANK_CHUNK) {
+        size_t ranks = R - r0 < RANK_CHUNK ? R - r0 : RANK_CHUNK;
         size_t width = ranks <= TILE_FLOATS / COL_TILE ? COL_TILE : TILE_FLOATS / RANK_CHUNK;
-        for (size_t m = 0; m < j->M; m += width) {
-            size_t cols = j->M - m < width ? j->M - m : width;
-            j->k->dense_transpose(cols, ranks, j->B + m * j->R + r0, j->R, turned, width);
-            j->k->dense_nn(rows, cols, ranks, j->scale, h + r0, j->R, 1, turned, width, y + m,
-                           j->M);
+        for (size_t m = 0; m < M; m += width) {
+            size_t cols = M - m < width ? M - m : width;
+            t->dense_transpose(cols, ranks, B + m * R + r0, R, turned, width);
+            t->dense_nn(T, cols, ranks, scale, h + r0, R, 1, turned, width, y + m, ldy);
         }
     }
 }
@@ -79,7 +78,7 @@ static void forward_rows(void *ctx, size_t begin, size_t end, unsigned worker)
     } else {
         j->k->dense_nt(rows, j->R, j->N, j->x + begin * j->N, j->N, j->A, j->N, h, j->R);
     }
-    add_up(j, rows, h, j->y + begin * j->M);
+    shoal_lowrank_add(j->k, rows, j->M, j->R, j->scale, h, j->B, j->y + begin * j->M, j->M);
 }
 
 void shoal_lowrank_fwd(const shoal_exec *ex, const float *A, const float *B, size_t R, size_t N,

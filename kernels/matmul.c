@@ -15,6 +15,7 @@
 #include "kernels/blocks.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm16.h"
+#include "kernels/lowrank.h"
 
 enum {
     FAST_STRIP = 32, /* rows of a strip that meets many rows of x: 11 KB of Q4_1 at N = 576, so it
@@ -81,6 +82,7 @@ typedef struct matmul_job {
     const shoal_exec *ex;
     const shoal_act *a;
     const shoal_mat *const *w;
+    const shoal_lowrank_term *terms; /* may be NULL */
     float *const *y;
     size_t n;
 } matmul_job;
@@ -177,6 +179,15 @@ static void strip16(const shoal_exec *ex, const shoal_act *a, const shoal_mat *w
     }
 }
 
+/* Adds the term's part of columns [first, first + rows) of y [T, M]. */
+static void add_term(const shoal_exec *ex, const shoal_lowrank_term *term, size_t T, size_t M,
+                     size_t first, size_t rows, float *y)
+{
+    if (term->left == NULL) return;
+    shoal_lowrank_add(ex->table, T, rows, term->rank, term->scale, term->left,
+                      term->right + first * term->rank, y + first, M);
+}
+
 static void run_strip(const matmul_job *job, size_t i, size_t strip, unsigned worker)
 {
     const shoal_exec *ex = job->ex;
@@ -192,6 +203,9 @@ static void run_strip(const matmul_job *job, size_t i, size_t strip, unsigned wo
         strip16(ex, a, w, first, rows, job->y[i], scratch);
     } else {
         f32_strip(ex, a, w, first, rows, job->y[i], scratch);
+    }
+    if (job->terms != NULL) {
+        add_term(ex, &job->terms[i], a->T, w->rows, first, rows, job->y[i]);
     }
 }
 
@@ -212,13 +226,19 @@ static void run_strips(void *ctx, size_t begin, size_t end, unsigned worker)
 void shoal_matmul(const shoal_exec *ex, const shoal_act *a, const shoal_mat *const *w,
                   float *const *y, size_t n)
 {
+    shoal_matmul_lowrank(ex, a, w, NULL, y, n);
+}
+
+void shoal_matmul_lowrank(const shoal_exec *ex, const shoal_act *a, const shoal_mat *const *w,
+                          const shoal_lowrank_term *terms, float *const *y, size_t n)
+{
     assert(n <= SHOAL_GROUP_MAX);
     size_t strips = 0;
     for (size_t i = 0; i < n; i++) {
         assert(w[i]->cols == a->N);
         strips += count_strips(ex, a, w[i]);
     }
-    matmul_job job = {.ex = ex, .a = a, .w = w, .y = y, .n = n};
+    matmul_job job = {.ex = ex, .a = a, .w = w, .terms = terms, .y = y, .n = n};
     shoal_parallel_for(ex->pool, strips, 1 + strips / GRAIN_STRIPS, run_strips, &job);
 }
 

@@ -30,6 +30,7 @@ typedef struct dx_job {
     const shoal_exec *ex;
     const shoal_mat *w;
     const shoal_act *dy;
+    const shoal_lowrank_term *term;
     float *dx;
     bool accumulate;
 } dx_job;
@@ -98,6 +99,15 @@ static void dx_strip16(const dx_job *job, size_t first, size_t cols, float *scra
     }
 }
 
+/* Adds the term's part of columns [first, first + cols). */
+static void add_dx_term(const dx_job *job, size_t first, size_t cols)
+{
+    const shoal_lowrank_term *term = job->term;
+    size_t N = job->w->cols;
+    job->ex->table->dense_nn(job->dy->T, cols, term->rank, term->scale, term->left, term->rank, 1,
+                             term->right + first, N, job->dx + first, N);
+}
+
 static void run_dx_strips(void *ctx, size_t begin, size_t end, unsigned worker)
 {
     const dx_job *job = ctx;
@@ -110,14 +120,24 @@ static void run_dx_strips(void *ctx, size_t begin, size_t end, unsigned worker)
         } else {
             dx_strip_f32(job, first, cols, scratch);
         }
+        if (job->term->left != NULL) {
+            add_dx_term(job, first, cols);
+        }
     }
 }
 
 void shoal_matmul_dx(const shoal_exec *ex, const shoal_mat *w, const shoal_act *dy, float *dx,
                      bool accumulate)
 {
+    const shoal_lowrank_term none = {0};
+    shoal_matmul_dx_lowrank(ex, w, dy, &none, dx, accumulate);
+}
+
+void shoal_matmul_dx_lowrank(const shoal_exec *ex, const shoal_mat *w, const shoal_act *dy,
+                             const shoal_lowrank_term *term, float *dx, bool accumulate)
+{
     assert(dy->N == w->rows && dy->kind != SHOAL_ACT_8BIT);
-    dx_job job = {.ex = ex, .w = w, .dy = dy, .dx = dx, .accumulate = accumulate};
+    dx_job job = {.ex = ex, .w = w, .dy = dy, .term = term, .dx = dx, .accumulate = accumulate};
     size_t strips = (w->cols + DX_STRIP - 1) / DX_STRIP;
     shoal_parallel_for(ex->pool, strips, 1, run_dx_strips, &job);
 }

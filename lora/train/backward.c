@@ -34,26 +34,42 @@ static wanted what_is_wanted(const shoal_step *s, size_t layer)
     return w;
 }
 
+/* dA, dB of an adapted projection; the part of dx that is left to add where dx is NULL. */
+static shoal_lowrank_term d_adapter(const shoal_step *s, size_t layer, shoal_proj p,
+                                    const shoal_dropout *drop, const float *x, const float *dy,
+                                    float *dx, const shoal_tape *tp)
+{
+    const shoal_mat *w = &s->m->layers[layer].proj[p];
+    const shoal_lora_pair *pair = shoal_adapter_pair(s->a, layer, p);
+    bool frozen = s->plan->freeze_a;
+    float *dA = frozen ? NULL : s->ws->grad + (pair->a - s->a->params);
+    float *dB = s->ws->grad + shoal_trained_b(s->a, frozen, layer, p);
+    shoal_lowrank_bwd_dropout(s->ex, drop, pair->a, pair->b, pair->rank, w->cols, w->rows,
+                              pair->scale, x, tp->h[p], dy, s->T, s->ws->dh, dA, dB, dx);
+    return (shoal_lowrank_term){
+        .left = s->ws->dh, .right = pair->a, .rank = pair->rank, .scale = 1.0f};
+}
+
 /* Mirror of project() for one projection: dA, dB when adapted; dx (+)= dy W + the adapter's part
  * unless dx is NULL. x is only read when adapted. */
 static void d_project(const shoal_step *s, size_t layer, shoal_proj p, const float *x,
                       const float *dy, float *dx, bool accumulate, const shoal_tape *tp)
 {
     const shoal_mat *w = &s->m->layers[layer].proj[p];
-    const shoal_lora_pair *pair = shoal_adapter_pair(s->a, layer, p);
+    bool adapted = is_adapted(s, layer, p);
+    shoal_dropout place;
+    const shoal_dropout *drop = shoal_step_dropout(s, layer, p, &place);
+    shoal_lowrank_term term = {0};
+    if (adapted && drop == NULL) {
+        term = d_adapter(s, layer, p, NULL, x, dy, NULL, tp);
+    }
     if (dx != NULL) {
         shoal_act act;
         shoal_act_prepare(s->ex, &act, SHOAL_ACT_16BIT, dy, s->T, w->rows, s->ws->packed);
-        shoal_matmul_dx(s->ex, w, &act, dx, accumulate);
+        shoal_matmul_dx_lowrank(s->ex, w, &act, &term, dx, accumulate);
     }
-    if (pair->a != NULL) {
-        bool frozen = s->plan->freeze_a;
-        float *dA = frozen ? NULL : s->ws->grad + (pair->a - s->a->params);
-        float *dB = s->ws->grad + shoal_trained_b(s->a, frozen, layer, p);
-        shoal_dropout place;
-        const shoal_dropout *drop = shoal_step_dropout(s, layer, p, &place);
-        shoal_lowrank_bwd_dropout(s->ex, drop, pair->a, pair->b, pair->rank, w->cols, w->rows,
-                                  pair->scale, x, tp->h[p], dy, s->T, s->ws->dh, dA, dB, dx);
+    if (adapted && drop != NULL) { /* what comes back through the mask is added apart */
+        (void)d_adapter(s, layer, p, drop, x, dy, dx, tp);
     }
 }
 

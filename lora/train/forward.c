@@ -26,30 +26,37 @@ shoal_tape *shoal_block_tape(const shoal_step *s, size_t layer)
     return &s->ws->tapes[i];
 }
 
+/* h = x A^T of an adapted projection, and what is left to add to its outputs. */
+static shoal_lowrank_term adapter_term(const shoal_step *s, size_t layer, shoal_proj p,
+                                       const float *x, float *h)
+{
+    const shoal_lora_pair *pair = shoal_adapter_pair(s->a, layer, p);
+    shoal_dropout place;
+    if (pair->a == NULL) {
+        return (shoal_lowrank_term){0};
+    }
+    shoal_lowrank_fwd_dropout(s->ex, shoal_step_dropout(s, layer, p, &place), pair->a, pair->b,
+                              pair->rank, s->m->layers[layer].proj[p].cols, 0, pair->scale, x, s->T,
+                              h, NULL);
+    return (shoal_lowrank_term){h, pair->b, pair->rank, pair->scale};
+}
+
 /* y_i = x W_i^T + b_i + scale_i (x A_i^T) B_i^T for the n projections from `first` on, which share
  * x. */
 static void project(const shoal_step *s, size_t layer, shoal_proj first, size_t n, const float *x,
                     float *const *y, shoal_tape *tp)
 {
     const shoal_mat *w[SHOAL_GROUP_MAX];
+    shoal_lowrank_term terms[SHOAL_GROUP_MAX];
     shoal_act act;
     for (size_t i = 0; i < n; i++) {
         w[i] = &s->m->layers[layer].proj[first + i];
+        terms[i] = adapter_term(s, layer, (shoal_proj)(first + i), x, tp->h[first + i]);
     }
     shoal_act_prepare(s->ex, &act, SHOAL_ACT_16BIT, x, s->T, w[0]->cols, s->ws->packed);
-    shoal_matmul(s->ex, &act, w, y, n);
+    shoal_matmul_lowrank(s->ex, &act, w, terms, y, n);
     for (size_t i = 0; i < n && s->m->cfg.qkv_bias && first == SHOAL_PROJ_Q; i++) {
         shoal_add_bias(s->ex, s->m->layers[layer].bias[i], s->T, w[i]->rows, y[i]);
-    }
-    for (size_t i = 0; i < n; i++) {
-        const shoal_lora_pair *pair = shoal_adapter_pair(s->a, layer, (shoal_proj)(first + i));
-        if (pair->a != NULL) {
-            shoal_dropout place;
-            const shoal_dropout *drop =
-                shoal_step_dropout(s, layer, (shoal_proj)(first + i), &place);
-            shoal_lowrank_fwd_dropout(s->ex, drop, pair->a, pair->b, pair->rank, w[i]->cols,
-                                      w[i]->rows, pair->scale, x, s->T, tp->h[first + i], y[i]);
-        }
     }
 }
 
@@ -135,19 +142,14 @@ void shoal_block_recompute(const shoal_step *s, size_t layer, shoal_tape *tp)
 {
     attention_forward(s, layer, shoal_block_input(s, layer), tp);
     gate_up_forward(s, layer, tp);
-    const shoal_lora_pair *down = shoal_adapter_pair(s->a, layer, SHOAL_PROJ_DOWN);
     const float *post_norm = s->m->layers[layer].post_ffn_norm;
     if (post_norm != NULL) { /* backward reads what this norm read; its own output is not wanted */
         float *y = tp->ffn_out;
         project(s, layer, SHOAL_PROJ_DOWN, 1, s->ws->s, &y, tp);
         shoal_rmsnorm_fwd(s->ex, y, post_norm, s->m->cfg.norm_eps, s->T, s->m->cfg.n_embd,
                           s->ws->dnorm, tp->rstd_post_ffn);
-    } else if (down->a != NULL) { /* h alone: a pair with no outputs */
-        shoal_dropout place;
-        const shoal_dropout *drop = shoal_step_dropout(s, layer, SHOAL_PROJ_DOWN, &place);
-        shoal_lowrank_fwd_dropout(s->ex, drop, down->a, down->b, down->rank, s->m->cfg.n_ff, 0,
-                                  down->scale, s->ws->s, s->T, tp->h[SHOAL_PROJ_DOWN],
-                                  s->ws->dnorm);
+    } else { /* h alone */
+        (void)adapter_term(s, layer, SHOAL_PROJ_DOWN, s->ws->s, tp->h[SHOAL_PROJ_DOWN]);
     }
 }
 

@@ -317,6 +317,53 @@ static void test_bits(void **state)
     }
 }
 
+/* Products with the term have the bits of the product, then the pair. */
+static void check_term(const shoal_exec *ex, shape s, shoal_act_kind kind)
+{
+    arrays a = arrays_open(s, 0);
+    kt_buf w = kt_buf_random(s.M * s.N, 0, 9), y = kt_buf_random(s.T * s.M, 0, 4);
+    kt_buf dx = kt_buf_open(s.T * s.N, 1);
+    shoal_mat mat = {w.p, SHOAL_TYPE_F32, s.M, s.N, s.N * sizeof(float)};
+    const shoal_mat *one = &mat;
+    size_t wide = s.N > s.M ? s.N : s.M;
+    void *packed = shoal_alloc_aligned(shoal_act_bytes(kind, s.T, wide));
+    shoal_act act;
+
+    shoal_act_prepare(ex, &act, kind, a.x.p, s.T, s.N, packed);
+    shoal_matmul(ex, &act, &one, &a.y.p, 1);
+    run_fwd(ex, &a);
+    shoal_lowrank_term term = {a.h.p, a.B.p, s.R, SCALE};
+    shoal_matmul_lowrank(ex, &act, &one, &term, &y.p, 1);
+    kt_same_bits(y.p, a.y.p, y.n);
+
+    shoal_act_prepare(ex, &act, kind, a.dy.p, s.T, s.M, packed);
+    for (int add = 0; add < 2; add++) {
+        memcpy(dx.p, a.dx.p, dx.n * sizeof(float));
+        shoal_matmul_dx(ex, one, &act, a.dx.p, add == 1);
+        run_bwd(ex, &a, true);
+        term = (shoal_lowrank_term){a.dh.p, a.A.p, s.R, 1.0f};
+        shoal_matmul_dx_lowrank(ex, one, &act, &term, dx.p, add == 1);
+        kt_same_bits(dx.p, a.dx.p, dx.n);
+    }
+    shoal_free_aligned(packed);
+    kt_buf_close(&w);
+    kt_buf_close(&y);
+    kt_buf_close(&dx);
+    arrays_close(&a);
+}
+
+static void test_terms_of_products(void **state)
+{
+    (void)state;
+    for (size_t level = 0; level < kt_levels(); level++) {
+        shoal_exec ex = kt_exec_open(kt_level(level), 2);
+        check_term(&ex, (shape){8, 288, 200, 150}, SHOAL_ACT_16BIT);
+        check_term(&ex, (shape){8, 288, 200, 150}, SHOAL_ACT_F32);
+        check_term(&ex, (shape){300, 40, 70, 9}, SHOAL_ACT_16BIT);
+        kt_exec_close(&ex);
+    }
+}
+
 static void test_no_dx_and_no_allocation(void **state)
 {
     (void)state;
@@ -345,6 +392,7 @@ int main(void)
         cmocka_unit_test(test_dropout_bits),
         cmocka_unit_test(test_without_dropout),
         cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_terms_of_products),
         cmocka_unit_test(test_no_dx_and_no_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
