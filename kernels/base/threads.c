@@ -1,7 +1,9 @@
 /* threads.c - pool of workers that spin briefly, then sleep.
  *
- * A job is a counter of ranges: every thread takes the next range until none is left. Which thread
- * runs a range is left open; what a range is, is not.
+ * A job is a list of ranges in equal shares, one a thread: a thread takes the ranges of its own
+ * share in order, then what others have left of theirs. So threads meet the rows again that they
+ * have in cache from the job before, unless one lags behind. Which thread runs a range is left
+ * open; what a range is, is not.
  *
  * `epoch` grows by one per job and wakes the workers. `gate` lets them in: its high half is the
  * epoch of the open job (0: closed), its low half the workers inside. The caller closes the gate
@@ -14,6 +16,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "kernels/base/mem.h"
@@ -30,6 +33,14 @@
  * scheduler tick. */
 enum { SPIN_LIMIT = 2000 };
 
+enum { LINE = 64 };
+
+/* Of one thread; a line of its own, since each counts most often in its own share. */
+typedef struct share {
+    _Alignas(LINE) _Atomic size_t next; /* next range to take */
+    size_t end;
+} share;
+
 struct shoal_pool {
     unsigned n_threads;
     pthread_t threads[SHOAL_MAX_THREADS];
@@ -38,12 +49,12 @@ struct shoal_pool {
     unsigned sleeping; /* under lock */
     _Atomic uint32_t epoch;
     _Atomic bool stop;
-    _Atomic size_t next; /* next range to take */
     _Atomic uint64_t gate;
-    size_t n, grain, n_ranges;
+    size_t n, grain;
     shoal_range_fn *fn;
     void *ctx;
     unsigned long long sections;
+    share shares[SHOAL_MAX_THREADS];
 };
 
 typedef struct worker_arg {
@@ -51,14 +62,33 @@ typedef struct worker_arg {
     unsigned index;
 } worker_arg;
 
-static void run_ranges(shoal_pool *p, unsigned worker)
+static void run_share(shoal_pool *p, share *from, unsigned worker)
 {
     for (;;) {
-        size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (i >= p->n_ranges) return;
+        size_t i = atomic_fetch_add_explicit(&from->next, 1, memory_order_relaxed);
+        if (i >= from->end) return;
         size_t begin = i * p->grain;
         size_t end = p->n - begin < p->grain ? p->n : begin + p->grain;
         p->fn(p->ctx, begin, end, worker);
+    }
+}
+
+static void run_ranges(shoal_pool *p, unsigned worker)
+{
+    for (unsigned i = 0; i < p->n_threads; i++) {
+        run_share(p, &p->shares[(worker + i) % p->n_threads], worker);
+    }
+}
+
+/* Ranges 0 .. n - 1 in shares that differ by one at most. */
+static void share_out(shoal_pool *p, size_t n)
+{
+    size_t begin = 0;
+    for (unsigned i = 0; i < p->n_threads; i++) {
+        size_t end = begin + n / p->n_threads + (i < n % p->n_threads);
+        p->shares[i].end = end;
+        atomic_store_explicit(&p->shares[i].next, begin, memory_order_relaxed);
+        begin = end;
     }
 }
 
@@ -152,8 +182,9 @@ shoal_status shoal_pool_open(shoal_pool **out, unsigned n_threads, shoal_error *
     if (n_threads > SHOAL_MAX_THREADS) {
         n_threads = SHOAL_MAX_THREADS;
     }
-    shoal_pool *p = shoal_calloc(1, sizeof *p);
+    shoal_pool *p = shoal_alloc_aligned(sizeof *p);
     if (p == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "cannot allocate the thread pool");
+    memset(p, 0, sizeof *p);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     p->n_threads = 1;
@@ -178,7 +209,7 @@ void shoal_pool_close(shoal_pool *p)
     }
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->lock);
-    shoal_free(p);
+    shoal_free_aligned(p);
 }
 
 unsigned shoal_pool_size(const shoal_pool *pool)
@@ -226,11 +257,10 @@ void shoal_parallel_for(shoal_pool *pool, size_t n, size_t grain, shoal_range_fn
     }
     pool->n = n;
     pool->grain = grain;
-    pool->n_ranges = n / grain + (n % grain != 0);
     pool->fn = fn;
     pool->ctx = ctx;
     pool->sections++;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    share_out(pool, n / grain + (n % grain != 0));
     publish_epoch(pool, true);
     run_ranges(pool, 0);
     close_job(pool);
