@@ -34,6 +34,24 @@ shoal_status shoal_blob_put(const char *dir, const void *data, size_t n, uint8_t
     return shoal_file_write_atomic(path, data, n, 0644, err);
 }
 
+static shoal_status delta_path(const char *dir, const uint8_t from[32], const uint8_t to[32],
+                               char path[SHOAL_DIR_PATH], shoal_error *err)
+{
+    char a[65], b[65], name[160];
+    shoal_hex_encode(from, 32, a);
+    shoal_hex_encode(to, 32, b);
+    (void)snprintf(name, sizeof name, "blobs/%s.%s", b, a);
+    return shoal_dir_path(dir, name, path, err);
+}
+
+shoal_status shoal_blob_put_delta(const char *dir, const uint8_t from[32], const uint8_t to[32],
+                                  const shoal_buf *delta, shoal_error *err)
+{
+    char path[SHOAL_DIR_PATH];
+    SHOAL_TRY(delta_path(dir, from, to, path, err));
+    return shoal_file_write_atomic(path, delta->data, delta->len, 0644, err);
+}
+
 shoal_status shoal_blob_get(const char *dir, const uint8_t sha256[32], shoal_buf *out,
                             shoal_error *err)
 {
@@ -100,13 +118,42 @@ static shoal_blob **free_slot(shoal_blob_cache *c)
     return best;
 }
 
-shoal_status shoal_blob_use(shoal_blob_cache *c, const uint8_t sha256[32], shoal_blob **out,
+static shoal_status read_delta(const char *dir, const uint8_t key[64], shoal_buf *out,
+                               shoal_error *err)
+{
+    char path[SHOAL_DIR_PATH];
+    SHOAL_TRY(delta_path(dir, key + 32, key, path, err));
+    return shoal_file_read(path, SHOAL_LIMIT_BLOB, out, err);
+}
+
+static shoal_status load(const shoal_blob_cache *c, shoal_blob **slot, const uint8_t key[64],
+                         shoal_error *err)
+{
+    static const uint8_t none[32];
+    shoal_blob *b = shoal_calloc(1, sizeof *b);
+    if (b == NULL) {
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for an adapter");
+    }
+    shoal_status st = memcmp(key + 32, none, sizeof none) == 0
+                          ? shoal_blob_get(c->dir, key, &b->bytes, err)
+                          : read_delta(c->dir, key, &b->bytes, err);
+    if (st != SHOAL_OK) {
+        shoal_free(b);
+        return st;
+    }
+    memcpy(b->key, key, sizeof b->key);
+    free_blob(*slot);
+    *slot = b;
+    return SHOAL_OK;
+}
+
+static shoal_status use_key(shoal_blob_cache *c, const uint8_t key[64], shoal_blob **out,
                             shoal_error *err)
 {
     *out = NULL;
     shoal_blob **slot = NULL;
     for (size_t i = 0; i < CACHED && slot == NULL; i++) {
-        if (c->slots[i] != NULL && memcmp(c->slots[i]->sha256, sha256, 32) == 0) {
+        if (c->slots[i] != NULL && memcmp(c->slots[i]->key, key, sizeof c->slots[i]->key) == 0) {
             slot = &c->slots[i];
         }
     }
@@ -115,23 +162,29 @@ shoal_status shoal_blob_use(shoal_blob_cache *c, const uint8_t sha256[32], shoal
         if (slot == NULL) {
             return shoal_fail(err, SHOAL_ERR_AGAIN, "too many adapters are being downloaded");
         }
-        shoal_blob *b = shoal_calloc(1, sizeof *b);
-        if (b == NULL) {
-            return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for an adapter");
-        }
-        shoal_status st = shoal_blob_get(c->dir, sha256, &b->bytes, err);
-        if (st != SHOAL_OK) {
-            shoal_free(b);
-            return st;
-        }
-        memcpy(b->sha256, sha256, 32);
-        free_blob(*slot);
-        *slot = b;
+        SHOAL_TRY(load(c, slot, key, err));
     }
     (*slot)->users++;
     (*slot)->used_at = ++c->clock;
     *out = *slot;
     return SHOAL_OK;
+}
+
+shoal_status shoal_blob_use(shoal_blob_cache *c, const uint8_t sha256[32], shoal_blob **out,
+                            shoal_error *err)
+{
+    uint8_t key[64] = {0};
+    memcpy(key, sha256, 32);
+    return use_key(c, key, out, err);
+}
+
+shoal_status shoal_blob_use_delta(shoal_blob_cache *c, const uint8_t from[32], const uint8_t to[32],
+                                  shoal_blob **out, shoal_error *err)
+{
+    uint8_t key[64];
+    memcpy(key, to, 32);
+    memcpy(key + 32, from, 32);
+    return use_key(c, key, out, err);
 }
 
 void shoal_blob_release(void *blob)

@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "aggregator/blob.h"
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "lora/train/adapter.h"
+#include "proto/delta.h"
 
 /* ---- files ------------------------------------------------------------------------------------
  */
@@ -105,6 +107,53 @@ static shoal_status sign_next(shoal_publication *p, const shoal_adapter *a, shoa
     return shoal_release_sign(r, p->task_key, err);
 }
 
+/* Where no rotation came between, the mean is a whole number of these in every coordinate. */
+static double step_of(const shoal_publication *p)
+{
+    const shoal_codec *c = &p->task->codec;
+    if (c->rotation != 0) {
+        return 0;
+    }
+    return 1.0 / (ldexp(1.0, c->scale_log2) * (double)p->weight_sum);
+}
+
+static shoal_status make_delta(const shoal_publication *p, shoal_error *err)
+{
+    shoal_buf from = shoal_buf_init(0), to = shoal_buf_init(0);
+    shoal_buf delta = shoal_buf_init(SHOAL_LIMIT_BLOB);
+    shoal_status st = shoal_blob_get(p->dir, p->from->sha256, &from, err);
+    if (st == SHOAL_OK) {
+        st = shoal_blob_get(p->dir, p->made.sha256, &to, err);
+    }
+    if (st == SHOAL_OK && from.len != to.len) {
+        st = shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "the versions differ in size");
+    }
+    if (st == SHOAL_OK) {
+        st = shoal_delta_encode(from.data, to.data, to.len, step_of(p), &delta, err);
+    }
+    if (st == SHOAL_OK) {
+        st = shoal_blob_put_delta(p->dir, p->from->sha256, p->made.sha256, &delta, err);
+    }
+    if (st == SHOAL_OK) {
+        shoal_log(SHOAL_LOG_INFO, "publish", "version=%llu bytes=%zu delta=%zu",
+                  (unsigned long long)p->made.version, to.len, delta.len);
+    }
+    shoal_buf_clear(&from);
+    shoal_buf_clear(&to);
+    shoal_buf_clear(&delta);
+    return st;
+}
+
+/* A version without a delta is fetched whole. */
+static void offer_delta(const shoal_publication *p)
+{
+    shoal_error why = {0};
+    if (shoal_delta_available() && make_delta(p, &why) != SHOAL_OK) {
+        shoal_log(SHOAL_LOG_INFO, "publish", "no delta to version=%llu: %s",
+                  (unsigned long long)p->made.version, why.msg);
+    }
+}
+
 shoal_status shoal_publish(shoal_publication *p, shoal_error *err)
 {
     shoal_model *m = NULL;
@@ -121,6 +170,9 @@ shoal_status shoal_publish(shoal_publication *p, shoal_error *err)
     }
     shoal_adapter_close(a);
     shoal_model_close(m);
+    if (st == SHOAL_OK) {
+        offer_delta(p);
+    }
     return st;
 }
 

@@ -69,6 +69,7 @@ static void match_session(const char *method, const char *rest, route *out)
 route route_match(const char *method, const char *path)
 {
     static const char BLOBS[] = "/v1/blobs/";
+    static const char DELTAS[] = "/v1/deltas/";
     static const char SESSIONS[] = "/v1/sessions/";
     route out = {0};
     for (size_t i = 0; i < sizeof FIXED / sizeof FIXED[0]; i++) {
@@ -80,6 +81,11 @@ route route_match(const char *method, const char *path)
     if (strncmp(path, BLOBS, sizeof BLOBS - 1) == 0 &&
         take_hash(path + sizeof BLOBS - 1, '\0', out.hash)) {
         out.kind = ROUTE_BLOB;
+        out.wrong_method = strcmp(method, "GET") != 0;
+    } else if (strncmp(path, DELTAS, sizeof DELTAS - 1) == 0 &&
+               take_hash(path + sizeof DELTAS - 1, '/', out.from) &&
+               take_hash(path + sizeof DELTAS - 1 + 65, '\0', out.hash)) {
+        out.kind = ROUTE_DELTA;
         out.wrong_method = strcmp(method, "GET") != 0;
     } else if (strncmp(path, SESSIONS, sizeof SESSIONS - 1) == 0) {
         match_session(method, path + sizeof SESSIONS - 1, &out);
@@ -167,7 +173,8 @@ static void on_request(void *ctx, shoal_http_request *r)
     case ROUTE_RENEW: admission_renew(s, r, id); break;
     case ROUTE_TASKS: routes_tasks(s, r); break;
     case ROUTE_CHECKIN: routes_checkin(s, r, id); break;
-    case ROUTE_BLOB: routes_blob(s, r, rt.hash); break;
+    case ROUTE_BLOB:
+    case ROUTE_DELTA: routes_blob(s, r, &rt); break;
     default: shoal_reply_error(r, SHOAL_CODE_NOT_FOUND, NULL, "there is nothing here", 0);
     }
 }

@@ -156,58 +156,78 @@ void routes_checkin(shoal_service *s, shoal_http_request *r, const uint8_t id[SH
     reply_encoded(r, st, &body, &err);
 }
 
-/* ---- GET /v1/blobs/{sha256} -------------------------------------------------------------------
+/* ---- GET /v1/blobs/{sha256}, GET /v1/deltas/{from}/{to} ----------------------------------------
  */
 
-/* "bytes=A-" or "bytes=A-B" within n bytes; false: no usable range, the whole file is sent. */
-static bool take_range(const char *text, size_t n, size_t *first, size_t *len)
+typedef enum range_kind { RANGE_NONE, RANGE_PART, RANGE_BEYOND } range_kind;
+
+/* "bytes=A-" or "bytes=A-B" of n bytes. Of any other form: NONE, and the whole file is sent. */
+static range_kind take_range(const char *text, size_t n, size_t *first, size_t *len)
 {
     char from[24] = {0};
     uint64_t a = 0, b = n - 1;
     const char *dash = text != NULL ? strchr(text, '-') : NULL;
     if (dash == NULL || strncmp(text, "bytes=", 6) != 0 || strchr(text, ',') != NULL ||
         (size_t)(dash - text) - 6 >= sizeof from) {
-        return false;
+        return RANGE_NONE;
     }
     memcpy(from, text + 6, (size_t)(dash - text) - 6);
-    if (!shoal_parse_u64(from, &a) || a >= n ||
+    if (!shoal_parse_u64(from, &a) ||
         (dash[1] != '\0' && (!shoal_parse_u64(dash + 1, &b) || b < a))) {
-        return false;
+        return RANGE_NONE;
+    }
+    if (a >= n) {
+        return RANGE_BEYOND;
     }
     b = b < n ? b : n - 1;
     *first = (size_t)a;
     *len = (size_t)(b - a) + 1;
-    return true;
+    return RANGE_PART;
 }
 
-void routes_blob(shoal_service *s, shoal_http_request *r, const uint8_t sha256[32])
+/* A blob the database knows, or the delta to one. */
+static shoal_status find_blob(shoal_service *s, const route *rt, shoal_blob **out, shoal_error *err)
+{
+    bool known = false;
+    SHOAL_TRY(shoal_db_blob_known(s->db, rt->hash, &known, err));
+    if (!known) {
+        return shoal_fail(err, SHOAL_ERR_NOT_FOUND, "no adapter has this hash");
+    }
+    if (rt->kind == ROUTE_DELTA) {
+        shoal_status st = shoal_blob_use_delta(s->blobs, rt->from, rt->hash, out, err);
+        return st == SHOAL_ERR_NOT_FOUND
+                   ? shoal_fail(err, st, "there is no such delta; fetch the whole file")
+                   : st;
+    }
+    shoal_status st = shoal_blob_use(s->blobs, rt->hash, out, err);
+    /* A known blob that cannot be read is our fault, not the device's. */
+    return st == SHOAL_OK || st == SHOAL_ERR_AGAIN ? st : SHOAL_ERR_INTERNAL;
+}
+
+void routes_blob(shoal_service *s, shoal_http_request *r, const route *rt)
 {
     shoal_error err = {0};
-    bool known = false;
     shoal_blob *blob = NULL;
-    shoal_status st = shoal_db_blob_known(s->db, sha256, &known, &err);
-    if (st == SHOAL_OK && !known) {
-        st = shoal_fail(&err, SHOAL_ERR_NOT_FOUND, "no adapter has this hash");
-    }
-    if (st == SHOAL_OK) {
-        st = shoal_blob_use(s->blobs, sha256, &blob, &err);
-    }
+    shoal_status st = find_blob(s, rt, &blob, &err);
     if (st != SHOAL_OK) {
-        /* A known blob that cannot be read is our fault, not the device's. */
-        st = known && st != SHOAL_ERR_AGAIN ? SHOAL_ERR_INTERNAL : st;
         shoal_reply_status(r, st, &err);
         return;
     }
-    size_t first = 0, len = blob->bytes.len;
-    int status = 200;
-    if (take_range(shoal_http_header(r, "Range"), blob->bytes.len, &first, &len)) {
-        char text[80];
-        (void)snprintf(text, sizeof text, "bytes %zu-%zu/%zu", first, first + len - 1,
-                       blob->bytes.len);
+    char text[80];
+    size_t n = blob->bytes.len, first = 0, len = n;
+    range_kind range = take_range(shoal_http_header(r, "Range"), n, &first, &len);
+    if (range == RANGE_BEYOND) {
+        shoal_blob_release(blob);
+        (void)snprintf(text, sizeof text, "bytes */%zu", n);
         (void)shoal_http_add_header(r, "Content-Range", text);
-        status = 206;
+        shoal_http_respond(r, 416, NULL, NULL, 0);
+        return;
+    }
+    if (range == RANGE_PART) {
+        (void)snprintf(text, sizeof text, "bytes %zu-%zu/%zu", first, first + len - 1, n);
+        (void)shoal_http_add_header(r, "Content-Range", text);
     }
     (void)shoal_http_add_header(r, "Accept-Ranges", "bytes");
-    shoal_http_respond_shared(r, status, SHOAL_TYPE_BYTES, blob->bytes.data + first, len,
-                              shoal_blob_release, blob);
+    shoal_http_respond_shared(r, range == RANGE_PART ? 206 : 200, SHOAL_TYPE_BYTES,
+                              blob->bytes.data + first, len, shoal_blob_release, blob);
 }

@@ -53,6 +53,7 @@ typedef enum route_kind {
     ROUTE_TASKS,
     ROUTE_CHECKIN,
     ROUTE_BLOB,
+    ROUTE_DELTA,
     ROUTE_MESSAGE, /* POST of a session's stage */
     ROUTE_UPLOAD,  /* a chunk of M5, or the state of the upload */
     ROUTE_READ     /* GET of a session */
@@ -63,6 +64,7 @@ typedef struct route {
     bool wrong_method;
     shoal_sa_stage stage; /* MESSAGE, READ (UNMASK: the result) */
     uint8_t hash[32];     /* blob, or session id */
+    uint8_t from[32];     /* DELTA: the blob to start from */
 } route;
 
 /* routes.c */
@@ -78,7 +80,7 @@ void admission_renew(shoal_service *s, shoal_http_request *r, const uint8_t id[S
 /* routes_task.c */
 void routes_tasks(shoal_service *s, shoal_http_request *r);
 void routes_checkin(shoal_service *s, shoal_http_request *r, const uint8_t id[SHOAL_ID_BYTES]);
-void routes_blob(shoal_service *s, shoal_http_request *r, const uint8_t sha256[32]);
+void routes_blob(shoal_service *s, shoal_http_request *r, const route *rt); /* BLOB, DELTA */
 
 /* routes_session.c */
 void routes_session_headers(shoal_service *s, shoal_http_request *r, const route *rt,

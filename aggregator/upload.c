@@ -259,6 +259,7 @@ shoal_status shoal_uploads_read(const shoal_uploads *u, const uint8_t id[SHOAL_I
         return shoal_fail(err, SHOAL_ERR_IO, "the file of the uploads was cut short");
     }
     out->len += got;
+    out->data[out->len] = 0;
     return SHOAL_OK;
 }
 

@@ -138,25 +138,24 @@ shoal_status shoal_api_tasks(shoal_api *a, shoal_task_list *out, shoal_error *er
     return st;
 }
 
-shoal_status shoal_api_blob(shoal_api *a, const shoal_adapter_release *release, shoal_buf *out,
-                            shoal_error *err)
+shoal_status shoal_api_range(shoal_api *a, const char *path, uint64_t at, size_t n, shoal_buf *out,
+                             shoal_error *err)
 {
-    char hex[65];
-    char path[PATH_BYTES];
-    uint8_t hash[32];
-    *out = shoal_buf_init((size_t)release->size);
-    if (release->size == 0 || release->size > SHOAL_LIMIT_BLOB) {
-        return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "the adapter's size is out of range");
+    int http = 0;
+    shoal_buf part = shoal_buf_init(n < SHOAL_LIMIT_CONTROL ? SHOAL_LIMIT_CONTROL : n);
+    shoal_net_request rq = {
+        .method = "GET", .path = path, .range_at = at, .range_n = n, .timeout_s = BULK_TIMEOUT_S};
+    a->retry_after_ms = 0;
+    shoal_status st = shoal_net_exchange(a->net, &rq, &part, &http, err);
+    if (st == SHOAL_OK && http == 206 && part.len <= n) { /* Spec 3.7 */
+        if (!shoal_buf_put(out, part.data, part.len)) st = shoal_buf_status(out, err);
+    } else if (st == SHOAL_OK && (http == 206 || http == 200)) {
+        st = shoal_fail(err, SHOAL_ERR_FORMAT,
+                        "the server sends another part than it was asked for");
+    } else if (st == SHOAL_OK && http != 416) {
+        st = fail_refused(a, http, &part, err);
     }
-    shoal_hex_encode(release->sha256, 32, hex);
-    (void)snprintf(path, sizeof path, "/v1/blobs/%s", hex);
-    shoal_net_request rq = {.method = "GET", .path = path, .timeout_s = BULK_TIMEOUT_S};
-    shoal_status st = call(a, &rq, out, err);
-    if (st == SHOAL_OK) st = shoal_sha256(out->data, out->len, hash, err);
-    if (st == SHOAL_OK && (out->len != release->size || !shoal_equal(hash, release->sha256, 32))) {
-        st = shoal_fail(err, SHOAL_ERR_TAMPERED, "the adapter sent is not the one that was signed");
-    }
-    if (st != SHOAL_OK) shoal_buf_clear(out);
+    shoal_buf_clear(&part);
     return st;
 }
 

@@ -35,9 +35,10 @@ SHOAL_MUST_USE shoal_status shoal_api_tasks(shoal_api *a, shoal_task_list *out, 
 SHOAL_MUST_USE shoal_status shoal_api_checkin(shoal_api *a, const shoal_checkin_request *rq,
                                               shoal_checkin_response *out, shoal_error *err);
 
-/* The file of a release, checked against its size and SHA-256; out is initialised here. */
-SHOAL_MUST_USE shoal_status shoal_api_blob(shoal_api *a, const shoal_adapter_release *release,
-                                           shoal_buf *out, shoal_error *err);
+/* Bytes [at, at + n) of what a path holds, appended to *out; fewer where it ends (there 0 when `at`
+ * is the end). NOT_FOUND when there is no such thing. */
+SHOAL_MUST_USE shoal_status shoal_api_range(shoal_api *a, const char *path, uint64_t at, size_t n,
+                                            shoal_buf *out, shoal_error *err);
 
 /* One message of a session: POST of exactly these bytes, repeated with back-off while the server is
  * away, up to give_up_s on shoal_clock_s. */

@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -241,6 +242,10 @@ static bool set_up_request(CURL *c, const shoal_net_request *rq, struct curl_sli
     if (*headers == NULL) return false;
     if (!get && curl.slist_append(*headers, type) == NULL) return false;
     bool ok = curl.easy_setopt(c, CURLOPT_HTTPHEADER, *headers) == CURLE_OK;
+    char range[48];
+    (void)snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, rq->range_at,
+                   rq->range_at + rq->range_n - 1); /* libcurl copies it */
+    ok = ok && curl.easy_setopt(c, CURLOPT_RANGE, rq->range_n > 0 ? range : NULL) == CURLE_OK;
     if (get) return ok && curl.easy_setopt(c, CURLOPT_HTTPGET, 1L) == CURLE_OK;
     ok = ok && curl.easy_setopt(c, CURLOPT_POST, 1L) == CURLE_OK;
     ok =

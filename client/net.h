@@ -50,6 +50,7 @@ typedef struct shoal_net_request {
     const char *content_type; /* of the body; NULL for none */
     const void *body;
     size_t body_len;
+    uint64_t range_at, range_n; /* GET of range_n bytes from range_at on; 0: of everything */
     unsigned timeout_s;
 } shoal_net_request;
 

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "client/download.h"
 #include "kernels/base/file.h"
 #include "proto/crypto.h"
 
@@ -31,22 +32,38 @@ shoal_status shoal_release_check(const shoal_release_source *src, const shoal_ta
     return SHOAL_OK;
 }
 
-/* The stored file of this version, if it is there and right; false otherwise. */
+/* The stored file of a version, if it is there and right; false otherwise. */
 static bool read_stored(const shoal_release_source *src, const shoal_task_record *record,
-                        const shoal_adapter_release *release, shoal_buf *out)
+                        uint64_t version, const uint8_t sha256[32], shoal_buf *out)
 {
     char path[SHOAL_PATH_MAX];
     uint8_t hash[32];
-    if (release->size > SHOAL_LIMIT_BLOB ||
-        shoal_store_path(src->store, path, NULL, "adapters/%s/v%" PRIu64 ".gguf", record->dir,
-                         release->version) != SHOAL_OK ||
-        shoal_file_read(path, (size_t)release->size, out, NULL) != SHOAL_OK) {
+    if (shoal_store_path(src->store, path, NULL, "adapters/%s/v%" PRIu64 ".gguf", record->dir,
+                         version) != SHOAL_OK ||
+        shoal_file_read(path, SHOAL_LIMIT_BLOB, out, NULL) != SHOAL_OK) {
         return false;
     }
     bool same = shoal_sha256(out->data, out->len, hash, NULL) == SHOAL_OK &&
-                shoal_equal(hash, release->sha256, sizeof hash);
+                shoal_equal(hash, sha256, sizeof hash);
     if (!same) shoal_buf_clear(out);
     return same;
+}
+
+/* From the server; as what changed, when the version held is the one it was made from. */
+static shoal_status download(const shoal_release_source *src, const shoal_task_record *record,
+                             const shoal_adapter_release *release, shoal_buf *out, shoal_error *err)
+{
+    shoal_buf held = shoal_buf_init(0);
+    bool before = shoal_equal(record->adapter_sha256, release->previous_sha256, 32) &&
+                  read_stored(src, record, record->version, release->previous_sha256, &held);
+    shoal_download d = {.api = src->api,
+                        .store = src->store,
+                        .dir = record->dir,
+                        .release = release,
+                        .held = before ? &held : NULL};
+    shoal_status st = shoal_download_release(&d, out, NULL, err);
+    shoal_buf_clear(&held);
+    return st;
 }
 
 shoal_status shoal_release_adopt(const shoal_release_source *src, shoal_task_record *record,
@@ -56,8 +73,8 @@ shoal_status shoal_release_adopt(const shoal_release_source *src, shoal_task_rec
     shoal_buf bytes = shoal_buf_init(0);
     *out = NULL;
     SHOAL_TRY(shoal_release_check(src, record, release, err));
-    bool stored = read_stored(src, record, release, &bytes);
-    shoal_status st = stored ? SHOAL_OK : shoal_api_blob(src->api, release, &bytes, err);
+    bool stored = read_stored(src, record, release->version, release->sha256, &bytes);
+    shoal_status st = stored ? SHOAL_OK : download(src, record, release, &bytes, err);
     if (st == SHOAL_OK) {
         st = shoal_adapter_decode(out, src->model, bytes.data, bytes.len, err);
     }

@@ -25,7 +25,8 @@ enum shoal_limits {
     SHOAL_LIMIT_DESCRIPTOR = 1024,    /* signed session descriptor */
     SHOAL_LIMIT_CONTROL = 64 * 1024,  /* one control message (protobuf) */
     SHOAL_LIMIT_SA_MESSAGE = 1 << 18, /* one SA-1 message other than M5 */
-    SHOAL_LIMIT_CHUNK = 1 << 18,      /* a piece of M5: no request's body is larger */
+    SHOAL_LIMIT_CHUNK = 1 << 18,      /* a piece of M5 or of a file: no body in a device's exchange
+                                         with a server is larger */
     SHOAL_LIMIT_BLOB = 1 << 29,       /* one downloaded adapter */
     SHOAL_LIMIT_LINK = 512,           /* a join link */
 

@@ -37,4 +37,17 @@ if(TARGET shoal_proto)
   endforeach()
   set_tests_properties(fuzz_wire_seeds PROPERTIES FIXTURES_SETUP fuzz_wire LABELS fast)
   shoal_fuzz(fuzz_wire LIBS proto_test MUTATE 2000 FIXTURE fuzz_wire SEEDS ${seeds})
+
+  # Deltas of adapters; without zstd there are none.
+  shoal_test(test_delta unit/test_delta.c LIBS proto_test)
+  if(ZSTD_FOUND)
+    add_executable(make_delta_seeds support/make_delta_seeds.c)
+    target_link_libraries(make_delta_seeds PRIVATE proto_test)
+    set_target_properties(make_delta_seeds PROPERTIES RUNTIME_OUTPUT_DIRECTORY
+      ${CMAKE_BINARY_DIR}/tests)
+    add_test(NAME fuzz_delta_seeds COMMAND make_delta_seeds ${SHOAL_WIRE_SEEDS})
+    set_tests_properties(fuzz_delta_seeds PROPERTIES FIXTURES_SETUP fuzz_delta LABELS fast)
+    shoal_fuzz(fuzz_delta LIBS proto_test MUTATE 20000 FIXTURE fuzz_delta
+      SEEDS ${SHOAL_WIRE_SEEDS}/delta_steps ${SHOAL_WIRE_SEEDS}/delta_xor)
+  endif()
 endif()

@@ -21,6 +21,7 @@ set(THIRD
   "mbedtls/=proto/(crypto|x509|net/tls)(_[a-z0-9]+)?\\.c"
   "openssl/=proto/crypto_libcrypto\\.c"
   "protobuf-c=proto/wire\\.c"
+  "zstd=proto/delta\\.c"
   "sqlite3=aggregator/store(_[a-z]+)?\\.c"
   "uv\\.h=proto/net/[a-z_]+\\.c|aggregator/[a-z_]+\\.c"
   "http_parser=proto/net/http_[a-z]+\\.[ch]"

@@ -22,7 +22,7 @@ import time
 import numpy
 
 from adapter_files import mean_error, parameters, read_update
-from sa1 import codec, control, device
+from sa1 import codec, control, delta, device
 from sa1.primitives import check
 from sa1.wire import Answered, Member
 
@@ -191,7 +191,12 @@ def run_round(world, ref, plan):
         raise
     parts = [updates[n] for n in range(REAL) if not (plan == "stuck" and n == 0)]
     parts += [mine] if plan != "gone" else []
-    new = parameters(ref.member.download(result["release"]))
+    file = ref.member.download(result["release"])
+    new = parameters(file)
+    if delta.ZSTD:  # 3.8: the same file from the one before
+        got = ref.member.download_delta(result["release"], data)
+        assert got is not None and got[0] == file
+        assert got[1] < len(file)
     if result["survivors"] < len(parts):
         raise TooSlow(f"{result['survivors']} of {len(parts)} devices were in time")
     assert result["weight_sum"] == sum(w for _, w in parts), (plan, result["weight_sum"])

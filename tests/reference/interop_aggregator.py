@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 
 from adapter_files import mean_error, parameters, read_update, with_parameters
-from sa1 import codec, messages
+from sa1 import codec, delta, messages
 from sa1.aggregator import Aggregator
 
 BIN = pathlib.Path(os.environ["SHOAL_BIN"])
@@ -98,6 +98,7 @@ def honest(a, devices):
     ends = devices.take_part()
     assert [code for _, code in ends] == [0] * DEVICES, ends
     old, new = parameters(a.blobs[base]), parameters(a.blobs[a.release["sha256"]])
+    assert not delta.ZSTD or "deltas" in a.served, a.served  # 3.8: what the result brought
     error, moved = mean_error(a.d, old, new, kept[0])
     assert int(a.server.sum[-1]) == sum(w for _, w in kept[0])
     print(f"ok honest: largest error {error:.2g}, largest step {moved:.0f} roundings", flush=True)

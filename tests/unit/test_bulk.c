@@ -9,13 +9,11 @@
 #include <cmocka.h>
 
 #include "client/api.h"
-#include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/term.h"
-#include "proto/x509.h"
+#include "tests/support/fed_client.h"
 #include "tests/support/fed_fleet.h"
-#include "tests/support/wire_proxy.h"
 
 enum { N = FED_FLEET, CHUNK = SHOAL_LIMIT_CHUNK };
 
@@ -47,60 +45,23 @@ static void finish_all(fed_fleet *f, const fed_last plan[N])
  */
 
 typedef struct real_client {
-    wire_proxy proxy;
-    char dir[TEMP_DIR_MAX];
-    char cert[TEMP_DIR_MAX + 16], key[TEMP_DIR_MAX + 16], base[64];
-    uint8_t pin[32];
+    fed_client net;
     uint64_t sent;        /* bytes of chunks */
     size_t other_answers; /* on another connection, while the upload went on */
     double began, ended, first_answer, last_answer;
 } real_client;
 
-static void put(const char *path, const void *data, size_t n)
-{
-    assert_int_equal(shoal_file_write_atomic(path, data, n, 0600, NULL), SHOAL_OK);
-}
-
 static void client_open(real_client *c, fed_fleet *f, const fed_device *d)
 {
-    char link[SHOAL_LIMIT_LINK];
-    shoal_join_link l;
-    shoal_buf key = shoal_buf_init(4096);
     memset(c, 0, sizeof *c);
-    fed_server_invite(&f->server, link);
-    assert_int_equal(shoal_join_link_decode(link, &l, NULL), SHOAL_OK);
-    memcpy(c->pin, l.pin, sizeof c->pin);
-    wire_proxy_open(&c->proxy, l.port);
-    temp_dir_make(c->dir);
-    (void)snprintf(c->cert, sizeof c->cert, "%s/cert.der", c->dir);
-    (void)snprintf(c->key, sizeof c->key, "%s/key.der", c->dir);
-    (void)snprintf(c->base, sizeof c->base, "https://127.0.0.1:%u", (unsigned)c->proxy.port);
-    assert_int_equal(shoal_key_encode_der(d->key, &key, NULL), SHOAL_OK);
-    put(c->key, key.data, key.len);
-    put(c->cert, d->who.cert.data, d->who.cert.n);
-    shoal_buf_wipe(&key);
-}
-
-static void client_close(real_client *c)
-{
-    wire_proxy_close(&c->proxy);
-    temp_dir_remove(c->dir);
-}
-
-static shoal_net *client_net(const real_client *c)
-{
-    shoal_net *net = NULL;
-    shoal_net_config cfg = {
-        .base_url = c->base, .pin = c->pin, .cert_path = c->cert, .key_path = c->key};
-    assert_int_equal(shoal_net_open(&net, &cfg, NULL), SHOAL_OK);
-    return net;
+    fed_client_open(&c->net, &f->server, d);
 }
 
 static bool upload_as_a_device_does(fed_part *p, const char *session_hex, const shoal_buf *m5)
 {
     real_client *c = p->ctx;
     shoal_error err = {0};
-    shoal_api api = {.net = client_net(c)};
+    shoal_api api = {.net = fed_client_net(&c->net)};
     c->began = shoal_clock_s();
     shoal_status st =
         shoal_api_session_upload(&api, session_hex, m5, c->began + 60, &c->sent, &err);
@@ -228,17 +189,19 @@ static void a_broken_connection_costs_a_chunk_at_most(void **state)
     f.ctx = &c;
     unsigned long long up = 0, down = 0;
     for (uint64_t round = 1; round <= 4; round++) {
-        unsigned long long up0 = atomic_load(&c.proxy.up), down0 = atomic_load(&c.proxy.down);
-        unsigned connections = atomic_load(&c.proxy.connections);
-        if (round == 2) atomic_store(&c.proxy.cut_at_up, up0 + CHUNK + CHUNK / 2);
-        if (round == 3) atomic_store(&c.proxy.cut_at_up, up0 + up - 100);
-        if (round == 4) atomic_store(&c.proxy.cut_at_down, down0 + down - 60); /* its last answer */
+        unsigned long long up0 = atomic_load(&c.net.proxy.up),
+                           down0 = atomic_load(&c.net.proxy.down);
+        unsigned connections = atomic_load(&c.net.proxy.connections);
+        if (round == 2) atomic_store(&c.net.proxy.cut_at_up, up0 + CHUNK + CHUNK / 2);
+        if (round == 3) atomic_store(&c.net.proxy.cut_at_up, up0 + up - 100);
+        if (round == 4)
+            atomic_store(&c.net.proxy.cut_at_down, down0 + down - 60); /* its last answer */
         finish_all(&f, ALL);
         fed_fleet_check(&f, round, ALL);
-        up0 = atomic_load(&c.proxy.up) - up0;
-        down0 = atomic_load(&c.proxy.down) - down0;
+        up0 = atomic_load(&c.net.proxy.up) - up0;
+        down0 = atomic_load(&c.net.proxy.down) - down0;
         print_message("round %llu: %llu bytes up\n", (unsigned long long)round, up0);
-        assert_int_equal(atomic_load(&c.proxy.connections) - connections, round == 1 ? 1 : 2);
+        assert_int_equal(atomic_load(&c.net.proxy.connections) - connections, round == 1 ? 1 : 2);
         if (round == 1) {
             up = up0;
             down = down0;
@@ -246,7 +209,7 @@ static void a_broken_connection_costs_a_chunk_at_most(void **state)
             assert_true(up0 <= up + CHUNK + 8000); /* 8000: TLS and headers once more */
         }
     }
-    client_close(&c);
+    fed_client_close(&c.net);
     fed_fleet_close(&f);
 }
 
@@ -257,7 +220,7 @@ static void *check_in_meanwhile(void *ctx)
 {
     fed_part *p = ctx;
     real_client *c = p->ctx;
-    shoal_api api = {.net = client_net(c)};
+    shoal_api api = {.net = fed_client_net(&c->net)};
     shoal_task_list *list = shoal_calloc(1, sizeof *list);
     while (c->ended == 0) {
         assert_int_equal(shoal_api_tasks(&api, list, NULL), SHOAL_OK);
@@ -276,7 +239,7 @@ static bool upload_slowly(fed_part *p, const char *session_hex, const shoal_buf 
     real_client *c = p->ctx;
     pthread_t thread;
     c->ended = 0;
-    atomic_store(&c->proxy.bytes_per_ms, 400);
+    atomic_store(&c->net.proxy.bytes_per_ms, 400);
     assert_int_equal(pthread_create(&thread, NULL, check_in_meanwhile, p), 0);
     bool done = upload_as_a_device_does(p, session_hex, m5);
     assert_int_equal(pthread_join(thread, NULL), 0);
@@ -297,7 +260,7 @@ static void control_messages_do_not_wait_for_bulk(void **state)
     print_message("%zu answers in the %.1f s of an upload\n", c.other_answers, c.ended - c.began);
     assert_true(c.other_answers >= 8);
     assert_true(c.first_answer < c.ended);
-    client_close(&c);
+    fed_client_close(&c.net);
     fed_fleet_close(&f);
 }
 

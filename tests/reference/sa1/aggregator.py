@@ -7,6 +7,7 @@ is every request: (device, method, path, body).
 """
 import hashlib
 import http.server
+import re
 import secrets
 import ssl
 import threading
@@ -16,7 +17,7 @@ import urllib.parse
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from . import certificates, control, messages, uploads
+from . import certificates, control, delta, messages, uploads
 from .primitives import SPKI, Key, Refused, client_id
 from .server import STAGES, Server
 
@@ -48,6 +49,7 @@ class Aggregator:
                                              serialization.NoEncryption()).decode()
         identity_file.write_text(pem + ssl.DER_cert_to_PEM_cert(cert))
         self.changed, self.tokens, self.members, self.blobs = threading.Condition(), {}, {}, {}
+        self.deltas, self.served = {}, []  # what was asked for and given
         self.server, self.round, self.heard = None, 0, []
         self.bend = lambda device, result: result
         self.offer = lambda device, question, answer: answer
@@ -87,6 +89,11 @@ class Aggregator:
              "sha256": hashlib.sha256(adapter).digest(), "size": len(adapter),
              "base_sha256": self.task["base_sha256"], "previous_sha256": old["sha256"]}
         self.release, self.blobs[r["sha256"]] = self.sign(r), adapter
+        if delta.ZSTD and old["sha256"] in self.blobs:
+            step = 1 / (2.0**self.d.scale_log2 * int(self.server.sum[-1]))
+            made = delta.make(self.blobs[old["sha256"]], adapter, step)
+            if made:
+                self.deltas[old["sha256"], r["sha256"]] = made
 
     def sign(self, r):
         sig = self.task_key.sign_body("shoal/release", bytes(32), control.release_body(r))
@@ -234,11 +241,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
             answer = a.offer(device, q, a.check_in(device, q))
             return 200, control.encode("checkin_response", answer)
         parts = url.path.strip("/").split("/")
-        if parts[:2] == ["v1", "blobs"] and bytes.fromhex(parts[2]) in a.blobs:
-            return 200, a.blobs[bytes.fromhex(parts[2])]
+        if parts[1] in ("blobs", "deltas"):
+            key = tuple(map(bytes.fromhex, parts[2:]))
+            files = a.blobs if parts[1] == "blobs" else a.deltas
+            data = files.get(key[0] if parts[1] == "blobs" else key)
+            if data is not None:
+                return self.part(parts[1], data)
         if parts[:2] == ["v1", "sessions"] and len(parts) == 4:
             return self.session(device, parts[2], parts[3], url.query, body)
         raise Answer("NOT_FOUND")
+
+    def part(self, what, data):
+        """3.7"""
+        if not self.headers.get("Range"):
+            return 200, data
+        first, last = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"]).groups()
+        if int(first) >= len(data):
+            return 416, b""
+        self.a.served.append(what)
+        return 206, data[int(first):int(last) + 1 if last else None]
 
     def session(self, device, session, what, query, body):
         a = self.a

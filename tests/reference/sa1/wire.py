@@ -11,8 +11,8 @@ import time
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from . import certificates, control, uploads
-from .primitives import Key, SPKI, check, verify
+from . import certificates, control, delta, uploads
+from .primitives import Key, SPKI, Refused, check, verify
 
 LINK = re.compile(r"shoal://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d+)/join#([0-9a-f]{32})\.([0-9a-f]{64})")
 WAIT_MS = 5000
@@ -149,6 +149,20 @@ class Member:
         data = answer.read()
         check(answer.status == 206, "no range")
         return data
+
+    def download_delta(self, release, old):
+        """The same file from the one before and what changed (3.8); None when there is no delta."""
+        self.check_release(release)
+        path = f"/v1/deltas/{release['previous_sha256'].hex()}/{release['sha256'].hex()}"
+        try:
+            head = self._range(path, f"bytes=0-{delta.HEAD.size - 1}")
+        except Refused:
+            return None
+        packed = delta.read_head(head, release["size"])[-1]
+        data = head + self._range(path, f"bytes={len(head)}-{len(head) + packed - 1}")
+        new = delta.apply(old, data)
+        check(hashlib.sha256(new).digest() == release["sha256"], "another file than the signed one")
+        return new, len(data)
 
     # ---- a session ----
 
