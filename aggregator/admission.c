@@ -45,7 +45,7 @@ static shoal_status issue(const shoal_service *s, const shoal_wire_der *csr, int
     shoal_buf der = shoal_buf_init(SHOAL_LIMIT_CERT);
     SHOAL_TRY(shoal_csr_check(csr->data, csr->n, spki, err));
     SHOAL_TRY(shoal_spki_id(spki, rec->device_id, err));
-    rec->not_after_s = now_s + (int64_t)s->config.cert_days * DAY_S;
+    rec->not_after_s = now_s + (int64_t)s->config.cert_days * DAY_S - SHOAL_KEYRING_BACKDATE_S;
     shoal_status st = shoal_keyring_issue(&s->keys, spki, now_s, rec->not_after_s, &der, err);
     if (st == SHOAL_OK) {
         st = shoal_sha256(der.data, der.len, rec->sha256, err);

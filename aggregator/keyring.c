@@ -6,7 +6,7 @@
 
 #include "kernels/base/file.h"
 
-enum { DAY_S = 24 * 3600, MAX_KEY = 4096, BACKDATE_S = 300 /* devices whose clock is behind */ };
+enum { DAY_S = 24 * 3600, MAX_KEY = 4096, BACKDATE_S = SHOAL_KEYRING_BACKDATE_S };
 
 static const int64_t CA_LIFE_S = (int64_t)3650 * DAY_S;
 static const int64_t SERVER_LIFE_S = (int64_t)365 * DAY_S;

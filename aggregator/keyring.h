@@ -20,6 +20,8 @@
 extern "C" {
 #endif
 
+enum { SHOAL_KEYRING_BACKDATE_S = 300 }; /* certificates begin so long ago: clocks are behind */
+
 typedef struct shoal_keyring {
     shoal_key *ca_key, *server_key, *task_key;
     shoal_buf ca, server; /* certificates, DER */
@@ -38,7 +40,8 @@ SHOAL_MUST_USE shoal_status shoal_keyring_open(shoal_keyring *out, const char *d
                                                shoal_error *err);
 void shoal_keyring_close(shoal_keyring *k); /* wipes */
 
-/* A device's certificate for a verified request's public key. */
+/* A device's certificate for a verified request's public key. From its beginning to not_after_s
+ * there must be no more than SHOAL_LIMIT_CERT_S, or devices refuse it. */
 SHOAL_MUST_USE shoal_status shoal_keyring_issue(const shoal_keyring *k,
                                                 const uint8_t spki[SHOAL_SPKI_BYTES], int64_t now_s,
                                                 int64_t not_after_s, shoal_buf *out,

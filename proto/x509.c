@@ -441,14 +441,24 @@ static bool names_its_key(const mbedtls_x509_crt *crt, const shoal_cert_info *in
            memcmp(crt->subject.val.p, hex, crt->subject.val.len) == 0;
 }
 
-static bool is_leaf_of_kind(const mbedtls_x509_crt *crt, shoal_cert_kind kind)
+/* Spec 2.6: the template to the letter. What signs more, serves more or lives longer was not made
+ * from it. */
+static bool is_leaf_of_kind(const mbedtls_x509_crt *crt, shoal_cert_kind kind,
+                            const shoal_cert_info *info)
 {
+    enum {
+        EXTENSIONS = MBEDTLS_X509_EXT_BASIC_CONSTRAINTS | MBEDTLS_X509_EXT_KEY_USAGE |
+                     MBEDTLS_X509_EXT_EXTENDED_KEY_USAGE
+    };
     const char *eku = kind == SHOAL_CERT_CLIENT ? MBEDTLS_OID_CLIENT_AUTH : MBEDTLS_OID_SERVER_AUTH;
+    const mbedtls_x509_sequence *uses = &crt->ext_key_usage;
     return crt->version == 3 && crt->MBEDTLS_PRIVATE(ca_istrue) == 0 &&
-           (crt->MBEDTLS_PRIVATE(ext_types) & MBEDTLS_X509_EXT_BASIC_CONSTRAINTS) != 0 &&
-           (crt->MBEDTLS_PRIVATE(ext_types) & MBEDTLS_X509_EXT_EXTENDED_KEY_USAGE) != 0 &&
-           mbedtls_x509_crt_check_extended_key_usage(crt, eku, strlen(eku)) == 0 &&
-           mbedtls_x509_crt_check_key_usage(crt, MBEDTLS_X509_KU_DIGITAL_SIGNATURE) == 0;
+           (crt->MBEDTLS_PRIVATE(ext_types) & EXTENSIONS) == EXTENSIONS &&
+           crt->MBEDTLS_PRIVATE(key_usage) == MBEDTLS_X509_KU_DIGITAL_SIGNATURE &&
+           uses->next == NULL && uses->buf.len == strlen(eku) &&
+           memcmp(uses->buf.p, eku, uses->buf.len) == 0 &&
+           (kind == SHOAL_CERT_SERVER ||
+            info->not_after_s - info->not_before_s <= SHOAL_LIMIT_CERT_S);
 }
 
 /* SEQUENCE { r INTEGER, s INTEGER } to r || s with the lower of s and n - s, which is a signature
@@ -513,7 +523,7 @@ static bool issued_by(const mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca)
 static shoal_status judge(mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca, shoal_cert_kind kind,
                           int64_t now_s, const shoal_cert_info *info, shoal_error *err)
 {
-    if (!is_leaf_of_kind(leaf, kind) || !names_its_key(leaf, info) || !issued_by(leaf, ca)) {
+    if (!is_leaf_of_kind(leaf, kind, info) || !names_its_key(leaf, info) || !issued_by(leaf, ca)) {
         return shoal_fail(err, SHOAL_ERR_TAMPERED,
                           "a certificate was not issued by this deployment");
     }

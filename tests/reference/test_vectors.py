@@ -6,6 +6,7 @@ import unittest
 import numpy
 
 import make_codec_vectors
+import make_leaf_vectors
 import make_vectors
 from sa1 import codec, control, device, messages, p256, shamir
 from sa1.primitives import (D, H, Key, Refused, hkdf, prg, seal, unseal, verify, x25519_public,
@@ -105,6 +106,10 @@ class Frozen(unittest.TestCase):
     def test_codec_is_made_again(self):
         self.assertEqual("\n".join(make_codec_vectors.lines()) + "\n",
                          (KAT / "codec.vec").read_text())
+
+    def test_leaves_are_made_again(self):
+        self.assertEqual("\n".join(make_leaf_vectors.lines()) + "\n",
+                         (KAT / "leaves.vec").read_text())
 
     def test_session_is_made_again(self):
         self.assertEqual("\n".join(make_vectors.lines()) + "\n", (KAT / "sa1.vec").read_text())

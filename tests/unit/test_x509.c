@@ -8,6 +8,7 @@
 
 #include "proto/limits.h"
 #include "proto/x509.h"
+#include "tests/support/vec_file.h"
 
 enum { NOW = 1790000000, DAY = 86400 };
 
@@ -203,6 +204,38 @@ static void test_templates_refuse(void **state)
     shoal_buf_clear(&out);
 }
 
+/* Spec 2.6. Leaves of an independent generator: what a careless or hostile CA could sign. */
+static void test_leaves_of_others(void **state)
+{
+    (void)state;
+    enum { VECTOR_NOW = 1790000000 };
+    static uint8_t ca[SHOAL_LIMIT_CERT], leaf[SHOAL_LIMIT_CERT];
+    size_t ca_n = 0, right = 0, refused = 0;
+    vec_file f;
+    if (!vec_open(&f, "tests/kat/leaves.vec")) skip();
+    while (vec_next_line(&f)) {
+        shoal_cert_info info;
+        const char *name = vec_word(&f);
+        bool is_ca = strcmp(name, "ca") == 0;
+        bool good = strcmp(name, "right") == 0 || strcmp(name, "whole_week") == 0;
+        size_t n = (size_t)vec_number(&f);
+        assert_in_range(n, 1, sizeof leaf);
+        vec_bytes(&f, is_ca ? ca : leaf, n);
+        if (is_ca) {
+            ca_n = n;
+            continue;
+        }
+        shoal_status st =
+            shoal_cert_check(ca, ca_n, leaf, n, SHOAL_CERT_CLIENT, VECTOR_NOW, &info, NULL);
+        if ((st == SHOAL_OK) != good) fail_msg("%s: %s", name, shoal_status_text(st));
+        right += good;
+        refused += !good;
+    }
+    vec_close(&f);
+    assert_int_equal(right, 2);
+    assert_int_equal(refused, 26);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,7 +243,7 @@ int main(void)
         cmocka_unit_test(test_kinds_do_not_mix),     cmocka_unit_test(test_other_ca),
         cmocka_unit_test(test_only_the_ca_issues),   cmocka_unit_test(test_either_half_of_s),
         cmocka_unit_test(test_changed_certificates), cmocka_unit_test(test_request),
-        cmocka_unit_test(test_templates_refuse),
+        cmocka_unit_test(test_templates_refuse),     cmocka_unit_test(test_leaves_of_others),
     };
     return cmocka_run_group_tests(tests, open_pki, close_pki);
 }
