@@ -333,6 +333,11 @@ typedef struct shoal_key_stream {
 bool shoal_chacha_add_all(const shoal_exec *ex, const shoal_key_stream *streams, size_t n_streams,
                           uint32_t *acc, size_t n);
 
+/* acc [n] += n words of `bits` bits each (1..32), least significant bit first, one behind the other
+ * in ceil(n bits / 8) bytes; modulo 2^32. On the caller alone: memory sets the speed. */
+void shoal_ring_add(const shoal_exec *ex, const uint8_t *packed, uint32_t bits, uint32_t *acc,
+                    size_t n);
+
 #ifdef __cplusplus
 }
 #endif

@@ -28,4 +28,5 @@ void shoal_rowops_init_c(shoal_table *t)
     t->row_exp_sum = shoal_row_exp_sum_c;
     t->row_softmax = shoal_row_softmax_c;
     t->chacha = shoal_chacha_c;
+    t->ring_add = shoal_ring_add_c;
 }

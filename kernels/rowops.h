@@ -46,5 +46,6 @@ double shoal_row_exp_sum_c(const float *x, size_t n, float shift);
 void shoal_row_softmax_c(float *x, size_t n, float shift, float factor);
 void shoal_chacha_c(const uint32_t key[8], uint32_t counter, uint32_t *acc, size_t n,
                     bool subtract);
+void shoal_ring_add_c(const uint8_t *packed, uint32_t bits, uint32_t *acc, size_t groups);
 
 #endif

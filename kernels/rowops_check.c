@@ -290,6 +290,22 @@ static bool check_chacha(const shoal_table *c, const shoal_table *t)
     return memcmp(acc[0], acc[1], sizeof acc[0]) == 0;
 }
 
+static bool check_ring_add(const shoal_table *c, const shoal_table *t)
+{
+    enum { GROUPS = 3 };
+    uint8_t packed[GROUPS * 32 + 8];
+    for (size_t i = 0; i < sizeof packed; i++) {
+        packed[i] = (uint8_t)(i * 151 + 7);
+    }
+    for (uint32_t bits = 16; bits <= 32; bits++) {
+        uint32_t acc[2][GROUPS * 8] = {{0}};
+        c->ring_add(packed, bits, acc[0], GROUPS);
+        t->ring_add(packed, bits, acc[1], GROUPS);
+        if (memcmp(acc[0], acc[1], sizeof acc[0]) != 0) return false;
+    }
+    return true;
+}
+
 #define CHECK(slot)                                      \
     {                                                    \
 #slot, offsetof(shoal_table, slot), check_##slot \
@@ -320,5 +336,6 @@ const shoal_slot_check shoal_rowops_checks[] = {
     CHECK(row_exp_sum),
     CHECK(row_softmax),
     CHECK(chacha),
+    CHECK(ring_add),
     {NULL, 0, NULL},
 };

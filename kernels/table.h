@@ -152,6 +152,10 @@ typedef void shoal_row_softmax_fn(float *x, size_t n, float shift, float factor)
 typedef void shoal_chacha_fn(const uint32_t key[8], uint32_t counter, uint32_t *acc, size_t n,
                              bool subtract);
 
+/* acc [8 groups] += words of `bits` bits each, 1..32; a group is `bits` bytes. Eight bytes beyond
+ * the last group can be read. */
+typedef void shoal_ring_add_fn(const uint8_t *packed, uint32_t bits, uint32_t *acc, size_t groups);
+
 typedef struct shoal_table {
     const char *name; /* "c", "avx2", "neon", ... */
 
@@ -165,7 +169,7 @@ typedef struct shoal_table {
     shoal_panel16_fn *panel16_rows, *panel16_cols;
     shoal_gemm16_fn *gemm16;
 
-    /* rows: attention.c, lowrank.c, pointwise.c, loss.c, halves.c, chacha.c */
+    /* rows: attention.c, lowrank.c, pointwise.c, loss.c, halves.c, chacha.c, ring.c */
     shoal_dense_nt_fn *dense_nt;
     shoal_dense_nn_fn *dense_nn;
     shoal_dense_transpose_fn *dense_transpose;
@@ -188,6 +192,7 @@ typedef struct shoal_table {
     shoal_row_exp_sum_fn *row_exp_sum;
     shoal_row_softmax_fn *row_softmax;
     shoal_chacha_fn *chacha;
+    shoal_ring_add_fn *ring_add;
 } shoal_table;
 
 /* Fillers: one a family and level. */

@@ -290,66 +290,10 @@ static shoal_status check_packed(const uint8_t *packed, size_t bytes, size_t n, 
     return SHOAL_OK;
 }
 
-static uint32_t load_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-/* acc [n] += words that begin at a byte, one at a time. */
-static void add_tail(const uint8_t *packed, size_t n, uint32_t ring_bits, uint32_t *acc)
-{
-    uint64_t pending = 0;
-    unsigned held = 0;
-    for (size_t i = 0; i < n; i++) {
-        for (; held < ring_bits; held += 8) {
-            pending |= (uint64_t)*packed++ << held;
-        }
-        acc[i] += (uint32_t)pending & ring_mask(ring_bits);
-        pending >>= ring_bits;
-        held -= ring_bits;
-    }
-}
-
-/* acc [8] += eight words, which take ring_bits bytes; reads up to 8 bytes beyond. A word lies in
- * the eight bytes from the one it begins in. */
-static void add_group(const uint8_t *packed, uint32_t ring_bits, uint32_t *acc)
-{
-    for (uint32_t k = 0; k < 8; k++) {
-        const uint8_t *p = packed + (k * ring_bits >> 3);
-        uint64_t bits = (uint64_t)load_u32(p) | (uint64_t)load_u32(p + 4) << 32;
-        acc[k] += (uint32_t)(bits >> (k * ring_bits & 7)) & ring_mask(ring_bits);
-    }
-}
-
-static void add_words(const uint8_t *packed, size_t bytes, size_t n, uint32_t ring_bits,
-                      uint32_t *acc)
-{
-    size_t i = 0;
-    if (ring_bits == 32) {
-        for (; i < n; i++) {
-            acc[i] += load_u32(packed + 4 * i);
-        }
-        return;
-    }
-    for (; i + 8 <= n && (i / 8 + 1) * ring_bits + 8 <= bytes; i += 8) {
-        add_group(packed + i / 8 * ring_bits, ring_bits, acc + i);
-    }
-    add_tail(packed + i / 8 * ring_bits, n - i, ring_bits, acc + i);
-}
-
-shoal_status shoal_unpack(const uint8_t *packed, size_t bytes, size_t n, uint32_t ring_bits,
-                          uint32_t *words, shoal_error *err)
+shoal_status shoal_packed_add(const shoal_exec *ex, const uint8_t *packed, size_t bytes, size_t n,
+                              uint32_t ring_bits, uint32_t *acc, shoal_error *err)
 {
     SHOAL_TRY(check_packed(packed, bytes, n, ring_bits, err));
-    memset(words, 0, n * sizeof *words);
-    add_words(packed, bytes, n, ring_bits, words);
-    return SHOAL_OK;
-}
-
-shoal_status shoal_packed_add(const uint8_t *packed, size_t bytes, size_t n, uint32_t ring_bits,
-                              uint32_t *acc, shoal_error *err)
-{
-    SHOAL_TRY(check_packed(packed, bytes, n, ring_bits, err));
-    add_words(packed, bytes, n, ring_bits, acc);
+    shoal_ring_add(ex, packed, ring_bits, acc, n);
     return SHOAL_OK;
 }

@@ -74,13 +74,11 @@ SHOAL_MUST_USE shoal_status shoal_codec_decode(const shoal_exec *ex, const shoal
 size_t shoal_packed_bytes(size_t n, uint32_t ring_bits);
 /* out [shoal_packed_bytes(n)]; bits above R of a word are ignored. */
 void shoal_pack(const uint32_t *words, size_t n, uint32_t ring_bits, uint8_t *out);
-/* words [n] from a whole packed vector; FORMAT when bytes differs from shoal_packed_bytes(n) or a
- * spare bit is set. */
-SHOAL_MUST_USE shoal_status shoal_unpack(const uint8_t *packed, size_t bytes, size_t n,
-                                         uint32_t ring_bits, uint32_t *words, shoal_error *err);
-/* acc [n] += the packed vector, modulo 2^32 (hence modulo 2^R). Same errors, acc then untouched. */
-SHOAL_MUST_USE shoal_status shoal_packed_add(const uint8_t *packed, size_t bytes, size_t n,
-                                             uint32_t ring_bits, uint32_t *acc, shoal_error *err);
+/* acc [n] += a whole packed vector, modulo 2^32 (hence modulo 2^R). FORMAT, acc untouched, when
+ * bytes differs from shoal_packed_bytes(n) or a spare bit is set. */
+SHOAL_MUST_USE shoal_status shoal_packed_add(const shoal_exec *ex, const uint8_t *packed,
+                                             size_t bytes, size_t n, uint32_t ring_bits,
+                                             uint32_t *acc, shoal_error *err);
 
 #ifdef __cplusplus
 }

@@ -296,7 +296,7 @@ static shoal_status take_input(shoal_sa_server *s, size_t i, const void *data, s
     if (memcmp(hash, m.hash, 32) != 0) {
         return shoal_fail(err, SHOAL_ERR_TAMPERED, "an input is not the one that was signed");
     }
-    return shoal_packed_add(m.packed, m.packed_n, words, m.ring_bits, s->sum, err);
+    return shoal_packed_add(s->ex, m.packed, m.packed_n, words, m.ring_bits, s->sum, err);
 }
 
 static shoal_sa_survivors survivors_of(const shoal_sa_server *s)

@@ -5,7 +5,8 @@ shoal_test(test_quant unit/test_quant.c support/guarded.c LIBS shoal_kernels ${J
 # Arithmetic on rows: attention, adapters, pointwise, loss, optimiser, mask stream.
 add_library(kernel_test STATIC support/kernel_test.c support/gradcheck.c support/guarded.c)
 target_link_libraries(kernel_test PUBLIC shoal_kernels ${CMOCKA_LIBRARY})
-foreach(name attention attention_bwd attention_cache chacha dense exec gemm16 halves loss lowrank matmul noise optimizer pointwise)
+foreach(name attention attention_bwd attention_cache chacha dense exec gemm16 halves loss lowrank matmul noise optimizer pointwise
+        ring)
   shoal_test(test_${name} unit/test_${name}.c LIBS kernel_test)
 endforeach()
 

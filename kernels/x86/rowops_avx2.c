@@ -30,4 +30,5 @@ void shoal_rowops_init_avx2(shoal_table *t)
     t->row_exp_sum = shoal_row_exp_sum_avx2;
     t->row_softmax = shoal_row_softmax_avx2;
     t->chacha = shoal_chacha_avx2;
+    t->ring_add = shoal_ring_add_avx2;
 }

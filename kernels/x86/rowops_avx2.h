@@ -59,4 +59,7 @@ void shoal_row_softmax_avx2(float *x, size_t n, float shift, float factor);
 void shoal_chacha_avx2(const uint32_t key[8], uint32_t counter, uint32_t *acc, size_t n,
                        bool subtract);
 
+/* ring_avx2.c */
+void shoal_ring_add_avx2(const uint8_t *packed, uint32_t bits, uint32_t *acc, size_t groups);
+
 #endif

@@ -3,8 +3,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/cpu.h"
 #include "kernels/base/mem.h"
 #include "proto/sa_wire.h"
 #include "proto/x509.h"
@@ -45,17 +47,26 @@ static void read_sa(unsigned type, const uint8_t *data, size_t n)
     }
 }
 
+static void add_packed(const uint8_t *data, size_t n)
+{
+    static shoal_exec ex;
+    uint32_t words[64] = {0};
+    if (ex.table == NULL && shoal_exec_open(&ex, NULL, SHOAL_CPU_ALL, false, NULL) != SHOAL_OK) {
+        abort();
+    }
+    (void)(shoal_packed_add(&ex, data, n, 64, 20, words, NULL) == SHOAL_OK);
+}
+
 static void read_other(unsigned kind, const uint8_t *data, size_t n)
 {
     uint8_t spki[SHOAL_SPKI_BYTES];
     shoal_cert_info info;
     shoal_join_link link;
-    uint32_t words[64];
     char *text = NULL;
     switch (kind) {
     case 0: (void)(shoal_csr_check(data, n, spki, NULL) == SHOAL_OK); break;
     case 1: (void)(shoal_cert_read(data, n, &info, NULL) == SHOAL_OK); break;
-    case 2: (void)(shoal_unpack(data, n, 64, 20, words, NULL) == SHOAL_OK); break;
+    case 2: add_packed(data, n); break;
     default:
         text = shoal_strndup((const char *)data, n);
         if (text != NULL) (void)(shoal_join_link_decode(text, &link, NULL) == SHOAL_OK);
