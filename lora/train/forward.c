@@ -10,19 +10,19 @@
 
 float *shoal_block_input(const shoal_step *s, size_t layer)
 {
-    size_t stride = s->plan->max_tokens * s->m->cfg.n_embd;
+    size_t stride = s->ws->rows * s->m->cfg.n_embd;
     size_t i = layer > s->plan->first_layer && s->plan->exact ? layer - s->plan->first_layer : 0;
     return s->ws->inputs + i * stride;
 }
 
 bool shoal_block_keeps_tape(const shoal_step *s, size_t layer)
 {
-    return layer + s->plan->tapes >= s->m->cfg.n_layer;
+    return layer + s->ws->n_tapes >= s->m->cfg.n_layer;
 }
 
 shoal_tape *shoal_block_tape(const shoal_step *s, size_t layer)
 {
-    size_t i = shoal_block_keeps_tape(s, layer) ? layer + s->plan->tapes - s->m->cfg.n_layer : 0;
+    size_t i = shoal_block_keeps_tape(s, layer) ? layer + s->ws->n_tapes - s->m->cfg.n_layer : 0;
     return &s->ws->tapes[i];
 }
 

@@ -9,13 +9,13 @@ static shoal_halves *kept_input(const shoal_step *s, size_t layer)
 /* Of a block that keeps its tape: counted from the lowest. */
 static size_t tape_index(const shoal_step *s, size_t layer)
 {
-    return layer + s->plan->tapes - s->m->cfg.n_layer;
+    return layer + s->ws->n_tapes - s->m->cfg.n_layer;
 }
 
 /* The topmost block's tape stays where it was computed: its backward comes next. */
 static bool is_put_away(const shoal_step *s, size_t layer)
 {
-    return shoal_block_keeps_tape(s, layer) && tape_index(s, layer) + 1 < s->plan->tapes;
+    return shoal_block_keeps_tape(s, layer) && tape_index(s, layer) + 1 < s->ws->n_tapes;
 }
 
 void shoal_keep_input(const shoal_step *s, size_t layer)

@@ -64,7 +64,8 @@ typedef struct shoal_plan {
     size_t max_tokens;  /* T */
     size_t first_layer; /* lowest adapted layer: no gradient flows below it */
     bool exact;         /* nothing is put away in fewer bits */
-    size_t tapes;       /* blocks whose tape is kept, 1..n_layer - first_layer */
+    size_t tapes;       /* blocks whose tape is kept, 1..n_layer - first_layer; more where a
+                           micro-batch has fewer rows */
     size_t tape_bytes;  /* a tape besides the first */
     size_t input_bytes; /* inputs of all blocks from first_layer up, [n, T, D] */
     size_t work_bytes;  /* shared scratch of forward, head and backward, and the first tape */

@@ -151,6 +151,7 @@ static shoal_status run_pack(shoal_trainer *tr, float weight, shoal_loss *loss, 
                        .stop_ctx = tr->opts.stop_ctx,
                        .cache = tr->cache,
                        .learns = weight != 0.0f};
+    shoal_workspace_set_rows(&tr->ws, &tr->plan, &tr->m->cfg, &tr->a->spec, step.T);
     if (!shoal_step_forward(&step)) {
         return shoal_fail(err, SHOAL_ERR_CANCELLED, "training was asked to stop");
     }

@@ -106,11 +106,10 @@ static void lay_kept(layout *l, shoal_kept *kept, size_t T, const shoal_config *
 
 /* Tape i, not the first: the room of its own for it; or for its small arrays, and for what is put
  * away of the tape before, since the last never is. */
-static void lay_tape(layout *l, shoal_workspace *ws, size_t i, const shoal_plan *plan,
+static void lay_tape(layout *l, shoal_workspace *ws, size_t i, bool exact, size_t T,
                      const shoal_config *c, const shoal_lora_spec *spec)
 {
-    size_t T = plan->max_tokens;
-    if (plan->exact) {
+    if (exact) {
         lay_tape_large(l, &ws->tapes[i], T, c);
     } else {
         ws->tapes[i] = ws->tapes[0];
@@ -119,14 +118,15 @@ static void lay_tape(layout *l, shoal_workspace *ws, size_t i, const shoal_plan 
     lay_tape_small(l, &ws->tapes[i], T, c, spec);
 }
 
-static void lay_inputs(layout *l, shoal_workspace *ws, const shoal_plan *plan,
+/* Inputs of all adapted blocks, as they are kept. */
+static void lay_inputs(layout *l, shoal_workspace *ws, bool exact, size_t T, size_t n,
                        const shoal_config *c)
 {
-    size_t T = plan->max_tokens;
-    size_t n = c->n_layer - plan->first_layer;
-    ws->inputs = floats(l, T, plan->exact ? (n + 1) * c->n_embd : c->n_embd);
-    ws->inputs_kept = plan->exact ? NULL : piece(l, n, 1, sizeof *ws->inputs_kept);
-    for (size_t i = 0; i < n && !plan->exact; i++) {
+    if (exact) {
+        ws->inputs = floats(l, T, (n + 1) * c->n_embd);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
         shoal_halves input = halves(l, T, c->n_embd);
         if (ws->inputs_kept != NULL) ws->inputs_kept[i] = input;
     }
@@ -210,18 +210,22 @@ static void lay_packed(layout *l, shoal_workspace *ws, size_t T, const shoal_con
     ws->head_packed = ws->packed == NULL ? NULL : (char *)ws->packed + input;
 }
 
-/* Places of all tapes, kept or not, since another tape must cost plan->tape_bytes and no more; and
- * the first. */
+/* Where tapes and inputs of all blocks are noted, kept or not; the first tape, and what is computed
+ * with. */
 static void lay_first_tape(layout *l, shoal_workspace *ws, const shoal_plan *plan,
                            const shoal_config *c, const shoal_lora_spec *spec)
 {
     shoal_tape unplaced;
+    size_t T = plan->max_tokens;
     size_t n = c->n_layer - plan->first_layer;
     ws->tapes = piece(l, n, 1, sizeof *ws->tapes);
-    ws->kept = plan->exact ? NULL : piece(l, n, 1, sizeof *ws->kept);
     shoal_tape *first = ws->tapes != NULL ? &ws->tapes[0] : &unplaced;
-    lay_tape_large(l, first, plan->max_tokens, c);
-    lay_tape_small(l, first, plan->max_tokens, c, spec);
+    lay_tape_large(l, first, T, c);
+    lay_tape_small(l, first, T, c, spec);
+    if (plan->exact) return;
+    ws->kept = piece(l, n, 1, sizeof *ws->kept);
+    ws->inputs_kept = piece(l, n, 1, sizeof *ws->inputs_kept);
+    ws->inputs = floats(l, T, c->n_embd);
 }
 
 static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, const shoal_model *m,
@@ -245,30 +249,31 @@ static void lay_work(layout *l, shoal_workspace *ws, const shoal_plan *plan, con
     ws->head_rstd = floats(l, T, 1);
 }
 
-/* Bytes of a tape besides the first. */
-static size_t further_tape(const shoal_plan *plan, const shoal_config *c,
-                           const shoal_lora_spec *spec, bool *failed)
+/* Bytes of a tape besides the first, of T rows. */
+static size_t further_tape(bool exact, size_t T, const shoal_config *c, const shoal_lora_spec *spec,
+                           bool *failed)
 {
     layout l = {NULL, 0, false};
     shoal_tape tapes[2];
     shoal_kept kept;
     shoal_workspace ws = {.tapes = tapes, .kept = &kept};
     memset(tapes, 0, sizeof tapes);
-    lay_tape(&l, &ws, 1, plan, c, spec);
+    lay_tape(&l, &ws, 1, exact, T, c, spec);
     *failed = *failed || l.failed;
     return section(&l);
 }
 
-/* The walk. With an arena, tapes are laid one by one; without, one is sized and multiplied. */
+/* The walk. Inputs and tapes are one piece, cut anew for each micro-batch. */
 static bool lay_out(layout *l, shoal_workspace *ws, shoal_plan *plan, const shoal_model *m,
                     const shoal_adapter *a)
 {
     const shoal_config *c = &m->cfg;
+    layout inputs = {NULL, 0, false};
+    shoal_workspace unplaced = {.inputs_kept = NULL};
+    size_t tapes = 0;
 
     lay_work(l, ws, plan, m, &a->spec);
     plan->work_bytes = section(l);
-    lay_inputs(l, ws, plan, c);
-    plan->input_bytes = section(l);
     ws->grad = floats(l, plan->n_trained, 1);
     if (!shoal_optim_size(&ws->optim, plan->optimizer, plan->n_trained)) {
         return false;
@@ -277,11 +282,33 @@ static bool lay_out(layout *l, shoal_workspace *ws, shoal_plan *plan, const shoa
     ws->optim.codes = piece(l, ws->optim.n_codes, 1, 1);
     plan->optim_bytes = section(l);
 
-    plan->tape_bytes = further_tape(plan, c, &a->spec, &l->failed);
-    for (size_t i = 1; l->arena != NULL && i < plan->tapes; i++) {
-        lay_tape(l, ws, i, plan, c, &a->spec);
+    lay_inputs(&inputs, &unplaced, plan->exact, plan->max_tokens, c->n_layer - plan->first_layer,
+               c);
+    plan->input_bytes = section(&inputs);
+    plan->tape_bytes = further_tape(plan->exact, plan->max_tokens, c, &a->spec, &l->failed);
+    if (!shoal_mul_size(plan->tape_bytes, plan->tapes - 1, &tapes) ||
+        !shoal_add_size(plan->input_bytes, tapes, &ws->keep_bytes)) {
+        return false;
     }
-    return !l->failed;
+    ws->keep = piece(l, ws->keep_bytes, 1, 1);
+    return !l->failed && !inputs.failed;
+}
+
+void shoal_workspace_set_rows(shoal_workspace *ws, const shoal_plan *plan, const shoal_config *c,
+                              const shoal_lora_spec *spec, size_t T)
+{
+    shoal_arena room = {.base = ws->keep, .size = ws->keep_bytes, .used = 0};
+    layout l = {&room, 0, false};
+    size_t n = c->n_layer - plan->first_layer;
+    bool failed = false; /* it cannot: what is larger was counted */
+    size_t tape = further_tape(plan->exact, T, c, spec, &failed);
+    lay_inputs(&l, ws, plan->exact, T, n, c);
+    size_t more = tape == 0 ? 0 : (room.size - room.used) / tape;
+    ws->n_tapes = more + 1 < n ? more + 1 : n;
+    ws->rows = T;
+    for (size_t i = 1; i < ws->n_tapes; i++) {
+        lay_tape(&l, ws, i, plan->exact, T, c, spec);
+    }
 }
 
 bool shoal_workspace_size(shoal_plan *plan, const shoal_model *m, const shoal_adapter *a)
@@ -289,14 +316,11 @@ bool shoal_workspace_size(shoal_plan *plan, const shoal_model *m, const shoal_ad
     layout l = {NULL, 0, false};
     shoal_workspace unplaced;
     memset(&unplaced, 0, sizeof unplaced);
-    size_t tapes = 0;
     size_t total = 0;
     bool fits = lay_out(&l, &unplaced, plan, m, a) &&
-                shoal_mul_size(plan->tape_bytes, plan->tapes - 1, &tapes) &&
                 shoal_add_size(total, plan->work_bytes, &total) &&
-                shoal_add_size(total, plan->input_bytes, &total) &&
                 shoal_add_size(total, plan->optim_bytes, &total) &&
-                shoal_add_size(total, tapes, &total);
+                shoal_add_size(total, unplaced.keep_bytes, &total);
     plan->arena_bytes = total;
     return fits;
 }

@@ -89,13 +89,18 @@ typedef struct shoal_pack {
 typedef struct shoal_workspace {
     shoal_arena arena;
     shoal_pack pack;
-    shoal_tape *tapes; /* [n_layer - first_layer], the first plan.tapes placed */
-    float *inputs; /* exact: [n_layer - first_layer + 1, T, D], inputs of the adapted blocks, and
-                      the output of the last; else [T, D], the one that is computed with */
-    /* NULL in exact mode. [n_layer - first_layer]: inputs put away; all but the last of the tapes.
+
+    /* What is kept of the micro-batch's rows: shoal_workspace_set_rows. n = n_layer - first_layer.
      */
-    shoal_halves *inputs_kept;
-    shoal_kept *kept;
+    size_t rows;
+    size_t n_tapes;    /* kept, plan.tapes at least */
+    shoal_tape *tapes; /* [n], the first n_tapes placed */
+    float *inputs;     /* exact: [n + 1, rows, D], inputs of the adapted blocks, and the output of
+                          the last; else [T, D], the one that is computed with */
+    shoal_halves *inputs_kept; /* [n], NULL in exact mode like the next */
+    shoal_kept *kept;          /* [n], tapes put away: all but the last */
+    void *keep;                /* where all this lies, but for the first tape */
+    size_t keep_bytes;
 
     float *norm;     /* [T, D] normalised input of a group of projections */
     float *dnorm;    /* [T, D] its gradient; in forward the projection added to the stream */
@@ -134,6 +139,11 @@ bool shoal_workspace_size(shoal_plan *plan, const shoal_model *m, const shoal_ad
 SHOAL_MUST_USE shoal_status shoal_workspace_open(shoal_workspace *ws, const shoal_plan *plan,
                                                  const shoal_model *m, const shoal_adapter *a,
                                                  shoal_error *err);
+
+/* Cuts what is kept to a micro-batch of `rows` rows, <= plan->max_tokens: the fewer they are, the
+ * more tapes find room. */
+void shoal_workspace_set_rows(shoal_workspace *ws, const shoal_plan *plan, const shoal_config *c,
+                              const shoal_lora_spec *spec, size_t rows);
 void shoal_workspace_close(shoal_workspace *ws);
 
 #endif
