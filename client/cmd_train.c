@@ -14,6 +14,7 @@
 #include "client/report.h"
 #include "client/store.h"
 #include "client/train_cache.h"
+#include "client/train_fit.h"
 #include "client/train_memory.h"
 #include "client/train_method.h"
 #include "kernels/base/term.h"
@@ -24,6 +25,7 @@
 #include "lora/train/loop.h"
 
 enum {
+    CTX_USUAL = 512,
     HELD_OUT_SHARE = 10,  /* one sample in so many is held out when there is no --valid */
     HELD_OUT_MAX = 64,    /* and no more than these: the loss is measured twice */
     EVALS_USUAL = 10,     /* measurements on the way when --patience asks for some */
@@ -67,6 +69,8 @@ typedef struct train_options {
 /* Everything a run holds. */
 typedef struct training {
     const train_options *o;
+    shoal_train_fit fit; /* what was made smaller to fit the memory */
+    bool refused;        /* the plan said that there is too little */
     shoal_engine e;
     shoal_dataset data, valid;
     const shoal_sample *held; /* [n_held], what the loss is measured on */
@@ -121,9 +125,18 @@ static shoal_status check_output(training *t, shoal_error *err)
     return SHOAL_ERR_NOT_FOUND;
 }
 
+/* --ctx, or what is left of it. */
+static size_t ctx_of(const training *t)
+{
+    uint64_t asked = t->o->ctx != 0 ? t->o->ctx : CTX_USUAL;
+    uint64_t most = t->e.model->cfg.n_ctx;
+    if (t->o->ctx == 0 && asked > most) asked = most;
+    return (size_t)(t->fit.ctx != 0 ? t->fit.ctx : asked);
+}
+
 static shoal_status load_data(training *t, shoal_error *err)
 {
-    const shoal_data_options o = {(size_t)t->o->ctx, t->o->train_on_all};
+    const shoal_data_options o = {ctx_of(t), t->o->train_on_all};
     SHOAL_TRY(shoal_dataset_load(&t->data, t->o->data, t->e.model, &o, err));
     if (t->o->valid != NULL) {
         SHOAL_TRY(shoal_dataset_load(&t->valid, t->o->valid, t->e.model, &o, err));
@@ -185,7 +198,9 @@ static shoal_status make_adapter(training *t, shoal_error *err)
     }
     size_t before = shoal_train_resident(&t->e);
     shoal_lora_spec spec;
-    SHOAL_TRY(shoal_method_spec(&t->o->method, t->e.model->cfg.n_layer, &spec, err));
+    shoal_method method = t->o->method;
+    if (t->fit.layers != 0) method.last_layers = t->fit.layers;
+    SHOAL_TRY(shoal_method_spec(&method, t->e.model->cfg.n_layer, &spec, err));
     SHOAL_TRY(shoal_adapter_open(&t->e.adapter, t->e.model, &spec, t->o->seed, err));
     size_t after = shoal_train_resident(&t->e); /* B is zero and not in memory before a step */
     t->adapter_resident = after > before ? after - before : 0;
@@ -201,15 +216,20 @@ static size_t longest(const shoal_sample *samples, size_t n)
     return most;
 }
 
-/* As many rows as a batch can fill, but no more than --ctx: short lines are packed. */
-static size_t rows_wanted(const training *t)
+static size_t longest_of_all(const training *t)
 {
     size_t most =
         longest(t->train, t->n_train + (t->held == t->train + t->n_train ? t->n_held : 0));
     size_t most_held = longest(t->held, t->n_held);
-    if (most_held > most) most = most_held;
-    size_t rows = most * (size_t)t->o->batch;
-    return rows > t->o->ctx ? (size_t)t->o->ctx : rows;
+    return most_held > most ? most_held : most;
+}
+
+/* As many rows as a batch can fill, but no more than --ctx: short lines are packed. */
+static size_t rows_wanted(const training *t)
+{
+    if (t->fit.rows != 0) return (size_t)t->fit.rows;
+    size_t rows = longest_of_all(t) * (size_t)t->o->batch;
+    return rows > ctx_of(t) ? ctx_of(t) : rows;
 }
 
 /* Completes the options, which say how steps are taken, and makes the plan. */
@@ -219,7 +239,9 @@ static shoal_status make_plan(training *t, shoal_plan_options *po, shoal_plan *p
     po->max_tokens = rows_wanted(t);
     po->max_ram = (size_t)t->o->max_ram;
     po->other_bytes = shoal_train_other_bytes(&t->e, t->adapter_resident);
-    return shoal_train_plan(&t->e, t->e.adapter, t->o->max_ram_given, po, plan, err);
+    shoal_status st = shoal_train_plan(&t->e, t->e.adapter, t->o->max_ram_given, po, plan, err);
+    t->refused = st == SHOAL_ERR_NOMEM;
+    return st;
 }
 
 /* Passes over the training data that a run makes, the last perhaps not to its end. */
@@ -312,6 +334,7 @@ static shoal_status make_schedule(training *t, shoal_error *err)
 static shoal_status save_checkpoint(training *t, shoal_error *err)
 {
     shoal_buf history = shoal_buf_init(SHOAL_CHECKPOINT_NOTES_MAX);
+    shoal_train_fit_encode(&t->fit, &history);
     shoal_report_encode(&t->report, shoal_energy_end(&t->meter).joules, &history);
     shoal_status st = shoal_buf_status(&history, err);
     if (st == SHOAL_OK) {
@@ -328,7 +351,11 @@ static shoal_status load_checkpoint(training *t, shoal_error *err)
     shoal_buf history = shoal_buf_init(SHOAL_CHECKPOINT_NOTES_MAX);
     shoal_status st =
         shoal_checkpoint_load(t->tr, t->run_id, t->checkpoint, &t->cursor, &history, err);
-    if (st == SHOAL_OK) st = shoal_report_decode(&t->report, history.data, history.len, err);
+    size_t used = 0;
+    if (st == SHOAL_OK) st = shoal_train_fit_decode(&t->fit, history.data, history.len, &used, err);
+    if (st == SHOAL_OK) {
+        st = shoal_report_decode(&t->report, history.data + used, history.len - used, err);
+    }
     shoal_buf_clear(&history);
     if (st == SHOAL_ERR_ARG) {
         /* The command line is fine in itself: this is not a usage error. */
@@ -623,6 +650,82 @@ static shoal_status load_general(training *t, shoal_error *err)
     return shoal_passages_load(&t->general, t->o->general, t->e.model, most, err);
 }
 
+/* Everything between the model and the first step, for one size of the run. */
+static shoal_status set_up(training *t, shoal_error *err)
+{
+    SHOAL_TRY(make_adapter(t, err));
+    SHOAL_TRY(load_data(t, err));
+    SHOAL_TRY(split_data(t, err));
+    SHOAL_TRY(make_schedule(t, err));
+    SHOAL_TRY(load_general(t, err));
+    SHOAL_TRY(open_cache(t, err));
+    return open_trainer(t, err);
+}
+
+/* Undoes it, as far as it came; a given adapter stays. `keep` is for the cache's file. */
+static void tear_down(training *t, bool keep)
+{
+    shoal_trainer_close(t->tr);
+    shoal_train_cache_close(&t->cache, keep);
+    shoal_passages_clear(&t->general);
+    shoal_free(t->train);
+    shoal_dataset_clear(&t->valid);
+    shoal_dataset_clear(&t->data);
+    t->tr = NULL;
+    t->train = NULL;
+    t->n_train = 0;
+}
+
+/* A run that is resumed has the size it had. */
+static shoal_status recall_size(training *t, shoal_error *err)
+{
+    size_t used = 0;
+    shoal_buf notes = shoal_buf_init(SHOAL_CHECKPOINT_NOTES_MAX);
+    shoal_status st = shoal_checkpoint_notes(t->checkpoint, &notes, err);
+    if (st == SHOAL_OK) st = shoal_train_fit_decode(&t->fit, notes.data, notes.len, &used, err);
+    shoal_buf_clear(&notes);
+    return st;
+}
+
+/* After a refusal: makes the run smaller, if that is left to us. */
+static bool make_smaller(training *t)
+{
+    const shoal_train_size now = {
+        .rows = rows_wanted(t),
+        .longest = longest_of_all(t),
+        .layers = t->e.model->cfg.n_layer - t->e.adapter->spec.first_layer,
+        .ctx = ctx_of(t),
+        .layers_fixed = t->o->method.last_layers != 0 || t->o->engine.adapter != NULL,
+        .ctx_fixed = t->o->ctx != 0};
+    if (t->o->resume || !shoal_train_fit_less(&t->fit, &now)) return false;
+    tear_down(t, false);
+    if (t->o->engine.adapter == NULL) {
+        shoal_adapter_close(t->e.adapter);
+        t->e.adapter = NULL;
+    }
+    shoal_mem_give_back();
+    t->refused = false;
+    return true;
+}
+
+/* The largest run that the memory allows. */
+static shoal_status set_up_to_fit(training *t, shoal_error *err)
+{
+    shoal_status st = set_up(t, err);
+    while (t->refused) {
+        shoal_error refusal = *err;
+        if (!make_smaller(t)) return st;
+        *err = (shoal_error){0};
+        st = set_up(t, err);
+        /* Nothing to learn within so few tokens: the memory is what is wrong. */
+        if (st != SHOAL_OK && !t->refused && t->fit.ctx != 0) {
+            *err = refusal;
+            return SHOAL_ERR_NOMEM;
+        }
+    }
+    return st;
+}
+
 static shoal_status prepare(training *t, shoal_error *err)
 {
     if (!t->o->plan) SHOAL_TRY(check_output(t, err));
@@ -631,13 +734,9 @@ static shoal_status prepare(training *t, shoal_error *err)
         return shoal_fail(err, SHOAL_ERR_ARG, "--ctx is over the model's %zu tokens",
                           t->e.model->cfg.n_ctx);
     }
-    SHOAL_TRY(make_adapter(t, err));
-    SHOAL_TRY(load_data(t, err));
-    SHOAL_TRY(split_data(t, err));
-    SHOAL_TRY(make_schedule(t, err));
-    SHOAL_TRY(load_general(t, err));
-    SHOAL_TRY(open_cache(t, err));
-    SHOAL_TRY(open_trainer(t, err));
+    if (t->o->resume) SHOAL_TRY(recall_size(t, err));
+    SHOAL_TRY(set_up_to_fit(t, err));
+    shoal_train_fit_tell(&t->fit);
     if (t->o->plan) return SHOAL_OK;
     shoal_train_cache_start(&t->cache, t->tr);
     return shoal_trainer_check(t->tr, t->train, t->n_train, err);
@@ -659,12 +758,7 @@ static shoal_status train(const train_options *o, bool *rejected, shoal_error *e
     }
     if (run && st == SHOAL_OK) st = finish(&t, err);
     *rejected = !t.report.activated && st == SHOAL_ERR_STATE;
-    shoal_trainer_close(t.tr);
-    shoal_train_cache_close(&t.cache, !t.ended && access(t.checkpoint, F_OK) == 0);
-    shoal_passages_clear(&t.general);
-    shoal_free(t.train);
-    shoal_dataset_clear(&t.valid);
-    shoal_dataset_clear(&t.data);
+    tear_down(&t, !t.ended && access(t.checkpoint, F_OK) == 0);
     shoal_engine_close(&t.e);
     return st;
 }
@@ -729,7 +823,6 @@ int shoal_cmd_train(int argc, char **argv)
     train_options o = {.method = shoal_method_default(),
                        .schedule = "cosine",
                        .epochs = 1,
-                       .ctx = 512,
                        .batch = 8,
                        .seed = 1,
                        .max_ram = SHOAL_TRAIN_RAM_USUAL,

@@ -4,6 +4,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 enum { SHOAL_ALIGN = 64 };
 
@@ -24,6 +27,13 @@ bool shoal_add_size(size_t a, size_t b, size_t *out)
     if (a > SIZE_MAX - b) return false;
     *out = a + b;
     return true;
+}
+
+void shoal_mem_give_back(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 /* True when the test hook wants this allocation to fail. */

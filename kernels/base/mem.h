@@ -35,6 +35,10 @@ void shoal_free(void *p);
 void *shoal_alloc_aligned(size_t bytes);
 void shoal_free_aligned(void *p);
 
+/* Gives freed memory back to the system, where the allocator would keep it: before resident memory
+ * is measured. */
+void shoal_mem_give_back(void);
+
 /* Copies of a string; NULL when memory is out. */
 char *shoal_strdup(const char *s);
 char *shoal_strndup(const char *s, size_t n);

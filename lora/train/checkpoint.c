@@ -354,3 +354,17 @@ shoal_status shoal_checkpoint_load(shoal_trainer *tr, uint64_t run_id, const cha
     shoal_file_reader_close(&f);
     return st;
 }
+
+shoal_status shoal_checkpoint_notes(const char *path, shoal_buf *notes, shoal_error *err)
+{
+    shoal_file_reader f;
+    header h = {0};
+    SHOAL_TRY(shoal_file_reader_open(&f, path, err));
+    shoal_status st = read_header(&f, &h, err);
+    if (st == SHOAL_OK) {
+        f.at = HEADER_BYTES + 4 * (h.n + h.n_floats) + h.n_codes;
+        st = get_notes(&f, (size_t)h.n_notes, notes, err);
+    }
+    shoal_file_reader_close(&f);
+    return st;
+}

@@ -50,6 +50,11 @@ SHOAL_MUST_USE shoal_status shoal_checkpoint_load(shoal_trainer *tr, uint64_t ru
                                                   const char *path, shoal_train_cursor *cursor,
                                                   shoal_buf *notes, shoal_error *err);
 
+/* The notes alone, before there is a trainer: appended to *notes. Checked as above, but for what
+ * run it is. */
+SHOAL_MUST_USE shoal_status shoal_checkpoint_notes(const char *path, shoal_buf *notes,
+                                                   shoal_error *err);
+
 #ifdef __cplusplus
 }
 #endif
