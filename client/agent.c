@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "client/api.h"
+#include "client/budget.h"
 #include "client/data.h"
 #include "client/enrol.h"
 #include "client/filehash.h"
@@ -34,6 +35,7 @@ typedef struct agent {
     shoal_task_info task;
     shoal_task_record record;
     shoal_sa_policy policy;
+    shoal_budget budget;
     shoal_adapter *adapter; /* of record.version, once adopted */
     shoal_dataset data;
     uint32_t data_ctx; /* what data was cut to; 0: not loaded */
@@ -55,6 +57,67 @@ static int64_t now_s(void)
     return (int64_t)time(NULL);
 }
 
+/* ---- traffic ----------------------------------------------------------------------------------
+ */
+
+enum { BUDGET_WAIT_S = 3600 };
+
+/* OK once a round of `bytes` (0: as the last one was expected to be) fits into the budget. An agent
+ * that goes on for ever waits for the next month, without a byte; any other ends with DENIED. */
+static shoal_status afford(agent *a, uint64_t bytes, shoal_error *err)
+{
+    shoal_status st;
+    while ((st = shoal_budget_check(&a->budget, bytes, err)) == SHOAL_ERR_DENIED) {
+        if (a->opt->once || !shoal_budget_is_later(&a->budget)) return st;
+        uint64_t left_s = shoal_month_left_s(now_s());
+        uint64_t ms = 1000 * (left_s < BUDGET_WAIT_S ? left_s + 1 : BUDGET_WAIT_S);
+        shoal_agent_event e = {.kind = SHOAL_AGENT_WAIT,
+                               .retry_after_ms = ms,
+                               .text = "the month's traffic is used up"};
+        tell(a, &e);
+        SHOAL_TRY(shoal_pause_ms(ms, a->opt->stop, err));
+    }
+    return st;
+}
+
+static shoal_status open_budget(agent *a, shoal_error *err)
+{
+    shoal_budget_limits l;
+    SHOAL_TRY(shoal_policy_load_budget(a->opt->store, &l, err));
+    if (a->opt->budget_round_given) l.round = a->opt->budget_round;
+    if (a->opt->budget_month_given) l.month = a->opt->budget_month;
+    SHOAL_TRY(shoal_budget_open(&a->budget, a->opt->store, &l, now_s, err));
+    return afford(a, 0, err);
+}
+
+/* What taking part from this release costs, before a session says how many bits a number has. */
+static uint64_t cost_of_training(const agent *a, const shoal_adapter_release *r)
+{
+    bool held = shoal_equal(a->record.adapter_sha256, r->sha256, 32);
+    shoal_round_size s = {.words = r->size / sizeof(float) + 1,
+                          .ring_bits = SHOAL_LIMIT_RING_MAX,
+                          .cohort = a->task.cohort_target,
+                          .peers = a->task.cohort_target,
+                          .adapter_bytes = r->size,
+                          .downloads = held ? 1 : 2};
+    return shoal_round_bytes(&s);
+}
+
+static shoal_status afford_session(agent *a, const shoal_checkin_response *rs, shoal_error *err)
+{
+    shoal_sa_descriptor d;
+    uint8_t ctx[32];
+    SHOAL_TRY(
+        shoal_sa_descriptor_open(rs->descriptor, rs->descriptor_n, a->me.task_spki, &d, ctx, err));
+    shoal_round_size s = {.words = shoal_codec_words(&d.codec),
+                          .ring_bits = d.codec.ring_bits,
+                          .cohort = d.codec.n_max,
+                          .peers = d.codec.n_max,
+                          .adapter_bytes = rs->release.size,
+                          .downloads = 1};
+    return afford(a, shoal_round_bytes(&s), err);
+}
+
 /* ---- the server -------------------------------------------------------------------------------
  */
 
@@ -63,6 +126,8 @@ static shoal_status connect(agent *a, shoal_error *err)
     shoal_net_close(a->net);
     a->net = NULL;
     SHOAL_TRY(shoal_enrolment_connect(&a->me, a->opt->stop, &a->net, err));
+    shoal_net_meter meter = shoal_budget_meter(&a->budget);
+    shoal_net_set_meter(a->net, &meter);
     a->api = (shoal_api){.net = a->net, .stop = a->opt->stop};
     return SHOAL_OK;
 }
@@ -284,6 +349,7 @@ static shoal_status load_data(agent *a, uint32_t ctx, shoal_error *err)
 static shoal_status train(agent *a, const shoal_checkin_response *rs, shoal_error *err)
 {
     char checkpoint[SHOAL_PATH_MAX];
+    SHOAL_TRY(afford(a, cost_of_training(a, &rs->release), err));
     SHOAL_TRY(adopt(a, &rs->release, err));
     SHOAL_TRY(load_data(a, rs->train.ctx, err));
     SHOAL_TRY(
@@ -362,10 +428,13 @@ static shoal_status take_part(agent *a, const shoal_checkin_response *rs, bool *
                            .on_stage = on_stage,
                            .ctx = a};
     memcpy(job.base_hash, a->base_hash, sizeof job.base_hash);
+    SHOAL_TRY(afford_session(a, rs, err));
+    shoal_budget_begin_round(&a->budget);
     shoal_status st = shoal_round_run(&job, &result, err);
     a->trained = a->trained && a->update.number == a->record.inputs;
+    if (st == SHOAL_OK) st = adopt(a, &result.release, err);
+    shoal_budget_end_round(&a->budget);
     if (st != SHOAL_OK) return after_failure(a, st, err);
-    SHOAL_TRY(adopt(a, &result.release, err));
     a->record.rounds_completed++;
     SHOAL_TRY(shoal_task_record_save(&a->record, a->opt->store, err));
     shoal_agent_event e = {.kind = SHOAL_AGENT_ROUND,
@@ -442,6 +511,7 @@ static shoal_status turn(agent *a, bool *over, shoal_error *err)
 static shoal_status prepare(agent *a, shoal_error *err)
 {
     SHOAL_TRY(shoal_enrolment_load(a->opt->store, &a->me, err));
+    SHOAL_TRY(open_budget(a, err));
     SHOAL_TRY(connect(a, err));
     SHOAL_TRY(get_tasks(a, err));
     SHOAL_TRY(choose_task(a, &a->list, err));
@@ -461,6 +531,7 @@ static shoal_status prepare(agent *a, shoal_error *err)
 
 static void clear(agent *a)
 {
+    (void)shoal_budget_close(&a->budget, NULL);
     shoal_update_clear(&a->update);
     shoal_dataset_clear(&a->data);
     shoal_adapter_close(a->adapter);

@@ -55,7 +55,10 @@ typedef struct shoal_agent_options {
     shoal_engine_options engine; /* model NULL: the task's base model by name */
     bool once;                   /* one round, then end; AGAIN when there is none to be had now */
     uint32_t min_cohort;         /* for this run; 0: as the device's policy says (policy.h) */
-    uint64_t max_ram;            /* as `shoal train --max-ram` (train_memory.h) */
+    uint64_t budget_round;       /* bytes, for this run, when given; else as the policy says */
+    uint64_t budget_month;
+    bool budget_round_given, budget_month_given;
+    uint64_t max_ram; /* as `shoal train --max-ram` (train_memory.h) */
     bool max_ram_given;
     const char *stall_before; /* stage before which to wait for ever; NULL normally */
     shoal_agent_event_fn *on_event;

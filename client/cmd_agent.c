@@ -240,6 +240,12 @@ int shoal_cmd_agent(int argc, char **argv)
         SHOAL_SIZE("max-ram", 0, &o.max_ram, "SIZE",
                    "memory that training stays under, as in `shoal train` (235 MB)",
                    &o.max_ram_given),
+        SHOAL_SIZE("budget-round", 0, &o.budget_round, "SIZE",
+                   "most traffic of a round, for this run (default: `shoal policy`, any)",
+                   &o.budget_round_given),
+        SHOAL_SIZE("budget-month", 0, &o.budget_month, "SIZE",
+                   "most traffic in a month, for this run (default: `shoal policy`, any)",
+                   &o.budget_month_given),
         SHOAL_STRING("stall-before", 0, &o.stall_before, "STAGE",
                      "wait for ever before sending this message (to test drop-outs)"),
         SHOAL_FLAG("json", 0, &out.json, "print one event a line, {\"event\":...}")};

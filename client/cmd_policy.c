@@ -6,6 +6,7 @@
 #include "client/json.h"
 #include "client/policy.h"
 #include "client/store.h"
+#include "kernels/base/term.h"
 
 static const shoal_usage usage = {
     .synopsis = "shoal policy [--min-cohort N] [options] [--json]",
@@ -18,6 +19,8 @@ typedef struct options {
     bool json, reset;
     uint64_t cohort, ring, weight; /* 0: not given */
     double clip;                   /* 0: not given */
+    uint64_t round, month;         /* bytes */
+    bool round_given, month_given;
 } options;
 
 static void change(const options *o, shoal_sa_policy *p)
@@ -28,20 +31,35 @@ static void change(const options *o, shoal_sa_policy *p)
     if (o->clip > 0) p->clip_norm_max = o->clip;
 }
 
-static shoal_status print(const options *o, const shoal_sa_policy *p, shoal_error *err)
+static void print_bound(const char *what, uint64_t bytes)
+{
+    char text[32];
+    if (bytes == 0) {
+        (void)printf("%s any\n", what);
+    } else {
+        shoal_format_bytes(bytes, text, sizeof text);
+        (void)printf("%s %s\n", what, text);
+    }
+}
+
+static shoal_status print(const options *o, const shoal_sa_policy *p, const shoal_budget_limits *l,
+                          shoal_error *err)
 {
     if (o->json) {
-        return shoal_json_print(stdout,
-                                json_pack("{s:I, s:I, s:f, s:I, s:b}", "min_cohort",
-                                          (json_int_t)p->n_min, "min_ring_bits",
-                                          (json_int_t)p->ring_bits_min, "max_clip",
-                                          p->clip_norm_max, "max_weight", (json_int_t)p->weight_max,
-                                          "weak", (int)shoal_policy_is_weak(p->n_min)),
-                                err);
+        return shoal_json_print(
+            stdout,
+            json_pack("{s:I, s:I, s:f, s:I, s:b, s:I, s:I}", "min_cohort", (json_int_t)p->n_min,
+                      "min_ring_bits", (json_int_t)p->ring_bits_min, "max_clip", p->clip_norm_max,
+                      "max_weight", (json_int_t)p->weight_max, "weak",
+                      (int)shoal_policy_is_weak(p->n_min), "budget_round", (json_int_t)l->round,
+                      "budget_month", (json_int_t)l->month),
+            err);
     }
     (void)printf("smallest sum    %" PRIu32 " devices\nnarrowest ring  %" PRIu32
                  " bits\nlargest clip    %g\nlargest weight  %" PRIu32 "\n",
                  p->n_min, p->ring_bits_min, p->clip_norm_max, p->weight_max);
+    print_bound("traffic a round ", l->round);
+    print_bound("traffic a month ", l->month);
     return SHOAL_OK;
 }
 
@@ -49,15 +67,22 @@ static shoal_status run(const options *o, shoal_error *err)
 {
     shoal_store store;
     shoal_sa_policy p;
+    shoal_budget_limits l;
     SHOAL_TRY(shoal_store_open(&store, NULL, err));
     if (o->reset) SHOAL_TRY(shoal_policy_reset(&store, err));
     SHOAL_TRY(shoal_policy_load(&store, &p, err));
+    SHOAL_TRY(shoal_policy_load_budget(&store, &l, err));
     if (o->cohort != 0 || o->ring != 0 || o->weight != 0 || o->clip > 0) {
         change(o, &p);
         SHOAL_TRY(shoal_policy_save(&store, &p, err));
     }
+    if (o->round_given || o->month_given) {
+        if (o->round_given) l.round = o->round;
+        if (o->month_given) l.month = o->month;
+        SHOAL_TRY(shoal_policy_save_budget(&store, &l, err));
+    }
     shoal_policy_warn(p.n_min);
-    return print(o, &p, err);
+    return print(o, &p, &l, err);
 }
 
 int shoal_cmd_policy(int argc, char **argv)
@@ -73,6 +98,10 @@ int shoal_cmd_policy(int argc, char **argv)
         SHOAL_COUNT("max-weight", 0, &o.weight, "W",
                     "largest weight, in samples, a session may ask for (default: any)", 1,
                     UINT32_MAX),
+        SHOAL_SIZE("budget-round", 0, &o.round, "SIZE",
+                   "most traffic of a round, both ways; 0: any (default)", &o.round_given),
+        SHOAL_SIZE("budget-month", 0, &o.month, "SIZE",
+                   "most traffic of all rounds in a month (UTC); 0: any (default)", &o.month_given),
         SHOAL_FLAG("reset", 0, &o.reset, "back to the defaults first"),
         SHOAL_FLAG("json", 0, &o.json, "print one object")};
     const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};

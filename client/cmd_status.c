@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "client/budget.h"
 #include "client/command.h"
 #include "client/enrol.h"
 #include "client/json.h"
@@ -11,6 +12,7 @@
 #include "client/store.h"
 #include "client/taskstate.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/term.h"
 
 static const shoal_usage usage = {
     .synopsis = "shoal status [--json]",
@@ -77,14 +79,55 @@ static void print_policy(const shoal_sa_policy *p)
     shoal_policy_warn(p->n_min);
 }
 
-static shoal_status print_json(const shoal_enrolment *e, const shoal_sa_policy *p, json_t *tasks,
-                               shoal_error *err)
+static int64_t now_s(void)
+{
+    return (int64_t)time(NULL);
+}
+
+/* What stands on disk: up to a few MB more than was used while an agent runs (budget.h). */
+static shoal_status open_traffic(shoal_budget *b, const shoal_store *store, shoal_error *err)
+{
+    shoal_budget_limits l;
+    SHOAL_TRY(shoal_policy_load_budget(store, &l, err));
+    return shoal_budget_open(b, store, &l, now_s, err);
+}
+
+static void print_traffic(const shoal_budget *b)
+{
+    char sent[32], received[32], bound[32] = "";
+    shoal_format_bytes(b->sent, sent, sizeof sent);
+    shoal_format_bytes(b->received, received, sizeof received);
+    (void)printf("traffic       %s sent, %s received in %04u-%02u", sent, received,
+                 (unsigned)(b->month / 12), (unsigned)(b->month % 12 + 1));
+    if (b->limits.month != 0) {
+        shoal_format_bytes(b->limits.month, bound, sizeof bound);
+        (void)printf(", of %s", bound);
+    }
+    if (b->limits.round != 0) {
+        shoal_format_bytes(b->limits.round, bound, sizeof bound);
+        (void)printf("; at most %s a round", bound);
+    }
+    (void)printf("\n");
+}
+
+static json_t *traffic_json(const shoal_budget *b)
+{
+    char month[16];
+    (void)snprintf(month, sizeof month, "%04u-%02u", (unsigned)(b->month / 12),
+                   (unsigned)(b->month % 12 + 1));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I}", "month", month, "sent", (json_int_t)b->sent,
+                     "received", (json_int_t)b->received, "budget_round",
+                     (json_int_t)b->limits.round, "budget_month", (json_int_t)b->limits.month);
+}
+
+static shoal_status print_json(const shoal_enrolment *e, const shoal_sa_policy *p, json_t *traffic,
+                               json_t *tasks, shoal_error *err)
 {
     char id[2 * SHOAL_ID_BYTES + 1];
     bool joined = e->key != NULL;
     shoal_hex_encode(e->id, sizeof e->id, id);
-    json_t *o = json_pack("{s:b, s:I, s:o}", "joined", (int)joined, "min_cohort",
-                          (json_int_t)p->n_min, "tasks", tasks);
+    json_t *o = json_pack("{s:b, s:I, s:o, s:o}", "joined", (int)joined, "min_cohort",
+                          (json_int_t)p->n_min, "traffic", traffic, "tasks", tasks);
     if (joined) {
         json_t *m =
             json_pack("{s:s, s:s, s:s, s:I, s:I}", "deployment", e->deployment, "server",
@@ -101,17 +144,20 @@ static shoal_status status(bool json, shoal_error *err)
     shoal_store store;
     shoal_enrolment e;
     shoal_sa_policy policy;
+    shoal_budget traffic;
     SHOAL_TRY(shoal_store_open(&store, NULL, err));
     SHOAL_TRY(shoal_policy_load(&store, &policy, err));
+    SHOAL_TRY(open_traffic(&traffic, &store, err));
     shoal_status st = shoal_enrolment_load(&store, &e, err);
     if (st != SHOAL_OK && st != SHOAL_ERR_NOT_FOUND) return st;
     report rep = {.tasks = json ? json_array() : NULL, .store = &store};
     if (!json && st == SHOAL_OK) print_member(&e);
     if (!json && st != SHOAL_OK) (void)printf("deployment    none; `shoal join LINK` joins one\n");
     if (!json) print_policy(&policy);
+    if (!json) print_traffic(&traffic);
     st = shoal_task_record_each(&store, on_task, &rep, err);
     if (st == SHOAL_OK && json)
-        st = print_json(&e, &policy, rep.tasks, err);
+        st = print_json(&e, &policy, traffic_json(&traffic), rep.tasks, err);
     else
         json_decref(rep.tasks);
     shoal_enrolment_clear(&e);

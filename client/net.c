@@ -26,6 +26,8 @@ struct shoal_net {
     char base_url[URL_MAX_BYTES];
     bool (*stop)(void);
     char detail[CURL_ERROR_SIZE];
+    shoal_net_meter meter;                         /* all NULL: none */
+    uint64_t up_now, up_lost, down_now, down_lost; /* of the exchange; lost: of broken attempts */
 };
 
 bool shoal_net_is_away(shoal_status st)
@@ -140,10 +142,14 @@ static int on_transfer(void *ctx, curl_off_t dl_total, curl_off_t dl_now, curl_o
                        curl_off_t ul_now)
 {
     (void)dl_total;
-    (void)dl_now;
     (void)ul_total;
-    (void)ul_now;
-    const shoal_net *net = ctx;
+    shoal_net *net = ctx;
+    /* libcurl sends once more on a new connection by itself, and counts from 0 again. */
+    uint64_t up = ul_now > 0 ? (uint64_t)ul_now : 0, down = dl_now > 0 ? (uint64_t)dl_now : 0;
+    if (up < net->up_now) net->up_lost += net->up_now;
+    if (down < net->down_now) net->down_lost += net->down_now;
+    net->up_now = up;
+    net->down_now = down;
     return net->stop != NULL && net->stop() ? 1 : 0;
 }
 
@@ -230,6 +236,54 @@ void shoal_net_close(shoal_net *net)
     shoal_free(net);
 }
 
+/* ---- what it costs ----------------------------------------------------------------------------
+ */
+
+enum {
+    HANDSHAKE = 2200,    /* either way: a full one, with a certificate of at most 1 KiB */
+    RECORD_BYTES = 4096, /* of a body; at most 29 bytes of TLS around each */
+    RECORD_EXTRA = 29,
+    HEADERS_BYTES = 1024 /* of a request or an answer, at most, for the guess before it */
+};
+
+static uint64_t with_tls(uint64_t n)
+{
+    return n + (n / RECORD_BYTES + 2) * RECORD_EXTRA;
+}
+
+void shoal_net_set_meter(shoal_net *net, const shoal_net_meter *meter)
+{
+    net->meter = *meter;
+}
+
+static shoal_status meter_before(shoal_net *net, const shoal_net_request *rq,
+                                 const shoal_buf *reply, shoal_error *err)
+{
+    net->up_now = net->up_lost = net->down_now = net->down_lost = 0;
+    if (net->meter.before == NULL) return SHOAL_OK;
+    uint64_t least = (uint64_t)rq->body_len + rq->range_n;
+    uint64_t most = with_tls((uint64_t)rq->body_len + HEADERS_BYTES) + HANDSHAKE +
+                    with_tls((uint64_t)reply->max + HEADERS_BYTES) + HANDSHAKE;
+    return net->meter.before(net->meter.ctx, least, most, err);
+}
+
+static void meter_after(shoal_net *net)
+{
+    curl_off_t up = 0, down = 0;
+    long head_up = 0, head_down = 0, connections = 0;
+    CURL *c = net->curl;
+    if (net->meter.after == NULL) return;
+    (void)curl.easy_getinfo(c, CURLINFO_SIZE_UPLOAD_T, &up);
+    (void)curl.easy_getinfo(c, CURLINFO_SIZE_DOWNLOAD_T, &down);
+    (void)curl.easy_getinfo(c, CURLINFO_REQUEST_SIZE, &head_up);
+    (void)curl.easy_getinfo(c, CURLINFO_HEADER_SIZE, &head_down);
+    (void)curl.easy_getinfo(c, CURLINFO_NUM_CONNECTS, &connections);
+    uint64_t sent = (uint64_t)up + (uint64_t)head_up + net->up_lost;
+    uint64_t received = (uint64_t)down + (uint64_t)head_down + net->down_lost;
+    net->meter.after(net->meter.ctx, with_tls(sent) + (uint64_t)connections * HANDSHAKE,
+                     with_tls(received) + (uint64_t)connections * HANDSHAKE);
+}
+
 /* Method, body and headers of one request; the header list is the caller's to free. */
 static bool set_up_request(CURL *c, const shoal_net_request *rq, struct curl_slist **headers)
 {
@@ -264,6 +318,7 @@ shoal_status shoal_net_exchange(shoal_net *net, const shoal_net_request *rq, sho
     if (snprintf(url, sizeof url, "%s%s", net->base_url, rq->path) >= (int)sizeof url) {
         return shoal_fail(err, SHOAL_ERR_ARG, "the request's address is too long");
     }
+    SHOAL_TRY(meter_before(net, rq, reply, err));
     CURL *c = net->curl;
     net->detail[0] = '\0';
     const char *verb = strcmp(rq->method, "PUT") == 0 ? "PUT" : NULL; /* NULL: as set up */
@@ -273,6 +328,7 @@ shoal_status shoal_net_exchange(shoal_net *net, const shoal_net_request *rq, sho
               curl.easy_setopt(c, CURLOPT_WRITEDATA, reply) == CURLE_OK &&
               curl.easy_setopt(c, CURLOPT_TIMEOUT, (long)rq->timeout_s) == CURLE_OK;
     CURLcode code = ok ? curl.easy_perform(c) : CURLE_OUT_OF_MEMORY;
+    meter_after(net);
     (void)curl.easy_setopt(c, CURLOPT_HTTPHEADER, NULL);
     curl.slist_free_all(headers);
     if (code == CURLE_WRITE_ERROR && reply->failed) {

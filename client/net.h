@@ -37,6 +37,17 @@ SHOAL_MUST_USE shoal_status shoal_net_open(shoal_net **out, const shoal_net_conf
                                            shoal_error *err);
 void shoal_net_close(shoal_net *net);
 
+/* Asked before every exchange with the least and the most bytes it may take, both ways together (a
+ * status other than OK stops it), and told afterwards what it took, also of one that failed.
+ * libcurl does not see TLS: its handshakes and records are estimated, above what they are. */
+typedef struct shoal_net_meter {
+    shoal_status (*before)(void *ctx, uint64_t least, uint64_t most, shoal_error *err);
+    void (*after)(void *ctx, uint64_t sent, uint64_t received);
+    void *ctx;
+} shoal_net_meter;
+
+void shoal_net_set_meter(shoal_net *net, const shoal_net_meter *meter);
+
 /* True when the failure says nothing about us: the server is away, slow or unreachable, and the
  * same request may work later. */
 bool shoal_net_is_away(shoal_status st);

@@ -65,30 +65,74 @@ static shoal_status read_all(const shoal_record *r, shoal_sa_policy *p, shoal_er
     return check(p, err);
 }
 
-shoal_status shoal_policy_load(const shoal_store *s, shoal_sa_policy *out, shoal_error *err)
+/* The stored lines; none when there is no file. */
+static shoal_status load_lines(const shoal_store *s, shoal_record *r, shoal_error *err)
 {
     char path[SHOAL_PATH_MAX];
+    SHOAL_TRY(path_of(s, path, err));
+    shoal_status st = shoal_record_load(r, path, err);
+    return st == SHOAL_ERR_NOT_FOUND ? SHOAL_OK : st;
+}
+
+static shoal_status fail_damaged(const shoal_store *s, const shoal_error *why, shoal_error *err)
+{
+    char path[SHOAL_PATH_MAX];
+    SHOAL_TRY(path_of(s, path, err));
+    (void)shoal_fail(err, SHOAL_ERR_FORMAT, "this device's policy cannot be read: %s", why->msg);
+    shoal_hint(err, "mend %s, or `shoal policy --reset`", path);
+    return SHOAL_ERR_FORMAT;
+}
+
+shoal_status shoal_policy_load(const shoal_store *s, shoal_sa_policy *out, shoal_error *err)
+{
     shoal_record r;
     shoal_error why = {0};
     *out = shoal_sa_policy_default();
-    SHOAL_TRY(path_of(s, path, err));
-    shoal_status st = shoal_record_load(&r, path, &why);
-    if (st == SHOAL_ERR_NOT_FOUND) return SHOAL_OK;
+    shoal_status st = load_lines(s, &r, &why);
     if (st == SHOAL_OK) st = read_all(&r, out, &why);
     if (st == SHOAL_OK) return st;
     *out = shoal_sa_policy_default();
-    (void)shoal_fail(err, SHOAL_ERR_FORMAT, "this device's policy cannot be read: %s", why.msg);
-    shoal_hint(err, "mend %s, or `shoal policy --reset`", path);
-    return SHOAL_ERR_FORMAT;
+    return fail_damaged(s, &why, err);
+}
+
+static shoal_status take_u64(const shoal_record *r, const char *key, uint64_t *out,
+                             shoal_error *err)
+{
+    return shoal_record_get(r, key) == NULL ? SHOAL_OK : shoal_record_get_u64(r, key, out, err);
+}
+
+shoal_status shoal_policy_load_budget(const shoal_store *s, shoal_budget_limits *out,
+                                      shoal_error *err)
+{
+    shoal_record r;
+    shoal_error why = {0};
+    *out = (shoal_budget_limits){0};
+    shoal_status st = load_lines(s, &r, &why);
+    if (st == SHOAL_OK) st = take_u64(&r, "budget_round", &out->round, &why);
+    if (st == SHOAL_OK) st = take_u64(&r, "budget_month", &out->month, &why);
+    return st == SHOAL_OK ? st : fail_damaged(s, &why, err);
+}
+
+shoal_status shoal_policy_save_budget(const shoal_store *s, const shoal_budget_limits *l,
+                                      shoal_error *err)
+{
+    char path[SHOAL_PATH_MAX];
+    shoal_record r;
+    SHOAL_TRY(path_of(s, path, err));
+    SHOAL_TRY(load_lines(s, &r, err));
+    SHOAL_TRY(shoal_record_put_u64(&r, "budget_round", l->round, err));
+    SHOAL_TRY(shoal_record_put_u64(&r, "budget_month", l->month, err));
+    return shoal_record_save(&r, path, err);
 }
 
 shoal_status shoal_policy_save(const shoal_store *s, const shoal_sa_policy *p, shoal_error *err)
 {
     char path[SHOAL_PATH_MAX];
     char clip[40];
-    shoal_record r = {0};
+    shoal_record r;
     SHOAL_TRY(check(p, err));
     SHOAL_TRY(path_of(s, path, err));
+    SHOAL_TRY(load_lines(s, &r, err));
     (void)snprintf(clip, sizeof clip, "%.17g", p->clip_norm_max);
     SHOAL_TRY(shoal_record_put_u64(&r, "min_cohort", p->n_min, err));
     SHOAL_TRY(shoal_record_put_u64(&r, "min_ring_bits", p->ring_bits_min, err));

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 
+#include "client/budget.h"
 #include "client/store.h"
 #include "proto/sa_client.h"
 
@@ -26,6 +27,13 @@ SHOAL_MUST_USE shoal_status shoal_policy_load(const shoal_store *s, shoal_sa_pol
 /* Stores every demand. ARG when one is out of its range. */
 SHOAL_MUST_USE shoal_status shoal_policy_save(const shoal_store *s, const shoal_sa_policy *p,
                                               shoal_error *err);
+
+/* The bounds on traffic, in the same file (none by default), and storing them. */
+SHOAL_MUST_USE shoal_status shoal_policy_load_budget(const shoal_store *s, shoal_budget_limits *out,
+                                                     shoal_error *err);
+SHOAL_MUST_USE shoal_status shoal_policy_save_budget(const shoal_store *s,
+                                                     const shoal_budget_limits *l,
+                                                     shoal_error *err);
 
 /* Back to the defaults. */
 SHOAL_MUST_USE shoal_status shoal_policy_reset(const shoal_store *s, shoal_error *err);

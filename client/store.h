@@ -9,6 +9,7 @@
  *     tasks/TASK/update (0600)    a finished update, kept until its round is over
  *     tasks/TASK/checkpoint       unfinished local training (0600)
  *     cache/ (0700)               what models have read, for a week at most (prompt_store.h)
+ *     traffic                     bytes of the current month (budget.h)
  *     lock                        held while an agent runs
  *
  * $SHOAL_HOME defaults to $XDG_DATA_HOME/shoal, then ~/.local/share/shoal. The root is made with

@@ -118,6 +118,23 @@ expect 3 "this device asks for 5" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m
 expect 0 "as few as 5" env SHOAL_HOME=$dir/device-1 "$shoal" status
 as 1 "$shoal" doctor 2>/dev/null | grep -q "^warn .*policy .*at least 5" || fail "doctor does not warn of the policy"
 expect 2 "min-cohort" env SHOAL_HOME=$dir/device-1 "$shoal" policy --min-cohort 2
+
+# ---- what a device does not pay for --------------------------------------------------------------
+traffic() { as 1 "$shoal" status --json 2>/dev/null | grep -o '"sent":[0-9]*,"received":[0-9]*'; }
+once=("$shoal" agent -m "$model" -d "$dir/data-1.jsonl" --min-cohort 3 --once)
+expect 3 "--budget-round SIZE" env SHOAL_HOME=$dir/device-1 "${once[@]}" --budget-round 30K
+[ ! -e "$dir/device-1/adapters/home" ] || fail "an adapter was fetched against the budget"
+before=$(traffic)
+[[ $before =~ sent\":([0-9]+),\"received\":([0-9]+) ]] || fail "no traffic in the status"
+[ "${BASH_REMATCH[1]}" -gt 500 ] && [ "${BASH_REMATCH[2]}" -gt 500 ] || fail "traffic: $before"
+[ $((BASH_REMATCH[1] + BASH_REMATCH[2])) -lt 30000 ] || fail "traffic: $before"
+# The next start knows what a round costs: not a byte is sent.
+expect 0 "" env SHOAL_HOME=$dir/device-1 "$shoal" policy --budget-month 40K
+expect 3 "--budget-month SIZE" env SHOAL_HOME=$dir/device-1 "${once[@]}"
+[ "$(traffic)" = "$before" ] || fail "traffic before a refusal: $(traffic) instead of $before"
+as 1 "$shoal" status 2>/dev/null | grep -q "^traffic .* sent, .* received in 20..-.., of [0-9]" || fail "status: no budget"
+expect 0 "" env SHOAL_HOME=$dir/device-1 "$shoal" policy --budget-month 100M --budget-round 10M
+echo "ok budgets"
 echo "min_cohort 1" >"$dir/device-1/policy"
 expect 1 "policy --reset" env SHOAL_HOME=$dir/device-1 "$shoal" agent -m "$model" -d "$dir/data-1.jsonl" --once
 as 1 "$shoal" policy --reset >"$dir/out" 2>"$dir/err" || fail "policy --reset"

@@ -46,7 +46,8 @@ static void finish_all(fed_fleet *f, const fed_last plan[N])
 
 typedef struct real_client {
     fed_client net;
-    uint64_t sent;        /* bytes of chunks */
+    uint64_t sent; /* bytes of chunks */
+    uint64_t counted_up, counted_down;
     size_t other_answers; /* on another connection, while the upload went on */
     double began, ended, first_answer, last_answer;
 } real_client;
@@ -57,11 +58,21 @@ static void client_open(real_client *c, fed_fleet *f, const fed_device *d)
     fed_client_open(&c->net, &f->server, d);
 }
 
+/* What client/net says the upload took. */
+static void count(void *ctx, uint64_t sent, uint64_t received)
+{
+    real_client *c = ctx;
+    c->counted_up += sent;
+    c->counted_down += received;
+}
+
 static bool upload_as_a_device_does(fed_part *p, const char *session_hex, const shoal_buf *m5)
 {
     real_client *c = p->ctx;
     shoal_error err = {0};
     shoal_api api = {.net = fed_client_net(&c->net)};
+    const shoal_net_meter meter = {.after = count, .ctx = c};
+    shoal_net_set_meter(api.net, &meter);
     c->began = shoal_clock_s();
     shoal_status st =
         shoal_api_session_upload(&api, session_hex, m5, c->began + 60, &c->sent, &err);
@@ -192,6 +203,7 @@ static void a_broken_connection_costs_a_chunk_at_most(void **state)
         unsigned long long up0 = atomic_load(&c.net.proxy.up),
                            down0 = atomic_load(&c.net.proxy.down);
         unsigned connections = atomic_load(&c.net.proxy.connections);
+        c.counted_up = c.counted_down = 0;
         if (round == 2) atomic_store(&c.net.proxy.cut_at_up, up0 + CHUNK + CHUNK / 2);
         if (round == 3) atomic_store(&c.net.proxy.cut_at_up, up0 + up - 100);
         if (round == 4)
@@ -200,7 +212,13 @@ static void a_broken_connection_costs_a_chunk_at_most(void **state)
         fed_fleet_check(&f, round, ALL);
         up0 = atomic_load(&c.net.proxy.up) - up0;
         down0 = atomic_load(&c.net.proxy.down) - down0;
-        print_message("round %llu: %llu bytes up\n", (unsigned long long)round, up0);
+        print_message("round %llu: %llu bytes up, counted %llu; %llu down, counted %llu\n",
+                      (unsigned long long)round, up0, (unsigned long long)c.counted_up, down0,
+                      (unsigned long long)c.counted_down);
+        /* A device's account (client/budget) is never below what went over the wire; what was
+         * handed to a connection that broke counts. */
+        assert_in_range(c.counted_up, up0, up0 + up0 / 20 + 6000 + (round > 1 ? CHUNK : 0));
+        assert_in_range(c.counted_down, down0, down0 + down0 / 20 + 8000);
         assert_int_equal(atomic_load(&c.net.proxy.connections) - connections, round == 1 ? 1 : 2);
         if (round == 1) {
             up = up0;
