@@ -223,29 +223,31 @@ shoal_buf cohort_message(cohort *c, size_t i, shoal_sa_stage stage)
     return b;
 }
 
-shoal_status cohort_answer(cohort *c, size_t i, shoal_sa_stage stage)
+shoal_status cohort_feed(cohort *c, size_t i, shoal_sa_stage stage, const shoal_buf *in)
 {
     shoal_sa_client *k = c->dev[i].client;
     shoal_buf *out = &c->dev[i].sent[stage];
+    shoal_buf_clear(out);
+    switch (stage) {
+    case SHOAL_SA_ADVERTISE: return shoal_sa_client_advertise(k, out, &c->err);
+    case SHOAL_SA_SHARES: return shoal_sa_client_roster(k, in->data, in->len, out, &c->err);
+    case SHOAL_SA_INPUT: return upload(c, i, in);
+    case SHOAL_SA_SURVIVORS: return shoal_sa_client_claim(k, in->data, in->len, out, &c->err);
+    case SHOAL_SA_UNMASK: return shoal_sa_client_request(k, in->data, in->len, out, &c->err);
+    case SHOAL_SA_DONE:
+    case SHOAL_SA_FAILED: break;
+    }
+    return SHOAL_ERR_ARG;
+}
+
+shoal_status cohort_answer(cohort *c, size_t i, shoal_sa_stage stage)
+{
     shoal_buf in = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
     shoal_status st = SHOAL_OK;
-    shoal_buf_clear(out);
     if (stage != SHOAL_SA_ADVERTISE) {
         st = shoal_sa_server_message(c->server, stage - 1, c->dev[i].id, &in, &c->err);
     }
-    if (st == SHOAL_OK) {
-        switch (stage) {
-        case SHOAL_SA_ADVERTISE: st = shoal_sa_client_advertise(k, out, &c->err); break;
-        case SHOAL_SA_SHARES: st = shoal_sa_client_roster(k, in.data, in.len, out, &c->err); break;
-        case SHOAL_SA_INPUT: st = upload(c, i, &in); break;
-        case SHOAL_SA_SURVIVORS:
-            st = shoal_sa_client_claim(k, in.data, in.len, out, &c->err);
-            break;
-        case SHOAL_SA_UNMASK: st = shoal_sa_client_request(k, in.data, in.len, out, &c->err); break;
-        case SHOAL_SA_DONE:
-        case SHOAL_SA_FAILED: st = SHOAL_ERR_ARG;
-        }
-    }
+    if (st == SHOAL_OK) st = cohort_feed(c, i, stage, &in);
     shoal_buf_clear(&in);
     return st;
 }

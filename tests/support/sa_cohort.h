@@ -53,6 +53,8 @@ shoal_sa_client_options cohort_options(cohort *c, size_t device_index);
  * writes M3. INPUT: reads M4, encodes, masks, writes M5. SURVIVORS: reads and signs the claim.
  * UNMASK: reads M7, writes M8. */
 shoal_status cohort_answer(cohort *c, size_t device_index, shoal_sa_stage stage);
+/* The same with another message in place of the server's (NULL for ADVERTISE). */
+shoal_status cohort_feed(cohort *c, size_t device_index, shoal_sa_stage stage, const shoal_buf *in);
 /* Hands sent[stage] to the server. */
 shoal_status cohort_send(cohort *c, size_t device_index, shoal_sa_stage stage);
 /* Both. */
