@@ -1,4 +1,8 @@
-/* admission.c - who becomes a device: invitations in, certificates out. PROTOCOL.md section 2. */
+/* admission.c - who becomes a device: requests to the CA and its answers back. PROTOCOL.md
+ * section 2.
+ *
+ * What is decided here is only who may ask how often, and what is remembered of what the CA issued.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -9,7 +13,7 @@
 #include "kernels/base/mem.h"
 #include "proto/x509.h"
 
-enum { FAILS_PER_MINUTE = 10, MINUTE_MS = 60 * 1000, DAY_S = 24 * 3600 };
+enum { FAILS_PER_MINUTE = 5, TRIES_PER_MINUTE = 1200, MINUTE_MS = 60 * 1000 };
 
 /* ---- guessing is slow -------------------------------------------------------------------------
  */
@@ -35,125 +39,291 @@ static admission_fails *fails_of(shoal_service *s, const char *peer)
     return oldest;
 }
 
-/* ---- certificates -----------------------------------------------------------------------------
+/* All addresses together: the CA has other things to do. */
+static bool too_many_tries(shoal_service *s)
+{
+    uint64_t now = shoal_loop_now_ms(s->loop);
+    if (now - s->tries_since_ms > MINUTE_MS) {
+        s->tries_since_ms = now;
+        s->tries = 0;
+    }
+    return ++s->tries > TRIES_PER_MINUTE;
+}
+
+static bool refuse_guessers(shoal_service *s, shoal_http_request *r)
+{
+    if (fails_of(s, shoal_http_peer(r))->n >= FAILS_PER_MINUTE) {
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "too many wrong invitations from this address",
+                          MINUTE_MS);
+        return true;
+    }
+    if (too_many_tries(s)) {
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "many devices join at this moment", MINUTE_MS);
+        return true;
+    }
+    return false;
+}
+
+/* ---- waiting for the CA -----------------------------------------------------------------------
  */
 
-static shoal_status issue(const shoal_service *s, const shoal_wire_der *csr, int64_t now_s,
-                          shoal_db_cert *rec, shoal_wire_der *out, shoal_error *err)
+/* A request whose answer is the CA's. */
+typedef struct pending {
+    shoal_service *service;
+    shoal_http_request *req; /* NULL once the device has gone */
+    char peer[64];
+    char software[SHOAL_LIMIT_NAME];
+    uint8_t id[SHOAL_ID_BYTES]; /* RENEW */
+} pending;
+
+static void pending_gone(void *ctx, shoal_http_request *r)
 {
-    uint8_t spki[SHOAL_SPKI_BYTES];
-    shoal_buf der = shoal_buf_init(SHOAL_LIMIT_CERT);
-    SHOAL_TRY(shoal_csr_check(csr->data, csr->n, spki, err));
-    SHOAL_TRY(shoal_spki_id(spki, rec->device_id, err));
-    rec->not_after_s = now_s + (int64_t)s->config.cert_days * DAY_S - SHOAL_KEYRING_BACKDATE_S;
-    shoal_status st = shoal_keyring_issue(&s->keys, spki, now_s, rec->not_after_s, &der, err);
-    if (st == SHOAL_OK) {
-        st = shoal_sha256(der.data, der.len, rec->sha256, err);
+    (void)r;
+    ((pending *)ctx)->req = NULL;
+}
+
+static void finish(pending *p, shoal_status st, shoal_buf *body, const shoal_error *err)
+{
+    if (st == SHOAL_ERR_DENIED) {
+        fails_of(p->service, p->peer)->n++;
     }
-    if (st == SHOAL_OK) {
-        out->n = (uint32_t)der.len;
-        memcpy(out->data, der.data, der.len);
+    if (p->req != NULL && st == SHOAL_OK) {
+        shoal_reply_bytes(p->req, SHOAL_TYPE_PROTOBUF, body);
+    } else if (p->req != NULL) {
+        shoal_reply_status(p->req, st, err);
     }
-    shoal_buf_clear(&der);
-    return st;
+    shoal_buf_clear(body);
+    shoal_free(p);
+}
+
+static pending *make_pending(shoal_service *s, shoal_http_request *r)
+{
+    pending *p = shoal_calloc(1, sizeof *p);
+    if (p == NULL) {
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "out of memory", 2000);
+        return NULL;
+    }
+    p->service = s;
+    p->req = r;
+    (void)snprintf(p->peer, sizeof p->peer, "%s", shoal_http_peer(r));
+    shoal_http_on_gone(r, pending_gone, p);
+    return p;
+}
+
+/* Hands the request's body to the CA, behind `head`. */
+static void ask(pending *p, shoal_signer_op op, const shoal_buf *head, shoal_ca_answer_fn *fn)
+{
+    shoal_error err = {0};
+    size_t n;
+    const uint8_t *data = shoal_http_body(p->req, &n);
+    shoal_status st = shoal_ca_link_ask(p->service->ca, op, head, data, n, fn, p, &err);
+    if (st != SHOAL_OK) {
+        shoal_buf nothing = shoal_buf_init(0);
+        finish(p, st, &nothing, &err);
+    }
+}
+
+/* A grant of the CA as the record of it; *cert is the certificate. */
+static shoal_status read_grant(shoal_cursor *c, shoal_db_cert *rec, uint8_t *level,
+                               shoal_wire_der *cert, shoal_error *err)
+{
+    shoal_cert_info info;
+    *level = shoal_cursor_u8(c);
+    if (c->left == 0 || c->left > sizeof cert->data) {
+        return shoal_fail(err, SHOAL_ERR_INTERNAL, "the CA's answer has the wrong size");
+    }
+    cert->n = (uint32_t)c->left;
+    memcpy(cert->data, c->p, c->left);
+    SHOAL_TRY(shoal_cert_read(cert->data, cert->n, &info, err));
+    memcpy(rec->device_id, info.id, sizeof rec->device_id);
+    rec->not_after_s = info.not_after_s;
+    return shoal_sha256(cert->data, cert->n, rec->sha256, err);
+}
+
+static void copy_ca(const shoal_service *s, shoal_wire_der *out)
+{
+    out->n = (uint32_t)s->keys.ca.len;
+    memcpy(out->data, s->keys.ca.data, s->keys.ca.len);
+}
+
+/* ---- begin ------------------------------------------------------------------------------------
+ */
+
+static void begun(void *ctx, shoal_status st, shoal_cursor *c, const shoal_error *err)
+{
+    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    (void)shoal_buf_put(&body, c->p, c->left);
+    finish(ctx, st, &body, err);
+}
+
+void admission_begin(shoal_service *s, shoal_http_request *r)
+{
+    pending *p = refuse_guessers(s, r) ? NULL : make_pending(s, r);
+    if (p != NULL) {
+        ask(p, SHOAL_SIGNER_BEGIN, NULL, begun);
+    }
 }
 
 /* ---- enrol ------------------------------------------------------------------------------------
  */
 
-static void fill_response(const shoal_service *s, int64_t now_s, shoal_enrol_response *p)
+static shoal_status take_in(pending *p, shoal_cursor *c, shoal_buf *body, shoal_error *err)
 {
-    p->ca.n = (uint32_t)s->keys.ca.len;
-    memcpy(p->ca.data, s->keys.ca.data, s->keys.ca.len);
-    memcpy(p->task_spki, s->keys.task_spki, sizeof p->task_spki);
-    memcpy(p->deployment, s->config.deployment, sizeof p->deployment);
-    p->server_time_s = (uint64_t)now_s;
+    shoal_service *s = p->service;
+    shoal_enrol_response r = {0};
+    shoal_db_cert rec;
+    uint8_t level;
+    char id[2 * SHOAL_ID_BYTES + 1];
+    int64_t now_s = (int64_t)time(NULL);
+    SHOAL_TRY(read_grant(c, &rec, &level, &r.cert, err));
+    SHOAL_TRY(shoal_db_enrol(s->db, &rec, p->software, level, now_s, err));
+    shoal_hex_encode(rec.device_id, SHOAL_ID_BYTES, id);
+    shoal_log(SHOAL_LOG_INFO, "device", "joined id=%s", id);
+    copy_ca(s, &r.ca);
+    memcpy(r.task_spki, s->keys.task_spki, sizeof r.task_spki);
+    memcpy(r.deployment, s->config.deployment, sizeof r.deployment);
+    r.server_time_s = (uint64_t)now_s;
+    return shoal_enrol_response_encode(&r, body, err);
 }
 
-static shoal_status enrol(shoal_service *s, const uint8_t *data, size_t n, shoal_buf *body,
-                          shoal_error *err)
+static void enrolled(void *ctx, shoal_status st, shoal_cursor *c, const shoal_error *refusal)
 {
-    int64_t now_s = (int64_t)time(NULL);
-    shoal_enrol_request q;
-    shoal_db_cert rec;
-    uint8_t hash[32];
-    SHOAL_TRY(shoal_enrol_request_decode(data, n, &q, err));
-    shoal_status st = shoal_sha256(q.token, sizeof q.token, hash, err);
-    shoal_wipe(q.token, sizeof q.token);
-    SHOAL_TRY(st);
-    SHOAL_TRY(shoal_db_token_check(s->db, hash, now_s, err)); /* before any signing */
-    shoal_enrol_response *p = shoal_calloc(1, sizeof *p);
-    if (p == NULL) {
-        return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory to enrol");
-    }
-    st = issue(s, &q.csr, now_s, &rec, &p->cert, err);
+    shoal_error err = *refusal;
+    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
     if (st == SHOAL_OK) {
-        st = shoal_db_enrol(s->db, hash, &rec, q.version, now_s, err);
+        st = take_in(ctx, c, &body, &err);
     }
-    if (st == SHOAL_OK) {
-        char id[2 * SHOAL_ID_BYTES + 1];
-        shoal_hex_encode(rec.device_id, SHOAL_ID_BYTES, id);
-        shoal_log(SHOAL_LOG_INFO, "device", "joined id=%s", id);
-        fill_response(s, now_s, p);
-        st = shoal_enrol_response_encode(p, body, err);
+    finish(ctx, st, &body, &err);
+}
+
+/* What a form that is wrong says need not go to the CA; of a right one only the version is ours. */
+static shoal_status read_software(shoal_http_request *r, char out[SHOAL_LIMIT_NAME],
+                                  shoal_error *err)
+{
+    size_t n;
+    const uint8_t *data = shoal_http_body(r, &n);
+    shoal_enrol_request *q = shoal_calloc(1, sizeof *q); /* too large for the stack */
+    if (q == NULL) {
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "out of memory");
     }
-    shoal_free(p);
+    shoal_status st = shoal_enrol_request_decode(data, n, q, err);
+    memcpy(out, q->version, SHOAL_LIMIT_NAME);
+    shoal_wipe(q->token, sizeof q->token);
+    shoal_free(q);
     return st;
 }
 
 void admission_enrol(shoal_service *s, shoal_http_request *r)
 {
     shoal_error err = {0};
-    admission_fails *fails = fails_of(s, shoal_http_peer(r));
-    if (fails->n >= FAILS_PER_MINUTE) {
-        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "too many wrong invitations from this address",
-                          MINUTE_MS);
+    char software[SHOAL_LIMIT_NAME] = "";
+    if (refuse_guessers(s, r)) {
         return;
     }
-    size_t n;
-    const uint8_t *data = shoal_http_body(r, &n);
-    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
-    shoal_status st = enrol(s, data, n, &body, &err);
-    if (st == SHOAL_OK) {
-        shoal_reply_bytes(r, SHOAL_TYPE_PROTOBUF, &body);
-    } else {
-        fails->n += st == SHOAL_ERR_DENIED;
+    shoal_status st = read_software(r, software, &err);
+    if (st != SHOAL_OK) {
         shoal_reply_status(r, st, &err);
+        return;
     }
-    shoal_buf_clear(&body);
+    pending *p = make_pending(s, r);
+    if (p != NULL) {
+        memcpy(p->software, software, sizeof p->software);
+        ask(p, SHOAL_SIGNER_ENROL, NULL, enrolled);
+    }
 }
 
 /* ---- renew ------------------------------------------------------------------------------------
  */
 
-static shoal_status renew(shoal_service *s, const uint8_t *data, size_t n, const uint8_t *id,
-                          shoal_buf *body, shoal_error *err)
+static shoal_status take_renewed(pending *p, shoal_cursor *c, shoal_buf *body, shoal_error *err)
 {
-    int64_t now_s = (int64_t)time(NULL);
-    shoal_renew_request q;
-    shoal_renew_response p = {0};
+    shoal_service *s = p->service;
+    shoal_renew_response r = {0};
     shoal_db_cert rec;
-    SHOAL_TRY(shoal_renew_request_decode(data, n, &q, err));
-    SHOAL_TRY(issue(s, &q.csr, now_s, &rec, &p.cert, err));
-    if (memcmp(rec.device_id, id, SHOAL_ID_BYTES) == 0) {
+    uint8_t level;
+    int64_t now_s = (int64_t)time(NULL);
+    SHOAL_TRY(read_grant(c, &rec, &level, &r.cert, err));
+    if (memcmp(rec.device_id, p->id, SHOAL_ID_BYTES) == 0) {
         SHOAL_TRY(shoal_db_cert_add(s->db, &rec, now_s, err));
     } else {
-        SHOAL_TRY(shoal_db_rotate(s->db, id, &rec, now_s, err));
+        SHOAL_TRY(shoal_db_rotate(s->db, p->id, &rec, now_s, err));
     }
-    return shoal_renew_response_encode(&p, body, err);
+    copy_ca(s, &r.ca);
+    return shoal_renew_response_encode(&r, body, err);
+}
+
+static void renewed(void *ctx, shoal_status st, shoal_cursor *c, const shoal_error *refusal)
+{
+    shoal_error err = *refusal;
+    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    if (st == SHOAL_OK) {
+        st = take_renewed(ctx, c, &body, &err);
+    }
+    finish(ctx, st, &body, &err);
 }
 
 void admission_renew(shoal_service *s, shoal_http_request *r, const uint8_t id[SHOAL_ID_BYTES])
 {
-    shoal_error err = {0};
     size_t n;
-    const uint8_t *data = shoal_http_body(r, &n);
+    const uint8_t *der = shoal_http_peer_cert(r, &n);
+    pending *p = make_pending(s, r);
+    if (p == NULL) {
+        return;
+    }
+    memcpy(p->id, id, SHOAL_ID_BYTES);
+    shoal_buf head = shoal_buf_init(SHOAL_LIMIT_CERT + 2);
+    (void)shoal_buf_put_u16(&head, (uint16_t)n);
+    (void)shoal_buf_put(&head, der, n);
+    ask(p, SHOAL_SIGNER_RENEW, &head, renewed);
+    shoal_buf_clear(&head);
+}
+
+/* ---- the CA's certificates --------------------------------------------------------------------
+ */
+
+void admission_ca(shoal_service *s, shoal_http_request *r)
+{
+    shoal_error err = {0};
+    shoal_ca_bundle b = {0};
     shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
-    shoal_status st = renew(s, data, n, id, &body, &err);
+    copy_ca(s, &b.ca);
+    shoal_status st = shoal_ca_bundle_encode(&b, &body, &err);
     if (st == SHOAL_OK) {
         shoal_reply_bytes(r, SHOAL_TYPE_PROTOBUF, &body);
     } else {
         shoal_reply_status(r, st, &err);
     }
     shoal_buf_clear(&body);
+}
+
+static void take_bundle(void *ctx, shoal_status st, shoal_cursor *c, const shoal_error *refusal)
+{
+    shoal_service *s = ctx;
+    shoal_error err = {0};
+    (void)refusal;
+    s->asking_bundle = false;
+    if (st != SHOAL_OK ||
+        (c->left == s->keys.ca.len && memcmp(c->p, s->keys.ca.data, c->left) == 0)) {
+        return;
+    }
+    st = shoal_tls_context_add_ca(s->tls, c->p, c->left, &err);
+    if (st == SHOAL_OK) {
+        st = shoal_keyring_set_ca(&s->keys, c->p, c->left, &err);
+    }
+    if (st == SHOAL_OK) {
+        shoal_log(SHOAL_LOG_INFO, "ca", "the CA was rotated");
+    } else {
+        shoal_log(SHOAL_LOG_ERROR, "ca", "the CA's certificates cannot be used: %s", err.msg);
+    }
+}
+
+void admission_look_for_rotation(shoal_service *s)
+{
+    if (!s->asking_bundle) {
+        s->asking_bundle = true;
+        if (shoal_ca_link_ask(s->ca, SHOAL_SIGNER_INFO, NULL, "", 0, take_bundle, s, NULL) !=
+            SHOAL_OK) {
+            s->asking_bundle = false;
+        }
+    }
 }

@@ -17,6 +17,8 @@ extern "C" {
 
 /* The commands; those with subcommands dispatch further. */
 shoal_command_fn cmd_adapter;
+shoal_command_fn cmd_audit;
+shoal_command_fn cmd_ca;
 shoal_command_fn cmd_device;
 shoal_command_fn cmd_init;
 shoal_command_fn cmd_invite;

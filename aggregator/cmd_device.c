@@ -19,11 +19,12 @@ static void print_device(void *ctx, const shoal_db_device *d)
     char id[ID_TEXT], joined[CMD_TIME_TEXT], seen[CMD_TIME_TEXT];
     shoal_hex_encode(d->id, SHOAL_ID_BYTES, id);
     if (c->json) {
-        json_t *j =
-            json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b}", "id", id, "software", d->software,
-                      "enrolled_s", (json_int_t)d->enrolled_s, "last_seen_s",
-                      (json_int_t)d->last_seen_s, "cert_until_s", (json_int_t)d->cert_until_s,
-                      "rounds", (json_int_t)d->rounds, "revoked", d->revoked_s != 0);
+        json_t *j = json_pack(
+            "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:b}", "id", id, "software", d->software,
+            "attestation", shoal_attestation_level_name((shoal_attestation_level)d->attestation),
+            "enrolled_s", (json_int_t)d->enrolled_s, "last_seen_s", (json_int_t)d->last_seen_s,
+            "cert_until_s", (json_int_t)d->cert_until_s, "rounds", (json_int_t)d->rounds, "revoked",
+            d->revoked_s != 0);
         (void)json_dumpf(j, stdout, JSON_COMPACT);
         (void)putchar('\n');
         json_decref(j);
@@ -31,18 +32,23 @@ static void print_device(void *ctx, const shoal_db_device *d)
     }
     cmd_time_text(d->enrolled_s, joined);
     cmd_time_text(d->last_seen_s, seen);
-    (void)printf("%-32s  %-19s  %-19s  %6llu  %s\n", id, joined, seen,
-                 (unsigned long long)d->rounds, d->revoked_s != 0 ? "revoked" : d->software);
+    (void)printf("%-32s  %-19s  %-19s  %6llu  %-14s  %s\n", id, joined, seen,
+                 (unsigned long long)d->rounds,
+                 d->attestation == SHOAL_LEVEL_NONE
+                     ? "no attestation"
+                     : shoal_attestation_level_name((shoal_attestation_level)d->attestation),
+                 d->revoked_s != 0 ? "revoked" : d->software);
 }
 
 static int device_list(int argc, char **argv)
 {
     cmd_common c = {0};
     int code = 0;
-    const shoal_usage usage = {"shoal-aggregator device list [options]",
-                               "The devices that joined, when they were last seen, and in how many "
-                               "sums they were.\nTimes are UTC.",
-                               "shoal-aggregator device list --dir /srv/shoal", 0, 0};
+    const shoal_usage usage = {
+        "shoal-aggregator device list [options]",
+        "The devices that joined, when they were last seen, in how many sums "
+        "they were,\nand what they showed of themselves. Times are UTC.",
+        "shoal-aggregator device list --dir /srv/shoal", 0, 0};
     if (!cmd_begin(&usage, &c, NULL, 0, argc, argv, NULL, &code)) {
         return code;
     }
@@ -51,8 +57,8 @@ static int device_list(int argc, char **argv)
     shoal_status st = shoal_deployment_open(&d, cmd_dir(&c), &err);
     if (st == SHOAL_OK) {
         if (!c.json) {
-            (void)printf("%-32s  %-19s  %-19s  %6s  %s\n", "ID", "JOINED", "LAST SEEN", "ROUNDS",
-                         "SOFTWARE");
+            (void)printf("%-32s  %-19s  %-19s  %6s  %-14s  %s\n", "ID", "JOINED", "LAST SEEN",
+                         "ROUNDS", "ATTESTATION", "SOFTWARE");
         }
         st = shoal_db_devices(d.db, print_device, &c, &err);
     }
@@ -96,7 +102,9 @@ static shoal_status revoke(shoal_deployment *d, const char *prefix, shoal_error 
         shoal_hint(err, "`shoal-aggregator device list` shows all ids");
         return st;
     }
-    SHOAL_TRY(shoal_db_device_revoke(d->db, q.id, (int64_t)time(NULL), err));
+    int64_t now_s = (int64_t)time(NULL);
+    SHOAL_TRY(shoal_ca_revoke(d->dir, q.id, now_s, err)); /* no renewal any more; then no request */
+    SHOAL_TRY(shoal_db_device_revoke(d->db, q.id, now_s, err));
     char id[ID_TEXT];
     shoal_hex_encode(q.id, SHOAL_ID_BYTES, id);
     shoal_term_note("revoked %s: its certificates are refused from now on", id);

@@ -11,7 +11,7 @@ typedef struct init_options {
     shoal_arguments hosts;
     const char *name;
     const char *listen;
-    uint64_t port;
+    uint64_t port, cert_days;
 } init_options;
 
 static shoal_status copy_text(char *out, size_t cap, const char *text, const char *what,
@@ -64,7 +64,8 @@ static shoal_status make_config(const init_options *o, shoal_config_file *c, sho
 
 int cmd_init(int argc, char **argv)
 {
-    init_options o = {.port = shoal_config_default().listen_port};
+    init_options o = {.port = shoal_config_default().listen_port,
+                      .cert_days = shoal_ca_settings_default().cert_days};
     shoal_arguments args = {0};
     int code = 0;
     const shoal_option options[] = {
@@ -75,11 +76,14 @@ int cmd_init(int argc, char **argv)
                      "address to bind (default 127.0.0.1; with --host 0.0.0.0)"),
         SHOAL_COUNT("port", 'p', &o.port, "PORT", "port (default 7433; 0: chosen at each start)", 0,
                     65535),
+        SHOAL_COUNT("cert-days", 0, &o.cert_days, "N",
+                    "life of a device certificate in days (default 7)", 1, 7),
         SHOAL_STRING("name", 0, &o.name, "TEXT", "name of the deployment (default shoal)")};
     const shoal_usage usage = {
         "shoal-aggregator init DIR [options]",
-        "Makes DIR with a certificate authority, a TLS key, a task signing key (all mode 0600),\n"
-        "an SQLite database and a commented config.yaml.",
+        "Makes DIR with a TLS key, a task signing key (mode 0600), an SQLite database, a "
+        "commented\n"
+        "config.yaml, and DIR/ca, the certificate authority, which only its own process reads.",
         "shoal-aggregator init /srv/shoal --host shoal.example.org", 0, 1};
     const shoal_option_group groups[] = {{"options", options, sizeof options / sizeof options[0]}};
     if (!shoal_command_begin(&usage, groups, 1, argc, argv, &args, &code)) {
@@ -90,7 +94,9 @@ int cmd_init(int argc, char **argv)
     const char *dir = args.n > 0 ? args.items[0] : cmd_dir(&o.common);
     shoal_status st = make_config(&o, &c, &err);
     if (st == SHOAL_OK) {
-        st = shoal_deployment_create(dir, &c, (int64_t)time(NULL), &err);
+        shoal_ca_settings ca = shoal_ca_settings_default();
+        ca.cert_days = (uint32_t)o.cert_days;
+        st = shoal_deployment_create(dir, &c, &ca, (int64_t)time(NULL), &err);
     }
     if (st == SHOAL_OK) {
         shoal_term_note("made the deployment %s", dir);

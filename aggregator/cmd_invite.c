@@ -61,7 +61,7 @@ static shoal_status invite(const invite_options *o, shoal_error *err)
     SHOAL_TRY(cmd_parse_duration(o->ttl, SHOAL_LIMIT_TOKEN_S, &ttl_s, err));
     shoal_status st = shoal_deployment_open(&d, cmd_dir(&o->common), err);
     if (st == SHOAL_OK) {
-        st = shoal_keyring_open(&keys, d.dir, &d.config, now_s, err);
+        st = shoal_keyring_open(&keys, d.dir, err);
     }
     for (uint64_t i = 0; i < o->count && st == SHOAL_OK; i++) {
         shoal_join_link link;

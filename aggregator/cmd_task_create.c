@@ -253,7 +253,7 @@ static int run_create(const create_options *o)
     shoal_db_task t = {0};
     shoal_status st = shoal_deployment_open(&d, cmd_dir(&o->common), &err);
     if (st == SHOAL_OK) {
-        st = shoal_keyring_open(&keys, d.dir, &d.config, (int64_t)time(NULL), &err);
+        st = shoal_keyring_open(&keys, d.dir, &err);
     }
     if (st == SHOAL_OK) {
         st = create(o, &d, &keys, &t, &err);

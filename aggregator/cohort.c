@@ -47,7 +47,7 @@ static shoal_status start(shoal_cohort *c, shoal_error *err)
                                    .ca_n = c->env->keys->ca.len,
                                    .task_spki = c->env->keys->task_spki,
                                    .ex = c->env->exec};
-    SHOAL_TRY(shoal_uploads_open(&c->uploads, c->env->dir, shoal_cohort_input_bytes(c), err));
+    SHOAL_TRY(shoal_uploads_open(&c->uploads, c->env->scratch, shoal_cohort_input_bytes(c), err));
     return shoal_sa_server_open(&c->sa, &opt, c->descriptor.data, c->descriptor.len, err);
 }
 

@@ -26,6 +26,7 @@ typedef struct shoal_cohort_env {
     shoal_lane *lane;
     shoal_db *db;
     const char *dir;
+    const char *scratch; /* directory for files without a name; DIR itself cannot be written */
     const shoal_keyring *keys;
     const shoal_exec *exec;
     size_t upload_max, upload_used; /* bytes of chunks of M5 in memory now */

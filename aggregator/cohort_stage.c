@@ -8,6 +8,8 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
+enum { SOON_MS = 20 };
+
 /* A job that closes a stage; after the last one it also makes the new version. */
 typedef struct advance_job {
     shoal_cohort *cohort;
@@ -209,8 +211,32 @@ static void advance_done(void *ctx)
     cohort_job_done(c);
 }
 
+/* Who was revoked since it advertised is not in the roster. A database that cannot say so stops
+ * nobody: the device's next request is checked again. */
+static void expel_revoked(shoal_cohort *c)
+{
+    shoal_sa_member m;
+    for (size_t i = 0; shoal_sa_server_member(c->sa, i, &m);) {
+        bool revoked = false;
+        if (shoal_db_device_revoked(c->env->db, m.id, &revoked, NULL) == SHOAL_OK && revoked &&
+            shoal_sa_server_expel(c->sa, m.id, NULL) == SHOAL_OK) {
+            shoal_log(SHOAL_LOG_WARN, "round", "a revoked device is left out round=%llu",
+                      (unsigned long long)c->rec.round);
+        } else {
+            i++;
+        }
+    }
+}
+
 static void push_advance(shoal_cohort *c, bool deadline)
 {
+    if (c->rec.stage == SHOAL_SA_ADVERTISE && deadline && shoal_lane_busy(c->env->lane, c)) {
+        shoal_timer_start(c->deadline, SOON_MS, 0); /* its members are being changed */
+        return;
+    }
+    if (c->rec.stage == SHOAL_SA_ADVERTISE) {
+        expel_revoked(c);
+    }
     advance_job *j = shoal_calloc(1, sizeof *j);
     shoal_error err = {0};
     if (j != NULL) {

@@ -19,13 +19,25 @@ shoal_config_file shoal_config_default(void)
                                .public_host = "127.0.0.1",
                                .hosts = {"127.0.0.1", "localhost"},
                                .n_hosts = 2,
-                               .cert_days = 7,
                                .poll_ms = 2000,
                                .max_connections = 4096,
                                .upload_memory_mb = 1024};
 }
 
-typedef enum value_kind { VALUE_TEXT, VALUE_U16, VALUE_U32, VALUE_HOSTS } value_kind;
+shoal_ca_settings shoal_ca_settings_default(void)
+{
+    return (shoal_ca_settings){
+        .cert_days = 7, .certs_per_device_hour = 1, .certs_per_minute = 600, .attestation = "none"};
+}
+
+/* OPTIONAL: a text that may be empty. */
+typedef enum value_kind {
+    VALUE_TEXT,
+    VALUE_OPTIONAL,
+    VALUE_U16,
+    VALUE_U32,
+    VALUE_HOSTS
+} value_kind;
 
 typedef struct config_key {
     const char *name;
@@ -50,8 +62,9 @@ static const config_key KEYS[] = {
     {"public_port", VALUE_U16, AT(public_port), 0, 0, 65535,
      "Port that join links point to; 0 for the port listened on."},
     {"hosts", VALUE_HOSTS, AT(hosts), 0, 0, 0, "Names and addresses in the server certificate."},
-    {"cert_days", VALUE_U32, AT(cert_days), 0, 1, 7,
-     "Life of a device certificate in days, 1 to 7."},
+    {"ca_socket", VALUE_OPTIONAL, AT(ca_socket), SHOAL_CONFIG_PATH, 0, 0,
+     "Unix socket of a CA that runs by itself (`shoal-aggregator ca serve`); empty: `run` starts "
+     "one."},
     {"poll_ms", VALUE_U32, AT(poll_ms), 0, 100, 3600000,
      "How soon a waiting device asks again, in milliseconds."},
     {"max_connections", VALUE_U32, AT(max_connections), 0, 8, 65536, "Connections open at a time."},
@@ -59,6 +72,30 @@ static const config_key KEYS[] = {
      "Memory for pieces of uploads, in MB; beyond it devices are asked to come back."},
 };
 enum { N_KEYS = sizeof KEYS / sizeof KEYS[0] };
+
+#define CA_AT(field) offsetof(shoal_ca_settings, field)
+
+static const config_key CA_KEYS[] = {
+    {"cert_days", VALUE_U32, CA_AT(cert_days), 0, 1, 7,
+     "Life of a device certificate in days, 1 to 7."},
+    {"certs_per_device_hour", VALUE_U32, CA_AT(certs_per_device_hour), 0, 1, 60,
+     "Certificates for one device in an hour, renewals included."},
+    {"certs_per_minute", VALUE_U32, CA_AT(certs_per_minute), 0, 1, 100000,
+     "Certificates for all devices in a minute."},
+    {"attestation", VALUE_TEXT, CA_AT(attestation), sizeof(((shoal_ca_settings *)0)->attestation),
+     0, 0, "What a device must show of itself to join: none, software or android."},
+    {"attestation_keys", VALUE_OPTIONAL, CA_AT(attestation_keys), SHOAL_LIMIT_NAME, 0, 0,
+     "File beside this one: root certificates, DER, one behind the other (android), or one public\n"
+     "# key, DER (software)."},
+    {"attestation_revoked", VALUE_OPTIONAL, CA_AT(attestation_revoked), SHOAL_LIMIT_NAME, 0, 0,
+     "File beside this one with the status list of attestation keys (JSON); empty: none."},
+    {"attestation_package", VALUE_OPTIONAL, CA_AT(attestation_package), SHOAL_LIMIT_HOST, 0, 0,
+     "Android: name of the app's package."},
+    {"attestation_signer", VALUE_OPTIONAL, CA_AT(attestation_signer),
+     sizeof(((shoal_ca_settings *)0)->attestation_signer), 0, 0,
+     "Android: SHA-256 of the app's signing certificate, 64 hexadecimal digits."},
+};
+enum { N_CA_KEYS = sizeof CA_KEYS / sizeof CA_KEYS[0] };
 
 shoal_status shoal_dir_path(const char *dir, const char *name, char out[SHOAL_DIR_PATH],
                             shoal_error *err)
@@ -74,6 +111,8 @@ shoal_status shoal_dir_path(const char *dir, const char *name, char out[SHOAL_DI
  */
 
 typedef struct reader {
+    const config_key *keys;
+    size_t n_keys;
     yaml_document_t *doc;
     const char *path;
     shoal_error *err;
@@ -103,10 +142,10 @@ static bool plain_text(const char *s)
 }
 
 static shoal_status take_text(const reader *r, const yaml_node_t *n, const char *key, char *out,
-                              size_t cap)
+                              size_t cap, bool may_be_empty)
 {
     const char *s = scalar(n);
-    if (s == NULL || *s == '\0' || strlen(s) >= cap || !plain_text(s)) {
+    if (s == NULL || (*s == '\0' && !may_be_empty) || strlen(s) >= cap || !plain_text(s)) {
         return fail_at(r, n, key, "must be a short plain text");
     }
     memcpy(out, s, strlen(s) + 1);
@@ -124,7 +163,7 @@ static shoal_status take_hosts(const reader *r, const yaml_node_t *n, shoal_conf
             return fail_at(r, n, "hosts", "has more than 8 entries");
         }
         SHOAL_TRY(take_text(r, yaml_document_get_node(r->doc, *i), "hosts", c->hosts[c->n_hosts],
-                            SHOAL_LIMIT_HOST));
+                            SHOAL_LIMIT_HOST, false));
         c->n_hosts++;
     }
     return c->n_hosts > 0 ? SHOAL_OK : fail_at(r, n, "hosts", "is empty");
@@ -152,24 +191,24 @@ static shoal_status take_number(const reader *r, const yaml_node_t *n, const con
 }
 
 static shoal_status take_pair(const reader *r, const yaml_node_t *name, const yaml_node_t *value,
-                              shoal_config_file *c)
+                              void *c)
 {
     const char *key = scalar(name);
-    for (size_t i = 0; key != NULL && i < N_KEYS; i++) {
-        const config_key *k = &KEYS[i];
+    for (size_t i = 0; key != NULL && i < r->n_keys; i++) {
+        const config_key *k = &r->keys[i];
         if (strcmp(key, k->name) != 0) {
             continue;
         }
         char *field = (char *)c + k->offset;
-        if (k->kind == VALUE_TEXT) {
-            return take_text(r, value, key, field, k->cap);
+        if (k->kind == VALUE_TEXT || k->kind == VALUE_OPTIONAL) {
+            return take_text(r, value, key, field, k->cap, k->kind == VALUE_OPTIONAL);
         }
         return k->kind == VALUE_HOSTS ? take_hosts(r, value, c) : take_number(r, value, k, field);
     }
     return fail_at(r, name, key != NULL ? key : "key", "is not a setting");
 }
 
-static shoal_status take_document(const reader *r, shoal_config_file *c)
+static shoal_status take_document(const reader *r, void *c)
 {
     yaml_node_t *root = yaml_document_get_root_node(r->doc);
     if (root == NULL) {
@@ -186,11 +225,13 @@ static shoal_status take_document(const reader *r, shoal_config_file *c)
     return SHOAL_OK;
 }
 
-static shoal_status parse(const char *path, const shoal_buf *text, shoal_config_file *c,
-                          shoal_error *err)
+/* r: keys, path and err; parses into the struct that the keys' offsets mean. */
+static shoal_status parse(reader *r, const shoal_buf *text, void *c)
 {
     yaml_parser_t parser;
     yaml_document_t doc;
+    const char *path = r->path;
+    shoal_error *err = r->err;
     if (yaml_parser_initialize(&parser) == 0) {
         return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory to read %s", path);
     }
@@ -202,8 +243,8 @@ static shoal_status parse(const char *path, const shoal_buf *text, shoal_config_
             shoal_fail(err, SHOAL_ERR_FORMAT, "%s line %zu: %s", path, parser.problem_mark.line + 1,
                        parser.problem != NULL ? parser.problem : "not YAML");
     } else {
-        reader r = {&doc, path, err};
-        st = take_document(&r, c);
+        r->doc = &doc;
+        st = take_document(r, c);
         yaml_document_delete(&doc);
     }
     yaml_parser_delete(&parser);
@@ -225,7 +266,23 @@ shoal_status shoal_config_load(shoal_config_file *out, const char *dir, shoal_er
         return st;
     }
     if (st == SHOAL_OK) {
-        st = parse(path, &text, out, err);
+        reader r = {.keys = KEYS, .n_keys = N_KEYS, .path = path, .err = err};
+        st = parse(&r, &text, out);
+    }
+    shoal_buf_clear(&text);
+    return st;
+}
+
+shoal_status shoal_ca_settings_load(shoal_ca_settings *out, const char *ca_dir, shoal_error *err)
+{
+    char path[SHOAL_DIR_PATH];
+    shoal_buf text = shoal_buf_init(0);
+    *out = shoal_ca_settings_default();
+    SHOAL_TRY(shoal_dir_path(ca_dir, "ca.yaml", path, err));
+    shoal_status st = shoal_file_read(path, MAX_BYTES, &text, err);
+    if (st == SHOAL_OK) {
+        reader r = {.keys = CA_KEYS, .n_keys = N_CA_KEYS, .path = path, .err = err};
+        st = parse(&r, &text, out);
     }
     shoal_buf_clear(&text);
     return st;
@@ -234,13 +291,15 @@ shoal_status shoal_config_load(shoal_config_file *out, const char *dir, shoal_er
 /* ---- writing ----------------------------------------------------------------------------------
  */
 
-static void write_value(const shoal_config_file *c, const config_key *k, shoal_buf *out)
+static void write_value(const void *c, const config_key *k, shoal_buf *out)
 {
     const char *field = (const char *)c + k->offset;
+    const shoal_config_file *file = c; /* only the aggregator's has hosts */
     uint16_t small;
     uint32_t word;
     switch (k->kind) {
-    case VALUE_TEXT: shoal_buf_putf(out, " \"%s\"\n", field); break;
+    case VALUE_TEXT:
+    case VALUE_OPTIONAL: shoal_buf_putf(out, " \"%s\"\n", field); break;
     case VALUE_U16:
         memcpy(&small, field, sizeof small);
         shoal_buf_putf(out, " %u\n", (unsigned)small);
@@ -251,11 +310,21 @@ static void write_value(const shoal_config_file *c, const config_key *k, shoal_b
         break;
     case VALUE_HOSTS:
         shoal_buf_put_str(out, "\n");
-        for (size_t i = 0; i < c->n_hosts; i++) {
-            shoal_buf_putf(out, "  - \"%s\"\n", c->hosts[i]);
+        for (size_t i = 0; i < file->n_hosts; i++) {
+            shoal_buf_putf(out, "  - \"%s\"\n", file->hosts[i]);
         }
         break;
     }
+}
+
+static shoal_status write_all(const void *c, const config_key *keys, size_t n, shoal_buf *out,
+                              shoal_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        shoal_buf_putf(out, "\n# %s\n%s:", keys[i].about, keys[i].name);
+        write_value(c, &keys[i], out);
+    }
+    return shoal_buf_status(out, err);
 }
 
 static shoal_status check_text(const char *s, shoal_error *err)
@@ -274,11 +343,15 @@ shoal_status shoal_config_write(const shoal_config_file *c, shoal_buf *out, shoa
     for (size_t i = 0; i < c->n_hosts; i++) {
         SHOAL_TRY(check_text(c->hosts[i], err));
     }
+    SHOAL_TRY(check_text(c->ca_socket, err));
     shoal_buf_put_str(out,
                       "# Settings of this aggregator. A change takes effect at the next start.\n");
-    for (size_t i = 0; i < N_KEYS; i++) {
-        shoal_buf_putf(out, "\n# %s\n%s:", KEYS[i].about, KEYS[i].name);
-        write_value(c, &KEYS[i], out);
-    }
-    return shoal_buf_status(out, err);
+    return write_all(c, KEYS, N_KEYS, out, err);
+}
+
+shoal_status shoal_ca_settings_write(const shoal_ca_settings *c, shoal_buf *out, shoal_error *err)
+{
+    shoal_buf_put_str(out,
+                      "# Settings of the CA. A change takes effect when it is started again.\n");
+    return write_all(c, CA_KEYS, N_CA_KEYS, out, err);
 }

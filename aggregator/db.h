@@ -1,4 +1,4 @@
-/* db.h - what an aggregator remembers: invitations, devices, tasks, adapter versions, rounds.
+/* db.h - what an aggregator remembers: devices, tasks, adapter versions, rounds.
  *
  * The interface knows records and verbs, no SQL: store_*.c implement it over SQLite, another
  * database can take their place. Each verb that writes is one transaction: it happened or it did
@@ -39,15 +39,8 @@ SHOAL_MUST_USE shoal_status shoal_db_fact_set(shoal_db *db, const char *name, co
 SHOAL_MUST_USE shoal_status shoal_db_fact_get(shoal_db *db, const char *name, char *out, size_t cap,
                                               shoal_error *err);
 
-/* ---- invitations and devices ------------------------------------------------------------------
+/* ---- devices ------------------------------------------------------------------
  */
-
-SHOAL_MUST_USE shoal_status shoal_db_token_add(shoal_db *db, const uint8_t hash[32],
-                                               int64_t created_s, int64_t expires_s,
-                                               shoal_error *err);
-/* DENIED with the reason when the token is unknown, used or expired. */
-SHOAL_MUST_USE shoal_status shoal_db_token_check(shoal_db *db, const uint8_t hash[32],
-                                                 int64_t now_s, shoal_error *err);
 
 typedef struct shoal_db_cert {
     uint8_t sha256[32]; /* of the DER bytes: what a connection is authorised by */
@@ -55,11 +48,12 @@ typedef struct shoal_db_cert {
     int64_t not_after_s;
 } shoal_db_cert;
 
-/* Checks the token again, marks it used and records device and certificate: all or nothing. */
-SHOAL_MUST_USE shoal_status shoal_db_enrol(shoal_db *db, const uint8_t token_hash[32],
-                                           const shoal_db_cert *cert, const char *software,
+/* Records a device and the certificate that the CA issued to it. Recording the same again changes
+ * nothing: the CA answers a repeated request with the same certificate. */
+SHOAL_MUST_USE shoal_status shoal_db_enrol(shoal_db *db, const shoal_db_cert *cert,
+                                           const char *software, uint32_t attestation,
                                            int64_t now_s, shoal_error *err);
-/* A further certificate of a known device. */
+/* A further certificate of a known device; the same again changes nothing. */
 SHOAL_MUST_USE shoal_status shoal_db_cert_add(shoal_db *db, const shoal_db_cert *cert,
                                               int64_t now_s, shoal_error *err);
 /* The first certificate of a device's new key: the new id takes the old one's place, which is
@@ -77,11 +71,14 @@ typedef struct shoal_db_device {
     char software[SHOAL_LIMIT_NAME];
     int64_t enrolled_s, last_seen_s, revoked_s; /* 0: never */
     int64_t cert_until_s;
-    uint64_t rounds; /* in whose sum it was */
+    uint64_t rounds;      /* in whose sum it was */
+    uint32_t attestation; /* shoal_attestation_level */
 } shoal_db_device;
 
 SHOAL_MUST_USE shoal_status shoal_db_device_seen(shoal_db *db, const uint8_t id[SHOAL_ID_BYTES],
                                                  int64_t now_s, shoal_error *err);
+SHOAL_MUST_USE shoal_status shoal_db_device_revoked(shoal_db *db, const uint8_t id[SHOAL_ID_BYTES],
+                                                    bool *revoked, shoal_error *err);
 /* NOT_FOUND for an unknown id. */
 SHOAL_MUST_USE shoal_status shoal_db_device_revoke(shoal_db *db, const uint8_t id[SHOAL_ID_BYTES],
                                                    int64_t now_s, shoal_error *err);

@@ -32,6 +32,8 @@ static const shoal_command COMMANDS[] = {
     {"round", cmd_round, "list, explain: what happened and why"},
     {"device", cmd_device, "list, revoke: who takes part"},
     {"adapter", cmd_adapter, "list: the versions that were made"},
+    {"ca", cmd_ca, "serve, show, rotate: the certificate authority"},
+    {"audit", cmd_audit, "verify: was the record of what happened changed?"},
     {"version", print_version, "print the version"},
 };
 

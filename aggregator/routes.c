@@ -15,10 +15,9 @@ typedef struct fixed_route {
 } fixed_route;
 
 static const fixed_route FIXED[] = {
-    {"POST", "/v1/enrol", ROUTE_ENROL},
-    {"POST", "/v1/renew", ROUTE_RENEW},
-    {"GET", "/v1/tasks", ROUTE_TASKS},
-    {"POST", "/v1/checkin", ROUTE_CHECKIN},
+    {"POST", "/v1/enrol/begin", ROUTE_BEGIN}, {"POST", "/v1/enrol", ROUTE_ENROL},
+    {"POST", "/v1/renew", ROUTE_RENEW},       {"GET", "/v1/ca", ROUTE_CA},
+    {"GET", "/v1/tasks", ROUTE_TASKS},        {"POST", "/v1/checkin", ROUTE_CHECKIN},
 };
 
 typedef struct stage_route {
@@ -142,7 +141,7 @@ static void on_headers(void *ctx, shoal_http_request *r, shoal_http_accept *acce
         reply_wrong_method(r);
     } else if (s->stopping) {
         shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "the aggregator is stopping", 5000);
-    } else if (rt.kind == ROUTE_ENROL) {
+    } else if (rt.kind == ROUTE_ENROL || rt.kind == ROUTE_BEGIN) {
         accept->max_body = SHOAL_LIMIT_CONTROL;
     } else if (routes_authorise(s, r, id)) {
         if (rt.kind == ROUTE_MESSAGE || rt.kind == ROUTE_UPLOAD) {
@@ -158,6 +157,10 @@ static void on_request(void *ctx, shoal_http_request *r)
     shoal_service *s = ctx;
     uint8_t id[SHOAL_ID_BYTES];
     route rt = route_match(shoal_http_method(r), shoal_http_path(r));
+    if (rt.kind == ROUTE_BEGIN) {
+        admission_begin(s, r);
+        return;
+    }
     if (rt.kind == ROUTE_ENROL) {
         admission_enrol(s, r);
         return;
@@ -171,6 +174,7 @@ static void on_request(void *ctx, shoal_http_request *r)
     }
     switch (rt.kind) {
     case ROUTE_RENEW: admission_renew(s, r, id); break;
+    case ROUTE_CA: admission_ca(s, r); break;
     case ROUTE_TASKS: routes_tasks(s, r); break;
     case ROUTE_CHECKIN: routes_checkin(s, r, id); break;
     case ROUTE_BLOB:

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "aggregator/deployment.h"
 #include "aggregator/service_internal.h"
 #include "kernels/base/cpu.h"
 #include "kernels/base/log.h"
@@ -66,6 +68,7 @@ shoal_status service_open_cohort(shoal_service *s, const shoal_db_task *task, sh
 static void on_tick(void *ctx)
 {
     shoal_service *s = ctx;
+    admission_look_for_rotation(s);
     for (size_t i = s->n_cohorts; i > 0; i--) {
         const shoal_db_round *rec = shoal_cohort_record(s->cohorts[i - 1]);
         shoal_db_task t;
@@ -86,7 +89,9 @@ static shoal_status open_files(shoal_service *s, shoal_error *err)
     int64_t now_s = (int64_t)time(NULL);
     size_t n = 0;
     SHOAL_TRY(shoal_config_load(&s->config, s->dir, err));
-    SHOAL_TRY(shoal_keyring_open(&s->keys, s->dir, &s->config, now_s, err));
+    SHOAL_TRY(shoal_deployment_ca(&s->config, &s->ca_fd, err));
+    SHOAL_TRY(shoal_deployment_certify(s->dir, &s->config, s->ca_fd, now_s, &s->keys, err));
+    SHOAL_TRY(shoal_dir_path(s->dir, "blobs", s->scratch, err));
     SHOAL_TRY(shoal_dir_path(s->dir, "shoal.db", path, err));
     SHOAL_TRY(shoal_db_open(&s->db, path, false, err));
     SHOAL_TRY(shoal_db_rounds_abandon(s->db, "the aggregator was restarted in the middle", now_s,
@@ -122,12 +127,16 @@ static shoal_status open_workers(shoal_service *s, const shoal_service_options *
     SHOAL_TRY(shoal_exec_open(&s->exec, s->pool, opt->cpu_mask, false, err));
     SHOAL_TRY(shoal_loop_open(&s->loop, err));
     SHOAL_TRY(shoal_lane_open(&s->lane, s->loop, err));
+    SHOAL_TRY(shoal_ca_link_open(&s->ca, s->loop, s->ca_fd,
+                                 s->config.ca_socket[0] != '\0' ? s->config.ca_socket : NULL, err));
+    s->ca_fd = -1;
     SHOAL_TRY(shoal_timer_open(&s->tick, s->loop, on_tick, s, err));
     shoal_timer_start(s->tick, TICK_MS, TICK_MS);
     s->env = (shoal_cohort_env){.loop = s->loop,
                                 .lane = s->lane,
                                 .db = s->db,
                                 .dir = s->dir,
+                                .scratch = s->scratch,
                                 .keys = &s->keys,
                                 .exec = &s->exec,
                                 .upload_max = (size_t)s->config.upload_memory_mb * 1000 * 1000};
@@ -185,6 +194,7 @@ shoal_status shoal_service_open(shoal_service **out, const char *dir,
         return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory");
     }
     (void)snprintf(s->dir, sizeof s->dir, "%s", dir);
+    s->ca_fd = opt->ca_fd;
     shoal_status st = open_all(s, opt, err);
     if (st != SHOAL_OK) {
         shoal_service_close(s);
@@ -246,6 +256,10 @@ void shoal_service_close(shoal_service *s)
         drop_cohort(s, s->n_cohorts - 1, "the aggregator was stopped");
     }
     shoal_http_server_close(s->http);
+    shoal_ca_link_close(s->ca);
+    if (s->ca_fd >= 0) {
+        (void)close(s->ca_fd);
+    }
     shoal_timer_close(s->tick);
     if (s->loop != NULL) {
         shoal_loop_close(s->loop); /* waits for the lane's last jobs */

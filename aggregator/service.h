@@ -22,6 +22,7 @@ typedef struct shoal_service_options {
     unsigned threads;  /* for masks and sums; 0: one per processor */
     uint32_t cpu_mask; /* SHOAL_CPU_ALL normally */
     bool signals;      /* stop on SIGINT and SIGTERM */
+    int ca_fd;         /* socket to the CA (signer.h), taken over; -1: config.yaml's ca_socket */
 } shoal_service_options;
 
 /* Reads DIR, closes what an earlier process left open, binds. */

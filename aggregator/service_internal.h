@@ -6,6 +6,7 @@
 #define SHOAL_AGGREGATOR_SERVICE_INTERNAL_H
 
 #include "aggregator/blob.h"
+#include "aggregator/ca_link.h"
 #include "aggregator/cohort.h"
 #include "aggregator/config.h"
 #include "aggregator/service.h"
@@ -26,6 +27,7 @@ typedef struct admission_fails {
 
 struct shoal_service {
     char dir[SHOAL_DIR_PATH];
+    char scratch[SHOAL_DIR_PATH];
     char host[SHOAL_LIMIT_HOST];
     shoal_config_file config;
     shoal_keyring keys;
@@ -42,14 +44,21 @@ struct shoal_service {
     shoal_cohort *cohorts[SHOAL_LIMIT_TASKS]; /* at most one a task: going on, or the last one */
     size_t n_cohorts;
     admission_fails fails[FAILS_TRACKED];
+    uint64_t tries_since_ms; /* of all addresses together */
+    unsigned tries;
+    shoal_ca_link *ca;
+    int ca_fd; /* until the link takes it over; -1 */
+    bool asking_bundle;
     bool stopping;
 };
 
 /* What a request asks for. */
 typedef enum route_kind {
     ROUTE_NONE,
+    ROUTE_BEGIN,
     ROUTE_ENROL,
     ROUTE_RENEW,
+    ROUTE_CA,
     ROUTE_TASKS,
     ROUTE_CHECKIN,
     ROUTE_BLOB,
@@ -74,8 +83,12 @@ route route_match(const char *method, const char *path);
 bool routes_authorise(shoal_service *s, shoal_http_request *r, uint8_t id[SHOAL_ID_BYTES]);
 
 /* admission.c */
+void admission_begin(shoal_service *s, shoal_http_request *r);
 void admission_enrol(shoal_service *s, shoal_http_request *r);
 void admission_renew(shoal_service *s, shoal_http_request *r, const uint8_t id[SHOAL_ID_BYTES]);
+void admission_ca(shoal_service *s, shoal_http_request *r);
+/* Asks the CA for its certificates; a new one is accepted from then on. */
+void admission_look_for_rotation(shoal_service *s);
 
 /* routes_task.c */
 void routes_tasks(shoal_service *s, shoal_http_request *r);

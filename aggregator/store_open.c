@@ -7,14 +7,13 @@
 #include "aggregator/store_sql.h"
 #include "kernels/base/mem.h"
 
-enum { SCHEMA_VERSION = 2, BUSY_MS = 5000 };
+enum { SCHEMA_VERSION = 3, BUSY_MS = 5000 };
 
 static const char SCHEMA[] =
     "CREATE TABLE fact(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE token(hash BLOB PRIMARY KEY, created_s INTEGER NOT NULL,"
-    " expires_s INTEGER NOT NULL, used_s INTEGER NOT NULL DEFAULT 0, device BLOB) WITHOUT ROWID;"
     "CREATE TABLE device(id BLOB PRIMARY KEY, software TEXT NOT NULL, enrolled_s INTEGER NOT NULL,"
-    " last_seen_s INTEGER NOT NULL DEFAULT 0, revoked_s INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+    " last_seen_s INTEGER NOT NULL DEFAULT 0, revoked_s INTEGER NOT NULL DEFAULT 0,"
+    " attestation INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
     "CREATE TABLE cert(sha256 BLOB PRIMARY KEY, device BLOB NOT NULL REFERENCES device(id),"
     " issued_s INTEGER NOT NULL, not_after_s INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE task(id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, state INTEGER NOT NULL,"
@@ -51,7 +50,7 @@ static const char SCHEMA[] =
     " unmasked INTEGER NOT NULL, lied INTEGER NOT NULL, PRIMARY KEY(task, round, device))"
     " WITHOUT ROWID;"
     "CREATE INDEX member_device ON member(device);"
-    "PRAGMA user_version = 2;";
+    "PRAGMA user_version = 3;";
 
 static shoal_status run_script(shoal_db *db, const char *script, const char *what, shoal_error *err)
 {
@@ -70,13 +69,14 @@ static shoal_status schema_version(shoal_db *db, int64_t *version, shoal_error *
     return st;
 }
 
-static shoal_status make_schema(shoal_db *db, shoal_error *err)
+static shoal_status make_schema(shoal_db *db, const sql_schema *schema, shoal_error *err)
 {
     SHOAL_TRY(sql_begin(db, err));
-    return sql_end(db, run_script(db, SCHEMA, "cannot create the database", err), err);
+    return sql_end(db, run_script(db, schema->script, "cannot create the database", err), err);
 }
 
-static shoal_status prepare_db(shoal_db *db, bool create, shoal_error *err)
+static shoal_status prepare_db(shoal_db *db, bool create, const sql_schema *schema,
+                               shoal_error *err)
 {
     (void)sqlite3_busy_timeout(db->sql, BUSY_MS);
     SHOAL_TRY(run_script(db,
@@ -86,19 +86,20 @@ static shoal_status prepare_db(shoal_db *db, bool create, shoal_error *err)
     int64_t version = 0;
     SHOAL_TRY(schema_version(db, &version, err));
     if (version == 0 && create) {
-        return make_schema(db, err);
+        return make_schema(db, schema, err);
     }
-    if (version != SCHEMA_VERSION) {
+    if (version != schema->version) {
         shoal_status st = shoal_fail(err, SHOAL_ERR_UNSUPPORTED,
                                      "the database has schema %lld, this program needs %d",
-                                     (long long)version, SCHEMA_VERSION);
+                                     (long long)version, schema->version);
         shoal_hint(err, "run the version of shoal-aggregator that made it");
         return st;
     }
     return SHOAL_OK;
 }
 
-shoal_status shoal_db_open(shoal_db **out, const char *path, bool create, shoal_error *err)
+shoal_status sql_open(shoal_db **out, const char *path, bool create, const sql_schema *schema,
+                      shoal_error *err)
 {
     *out = NULL;
     shoal_db *db = shoal_calloc(1, sizeof *db);
@@ -112,7 +113,7 @@ shoal_status shoal_db_open(shoal_db **out, const char *path, bool create, shoal_
         st = missing ? shoal_fail(err, SHOAL_ERR_NOT_FOUND, "there is no database at %s", path)
                      : sql_fail(db, "cannot open the database", err);
     } else {
-        st = prepare_db(db, create, err);
+        st = prepare_db(db, create, schema, err);
     }
     if (st != SHOAL_OK) {
         shoal_db_close(db);
@@ -120,6 +121,12 @@ shoal_status shoal_db_open(shoal_db **out, const char *path, bool create, shoal_
     }
     *out = db;
     return SHOAL_OK;
+}
+
+shoal_status shoal_db_open(shoal_db **out, const char *path, bool create, shoal_error *err)
+{
+    static const sql_schema schema = {SCHEMA, SCHEMA_VERSION};
+    return sql_open(out, path, create, &schema, err);
 }
 
 void shoal_db_close(shoal_db *db)

@@ -18,6 +18,15 @@ struct shoal_db {
     struct sqlite3 *sql;
 };
 
+/* A database's tables as a script, which must set user_version to `version`. */
+typedef struct sql_schema {
+    const char *script;
+    int version;
+} sql_schema;
+
+SHOAL_MUST_USE shoal_status sql_open(shoal_db **out, const char *path, bool create,
+                                     const sql_schema *schema, shoal_error *err);
+
 /* Maps SQLite's last error: full disk, locked, corrupt, the rest. */
 shoal_status sql_fail(shoal_db *db, const char *what, shoal_error *err);
 

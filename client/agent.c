@@ -411,6 +411,14 @@ static shoal_status after_failure(agent *a, shoal_status st, shoal_error *err)
     return shoal_pause_ms(shoal_backoff_ms(a->away++, BACKOFF_MAX_MS), a->opt->stop, err);
 }
 
+/* The others' certificates in a roster may be of a CA that is newer than the last renewal. A server
+ * that does not answer will not hold a round either; a CA that does not follow ends it here. */
+static shoal_status refresh_ca(agent *a, shoal_error *err)
+{
+    shoal_status st = shoal_enrolment_refresh_ca(a->opt->store, &a->me, a->net, now_s(), err);
+    return shoal_net_is_away(st) || st == SHOAL_ERR_AGAIN ? SHOAL_OK : st;
+}
+
 static shoal_status take_part(agent *a, const shoal_checkin_response *rs, bool *done,
                               shoal_error *err)
 {
@@ -502,6 +510,7 @@ static shoal_status turn(agent *a, bool *over, shoal_error *err)
         return train(a, rs, err);
     }
     SHOAL_TRY(adopt(a, &rs->release, err));
+    SHOAL_TRY(refresh_ca(a, err));
     SHOAL_TRY(take_part(a, rs, &round_done, err));
     *over = round_done && a->opt->once;
     return SHOAL_OK;

@@ -125,9 +125,19 @@ static shoal_status call_control(shoal_api *a, const char *path, const shoal_buf
         return st;                                                                           \
     }
 
+DEFINE_CALL(shoal_api_begin, "/v1/enrol/begin", enrol_begin, enrol_challenge)
 DEFINE_CALL(shoal_api_enrol, "/v1/enrol", enrol_request, enrol_response)
 DEFINE_CALL(shoal_api_renew, "/v1/renew", renew_request, renew_response)
 DEFINE_CALL(shoal_api_checkin, "/v1/checkin", checkin_request, checkin_response)
+
+shoal_status shoal_api_ca(shoal_api *a, shoal_ca_bundle *out, shoal_error *err)
+{
+    shoal_buf reply;
+    SHOAL_TRY(call_control(a, "/v1/ca", NULL, &reply, err));
+    shoal_status st = shoal_ca_bundle_decode(reply.data, reply.len, out, err);
+    shoal_buf_clear(&reply);
+    return st;
+}
 
 shoal_status shoal_api_tasks(shoal_api *a, shoal_task_list *out, shoal_error *err)
 {

@@ -27,10 +27,13 @@ typedef struct shoal_api {
     uint32_t retry_after_ms; /* of the last refusal; 0 when it named no time */
 } shoal_api;
 
+SHOAL_MUST_USE shoal_status shoal_api_begin(shoal_api *a, const shoal_enrol_begin *rq,
+                                            shoal_enrol_challenge *out, shoal_error *err);
 SHOAL_MUST_USE shoal_status shoal_api_enrol(shoal_api *a, const shoal_enrol_request *rq,
                                             shoal_enrol_response *out, shoal_error *err);
 SHOAL_MUST_USE shoal_status shoal_api_renew(shoal_api *a, const shoal_renew_request *rq,
                                             shoal_renew_response *out, shoal_error *err);
+SHOAL_MUST_USE shoal_status shoal_api_ca(shoal_api *a, shoal_ca_bundle *out, shoal_error *err);
 SHOAL_MUST_USE shoal_status shoal_api_tasks(shoal_api *a, shoal_task_list *out, shoal_error *err);
 SHOAL_MUST_USE shoal_status shoal_api_checkin(shoal_api *a, const shoal_checkin_request *rq,
                                               shoal_checkin_response *out, shoal_error *err);

@@ -73,7 +73,8 @@ static shoal_status join(const char *arg, bool json, shoal_error *err)
     SHOAL_TRY(parse_link(arg, &link, err));
     SHOAL_TRY(shoal_store_open(&store, NULL, err));
     SHOAL_TRY(shoal_store_lock_take(&store, &lock, err));
-    shoal_status st = shoal_enrol(&store, &link, (int64_t)time(NULL), shoal_interrupted, &e, err);
+    shoal_status st =
+        shoal_enrol(&store, &link, NULL, (int64_t)time(NULL), shoal_interrupted, &e, err);
     shoal_store_lock_release(&lock);
     shoal_wipe(&link, sizeof link);
     if (st == SHOAL_ERR_DENIED && err->hint[0] == '\0') {

@@ -12,7 +12,7 @@
 #include "kernels/base/mem.h"
 #include "proto/x509.h"
 
-enum { CLOCK_SLACK_S = 600, KEY_FILE_MAX = 4096 };
+enum { CLOCK_SLACK_S = 600, KEY_FILE_MAX = 4096, ASK_ATTEMPTS = 5, ASK_PAUSE_MS = 4000 };
 
 static shoal_status identity_path(const shoal_store *s, const char *name, char out[SHOAL_PATH_MAX],
                                   shoal_error *err)
@@ -185,28 +185,69 @@ static shoal_status check_issued(const shoal_enrolment *e, int64_t now_s, shoal_
                             &info, err);
 }
 
-static shoal_status ask_for_cert(shoal_enrolment *e, const shoal_join_link *link, int64_t now_s,
-                                 bool (*stop)(void), shoal_error *err)
+/* Spec 2.9: evidence over the challenge, if the deployment asks for any. */
+static shoal_status attest(const shoal_attester *attester, const shoal_enrol_challenge *c,
+                           const uint8_t token_id[SHOAL_TOKEN_BYTES], const shoal_key *key,
+                           shoal_enrol_request *rq, shoal_error *err)
 {
-    shoal_enrol_request rq = {.version = SHOAL_VERSION};
-    shoal_enrol_response rs;
-    memcpy(rq.token, link->token, sizeof rq.token);
-    SHOAL_TRY(make_csr(e->key, &rq.csr, err));
-    shoal_net *net = NULL;
-    shoal_net_config cfg = {.base_url = e->server_url, .pin = e->pin, .stop = stop};
-    shoal_status st = shoal_net_open(&net, &cfg, err);
-    if (st == SHOAL_OK) {
-        shoal_api api = {.net = net, .stop = stop};
-        st = shoal_api_enrol(&api, &rq, &rs, err);
+    uint8_t spki[SHOAL_SPKI_BYTES];
+    uint8_t digest[SHOAL_CHALLENGE_BYTES];
+    if (c->attestation == SHOAL_ATTESTATION_NONE) return SHOAL_OK;
+    if (attester == NULL || attester->kind != c->attestation) {
+        shoal_fail(err, SHOAL_ERR_DENIED, "this deployment asks for an attestation of the device");
+        shoal_hint(err, "join with the deployment's own app; this program has nothing to show");
+        return SHOAL_ERR_DENIED;
     }
-    shoal_net_close(net);
-    shoal_wipe(&rq, sizeof rq);
-    if (st != SHOAL_OK) return st;
-    e->cert = rs.cert;
-    e->ca = rs.ca;
-    memcpy(e->task_spki, rs.task_spki, sizeof e->task_spki);
-    memcpy(e->deployment, rs.deployment, sizeof e->deployment);
-    int64_t apart = (int64_t)rs.server_time_s - now_s;
+    shoal_buf evidence = shoal_buf_init(sizeof rq->attestation);
+    shoal_key_spki(key, spki);
+    shoal_status st = shoal_enrol_digest(token_id, c->nonce, spki, digest, err);
+    if (st == SHOAL_OK) st = attester->attest(attester->ctx, digest, &evidence, err);
+    if (st == SHOAL_OK) st = shoal_buf_status(&evidence, err);
+    if (st == SHOAL_OK && evidence.len > 0) memcpy(rq->attestation, evidence.data, evidence.len);
+    rq->attestation_n = (uint32_t)evidence.len;
+    shoal_buf_clear(&evidence);
+    return st;
+}
+
+typedef struct joining {
+    shoal_enrol_request rq;
+    shoal_enrol_response rs;
+} joining;
+
+/* Challenge, request, answer. A lost answer is asked for again with the same key, which gets the
+ * same certificate (Spec 2.2). */
+static shoal_status talk(shoal_api *api, const shoal_join_link *link,
+                         const shoal_attester *attester, const shoal_key *key, joining *j,
+                         shoal_error *err)
+{
+    shoal_enrol_begin begin;
+    shoal_enrol_challenge challenge;
+    uint8_t hash[32];
+    shoal_status st = SHOAL_OK;
+    memcpy(j->rq.token, link->token, sizeof j->rq.token);
+    (void)snprintf(j->rq.version, sizeof j->rq.version, "%s", SHOAL_VERSION);
+    SHOAL_TRY(shoal_token_hash(link->token, hash, err));
+    memcpy(begin.token_id, hash, sizeof begin.token_id);
+    SHOAL_TRY(make_csr(key, &j->rq.csr, err));
+    SHOAL_TRY(shoal_api_begin(api, &begin, &challenge, err));
+    memcpy(j->rq.nonce, challenge.nonce, sizeof j->rq.nonce);
+    SHOAL_TRY(attest(attester, &challenge, begin.token_id, key, &j->rq, err));
+    for (unsigned attempt = 0; attempt < ASK_ATTEMPTS; attempt++) {
+        st = shoal_api_enrol(api, &j->rq, &j->rs, err);
+        if (!shoal_net_is_away(st) && st != SHOAL_ERR_AGAIN) return st;
+        SHOAL_TRY(shoal_pause_ms(shoal_backoff_ms(attempt, ASK_PAUSE_MS), api->stop, err));
+    }
+    return st;
+}
+
+static shoal_status take_answer(shoal_enrolment *e, const shoal_enrol_response *rs, int64_t now_s,
+                                shoal_error *err)
+{
+    e->cert = rs->cert;
+    e->ca = rs->ca;
+    memcpy(e->task_spki, rs->task_spki, sizeof e->task_spki);
+    memcpy(e->deployment, rs->deployment, sizeof e->deployment);
+    int64_t apart = (int64_t)rs->server_time_s - now_s;
     if (apart > CLOCK_SLACK_S || apart < -CLOCK_SLACK_S) {
         shoal_fail(err, SHOAL_ERR_DENIED, "this device's clock and the server's are %lld s apart",
                    (long long)apart);
@@ -215,6 +256,26 @@ static shoal_status ask_for_cert(shoal_enrolment *e, const shoal_join_link *link
     }
     SHOAL_TRY(check_issued(e, now_s, err));
     return bind_identity(e, err);
+}
+
+static shoal_status ask_for_cert(shoal_enrolment *e, const shoal_join_link *link,
+                                 const shoal_attester *attester, int64_t now_s, bool (*stop)(void),
+                                 shoal_error *err)
+{
+    shoal_net *net = NULL;
+    shoal_net_config cfg = {.base_url = e->server_url, .pin = e->pin, .stop = stop};
+    joining *j = shoal_calloc(1, sizeof *j); /* too large for the stack */
+    if (j == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "memory is out");
+    shoal_status st = shoal_net_open(&net, &cfg, err);
+    if (st == SHOAL_OK) {
+        shoal_api api = {.net = net, .stop = stop};
+        st = talk(&api, link, attester, e->key, j, err);
+    }
+    if (st == SHOAL_OK) st = take_answer(e, &j->rs, now_s, err);
+    shoal_net_close(net);
+    shoal_wipe(j, sizeof *j);
+    shoal_free(j);
+    return st;
 }
 
 static shoal_status save_identity(const shoal_store *s, const shoal_enrolment *e, shoal_error *err)
@@ -237,8 +298,9 @@ static void remove_identity(const shoal_store *s)
     }
 }
 
-shoal_status shoal_enrol(const shoal_store *s, const shoal_join_link *link, int64_t now_s,
-                         bool (*stop)(void), shoal_enrolment *out, shoal_error *err)
+shoal_status shoal_enrol(const shoal_store *s, const shoal_join_link *link,
+                         const shoal_attester *attester, int64_t now_s, bool (*stop)(void),
+                         shoal_enrolment *out, shoal_error *err)
 {
     memset(out, 0, sizeof *out);
     SHOAL_TRY(check_vacant(s, err));
@@ -248,7 +310,7 @@ shoal_status shoal_enrol(const shoal_store *s, const shoal_join_link *link, int6
     shoal_status st = identity_path(s, "cert.der", out->cert_path, err);
     if (st == SHOAL_OK) st = identity_path(s, "key.der", out->key_path, err);
     if (st == SHOAL_OK) st = shoal_key_generate(&out->key, err);
-    if (st == SHOAL_OK) st = ask_for_cert(out, link, now_s, stop, err);
+    if (st == SHOAL_OK) st = ask_for_cert(out, link, attester, now_s, stop, err);
     if (st == SHOAL_OK) {
         st = save_identity(s, out, err);
         if (st != SHOAL_OK) remove_identity(s);
@@ -266,6 +328,26 @@ bool shoal_enrolment_due(const shoal_enrolment *e, int64_t now_s)
     return now_s >= e->not_before_s + life / 3 * 2;
 }
 
+/* Spec 2.8: only what follows from the pin takes its place. */
+static shoal_status adopt_ca(const shoal_store *s, shoal_enrolment *e, const shoal_wire_der *ca,
+                             int64_t now_s, shoal_error *err)
+{
+    if (ca->n == e->ca.n && memcmp(ca->data, e->ca.data, ca->n) == 0) return SHOAL_OK;
+    SHOAL_TRY(shoal_ca_follow(e->ca.data, e->ca.n, ca->data, ca->n, now_s, err));
+    SHOAL_TRY(write_identity(s, "ca.der", ca->data, ca->n, err));
+    e->ca = *ca;
+    return SHOAL_OK;
+}
+
+shoal_status shoal_enrolment_refresh_ca(const shoal_store *s, shoal_enrolment *e, shoal_net *net,
+                                        int64_t now_s, shoal_error *err)
+{
+    shoal_api api = {.net = net};
+    shoal_ca_bundle b;
+    SHOAL_TRY(shoal_api_ca(&api, &b, err));
+    return adopt_ca(s, e, &b.ca, now_s, err);
+}
+
 shoal_status shoal_enrolment_renew(const shoal_store *s, shoal_enrolment *e, shoal_net *net,
                                    int64_t now_s, shoal_error *err)
 {
@@ -273,7 +355,10 @@ shoal_status shoal_enrolment_renew(const shoal_store *s, shoal_enrolment *e, sho
     shoal_renew_request rq = {0};
     shoal_renew_response rs;
     SHOAL_TRY(make_csr(e->key, &rq.csr, err));
+    SHOAL_TRY(
+        shoal_renew_sign(e->key, e->cert.data, e->cert.n, rq.csr.data, rq.csr.n, rq.proof, err));
     SHOAL_TRY(shoal_api_renew(&api, &rq, &rs, err));
+    SHOAL_TRY(adopt_ca(s, e, &rs.ca, now_s, err));
     shoal_enrolment fresh = *e; /* borrows the key */
     fresh.cert = rs.cert;
     SHOAL_TRY(check_issued(&fresh, now_s, err));

@@ -22,6 +22,7 @@ enum shoal_limits {
     /* sizes in bytes */
     SHOAL_LIMIT_CERT = 1024,          /* one certificate, DER */
     SHOAL_LIMIT_CSR = 1024,           /* one certificate request, DER */
+    SHOAL_LIMIT_ATTESTATION = 16384,  /* evidence of a device's attestation */
     SHOAL_LIMIT_DESCRIPTOR = 1024,    /* signed session descriptor */
     SHOAL_LIMIT_CONTROL = 64 * 1024,  /* one control message (protobuf) */
     SHOAL_LIMIT_SA_MESSAGE = 1 << 18, /* one SA-1 message other than M5 */
@@ -37,12 +38,14 @@ enum shoal_limits {
 
     /* counts */
     SHOAL_LIMIT_TASKS = 32,
+    SHOAL_LIMIT_CA_GENERATIONS = 2, /* CA certificates valid at a time */
 
     /* times */
     SHOAL_LIMIT_WAIT_MS = 25 * 1000,         /* longest long poll */
     SHOAL_LIMIT_STAGE_MS = 10 * 60 * 1000,   /* longest stage of a session */
     SHOAL_LIMIT_RETRY_MS = 24 * 3600 * 1000, /* longest "come back later" */
     SHOAL_LIMIT_TOKEN_S = 600,               /* life of a join link */
+    SHOAL_LIMIT_NONCE_S = 300,               /* from the challenge to the request that answers it */
     SHOAL_LIMIT_CERT_S = 7 * 24 * 3600       /* longest life of a client certificate */
 };
 

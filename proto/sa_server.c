@@ -256,6 +256,21 @@ static shoal_status take_advert(shoal_sa_server *s, const uint8_t *id, const voi
     return SHOAL_OK;
 }
 
+shoal_status shoal_sa_server_expel(shoal_sa_server *s, const uint8_t client_id[SHOAL_ID_BYTES],
+                                   shoal_error *err)
+{
+    if (s->stage != SHOAL_SA_ADVERTISE) {
+        return shoal_fail(err, SHOAL_ERR_STATE, "the roster is fixed");
+    }
+    size_t i = find_party(s, client_id);
+    if (i < s->n) {
+        free_member(s->party[i]);
+        s->party[i] = s->party[--s->n];
+        s->party[s->n] = NULL;
+    }
+    return SHOAL_OK;
+}
+
 /* ---- M3, M5, M6, M8 of a member ---- */
 
 /* Spec 5.4: a box for each neighbour and for nobody else. */

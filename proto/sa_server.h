@@ -54,6 +54,12 @@ SHOAL_MUST_USE shoal_status shoal_sa_server_receive(shoal_sa_server *s, shoal_sa
                                                     const void *data, size_t n, int64_t now_s,
                                                     shoal_error *err);
 
+/* Takes a client out that has advertised and must not be in the roster after all (it was revoked
+ * meanwhile). Nothing when it is not there; STATE once the roster is fixed. */
+SHOAL_MUST_USE shoal_status shoal_sa_server_expel(shoal_sa_server *s,
+                                                  const uint8_t client_id[SHOAL_ID_BYTES],
+                                                  shoal_error *err);
+
 /* Everyone who can still answer in this stage has answered (ADVERTISE: n_target have). */
 bool shoal_sa_server_ready(const shoal_sa_server *s);
 

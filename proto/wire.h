@@ -15,6 +15,7 @@
 
 #include "kernels/base/buf.h"
 #include "proto/crypto.h"
+#include "proto/enrol.h"
 #include "proto/join_link.h"
 #include "proto/limits.h"
 #include "proto/sa.h"
@@ -28,16 +29,29 @@ typedef struct shoal_wire_der {
     uint8_t data[SHOAL_LIMIT_CERT];
 } shoal_wire_der;
 
+/* POST /v1/enrol/begin: "I hold a token with this id, what do I have to show?" */
+typedef struct shoal_enrol_begin {
+    uint8_t token_id[SHOAL_TOKEN_BYTES]; /* shoal_token_id */
+} shoal_enrol_begin;
+
+typedef struct shoal_enrol_challenge {
+    uint8_t nonce[SHOAL_NONCE_BYTES];
+    shoal_attestation_kind attestation; /* what this deployment asks for */
+} shoal_enrol_challenge;
+
 /* POST /v1/enrol */
 typedef struct shoal_enrol_request {
     uint8_t token[SHOAL_TOKEN_BYTES];
+    uint8_t nonce[SHOAL_NONCE_BYTES];
     shoal_wire_der csr;
+    uint32_t attestation_n; /* 0: none */
+    uint8_t attestation[SHOAL_LIMIT_ATTESTATION];
     char version[SHOAL_LIMIT_NAME]; /* of the software, for the operator */
 } shoal_enrol_request;
 
 typedef struct shoal_enrol_response {
     shoal_wire_der cert;
-    shoal_wire_der ca;
+    shoal_wire_der ca;                   /* one or two certificates, newest first */
     uint8_t task_spki[SHOAL_SPKI_BYTES]; /* to pin: signs descriptors and releases */
     char deployment[SHOAL_LIMIT_NAME];
     uint64_t server_time_s;
@@ -45,12 +59,19 @@ typedef struct shoal_enrol_response {
 
 /* POST /v1/renew */
 typedef struct shoal_renew_request {
+    uint8_t proof[SHOAL_SIG_BYTES]; /* by the old certificate's key (shoal_renew_sign) */
     shoal_wire_der csr;
 } shoal_renew_request;
 
 typedef struct shoal_renew_response {
     shoal_wire_der cert;
+    shoal_wire_der ca;
 } shoal_renew_response;
+
+/* GET /v1/ca */
+typedef struct shoal_ca_bundle {
+    shoal_wire_der ca;
+} shoal_ca_bundle;
 
 /* A version of an adapter, signed by the task key (shoal_release_sign / _verify). */
 typedef struct shoal_adapter_release {
@@ -171,10 +192,13 @@ typedef struct shoal_error_reply {
 
 /* X(struct, path of the name): encode appends, decode fills the whole struct. */
 #define SHOAL_WIRE_MESSAGES(X) \
+    X(enrol_begin)             \
+    X(enrol_challenge)         \
     X(enrol_request)           \
     X(enrol_response)          \
     X(renew_request)           \
     X(renew_response)          \
+    X(ca_bundle)               \
     X(task_list)               \
     X(checkin_request)         \
     X(checkin_response)        \

@@ -51,11 +51,21 @@ _Static_assert(sizeof(shoal_task_state) == sizeof(uint32_t), "enums are stored a
     const shoal_wire_form shoal_##name##_form = {#name, sizeof(shoal_##name), name##_fields, \
                                                  sizeof name##_fields / sizeof name##_fields[0]}
 
+static const shoal_wire_field enrol_begin_fields[] = {FIXED(shoal_enrol_begin, 1, token_id)};
+FORM(enrol_begin);
+
+typedef shoal_enrol_challenge enrol_challenge;
+static const shoal_wire_field enrol_challenge_fields[] = {
+    FIXED(enrol_challenge, 1, nonce),
+    U32(enrol_challenge, 2, attestation, SHOAL_ATTESTATION_NONE, SHOAL_ATTESTATION_ANDROID),
+};
+FORM(enrol_challenge);
+
 typedef shoal_enrol_request enrol_request;
 static const shoal_wire_field enrol_request_fields[] = {
-    FIXED(enrol_request, 1, token),
-    DER(enrol_request, 2, csr),
-    TEXT(enrol_request, 3, version),
+    FIXED(enrol_request, 1, token),  FIXED(enrol_request, 2, nonce),
+    DER(enrol_request, 3, csr),      VAR(enrol_request, 4, attestation, attestation_n, 0),
+    TEXT(enrol_request, 5, version),
 };
 FORM(enrol_request);
 
@@ -67,11 +77,16 @@ static const shoal_wire_field enrol_response_fields[] = {
 };
 FORM(enrol_response);
 
-static const shoal_wire_field renew_request_fields[] = {DER(shoal_renew_request, 1, csr)};
+static const shoal_wire_field renew_request_fields[] = {FIXED(shoal_renew_request, 1, proof),
+                                                        DER(shoal_renew_request, 2, csr)};
 FORM(renew_request);
 
-static const shoal_wire_field renew_response_fields[] = {DER(shoal_renew_response, 1, cert)};
+static const shoal_wire_field renew_response_fields[] = {DER(shoal_renew_response, 1, cert),
+                                                         DER(shoal_renew_response, 2, ca)};
 FORM(renew_response);
+
+static const shoal_wire_field ca_bundle_fields[] = {DER(shoal_ca_bundle, 1, ca)};
+FORM(ca_bundle);
 
 typedef shoal_adapter_release release;
 static const shoal_wire_field adapter_release_fields[] = {

@@ -50,10 +50,13 @@ struct shoal_wire_form {
 };
 
 #define SHOAL_WIRE_DECLARE_FORM(name) extern const shoal_wire_form shoal_##name##_form;
+SHOAL_WIRE_DECLARE_FORM(enrol_begin)
+SHOAL_WIRE_DECLARE_FORM(enrol_challenge)
 SHOAL_WIRE_DECLARE_FORM(enrol_request)
 SHOAL_WIRE_DECLARE_FORM(enrol_response)
 SHOAL_WIRE_DECLARE_FORM(renew_request)
 SHOAL_WIRE_DECLARE_FORM(renew_response)
+SHOAL_WIRE_DECLARE_FORM(ca_bundle)
 SHOAL_WIRE_DECLARE_FORM(adapter_release)
 SHOAL_WIRE_DECLARE_FORM(task_list)
 SHOAL_WIRE_DECLARE_FORM(checkin_request)

@@ -16,10 +16,7 @@
 
 #include "kernels/base/mem.h"
 #include "proto/limits.h"
-
-#ifndef MBEDTLS_PRIVATE
-#define MBEDTLS_PRIVATE(member) member
-#endif
+#include "proto/x509_parse.h"
 
 enum { NAME_MAX_BYTES = 64, DER_MAX = 2048, HOSTS_MAX = 8 };
 
@@ -53,8 +50,8 @@ static shoal_status load_private(mbedtls_pk_context *pk, const shoal_key *key, s
 }
 
 /* SPKI of a parsed key; FORMAT for anything but P-256. */
-static shoal_status read_spki(mbedtls_pk_context *pk, uint8_t spki[SHOAL_SPKI_BYTES],
-                              shoal_error *err)
+shoal_status shoal_x509_spki(mbedtls_pk_context *pk, uint8_t spki[SHOAL_SPKI_BYTES],
+                             shoal_error *err)
 {
     uint8_t der[256];
     if (mbedtls_pk_get_type(pk) != MBEDTLS_PK_ECKEY ||
@@ -89,7 +86,7 @@ static int64_t days_from_date(int64_t y, int64_t m, int64_t d)
     return era * 146097 + doe - 719468;
 }
 
-static int64_t unix_time(const mbedtls_x509_time *t)
+int64_t shoal_x509_time(const mbedtls_x509_time *t)
 {
     return days_from_date(t->year, t->mon, t->day) * 86400 + t->hour * 3600 + t->min * 60 + t->sec;
 }
@@ -153,7 +150,7 @@ shoal_status shoal_csr_check(const void *der, size_t n, uint8_t spki[SHOAL_SPKI_
     if (mbedtls_x509_csr_parse_der(&csr, der, n) != 0 || csr.raw.len != n) {
         st = shoal_fail(err, SHOAL_ERR_FORMAT, "not a certificate request");
     } else {
-        st = read_spki(&csr.pk, spki, err);
+        st = shoal_x509_spki(&csr.pk, spki, err);
     }
     if (st == SHOAL_OK && !csr_signature_right(&csr)) {
         st = shoal_fail(err, SHOAL_ERR_TAMPERED, "a certificate request is not signed by its key");
@@ -356,9 +353,8 @@ static shoal_status ca_name(const void *ca_der, size_t ca_n, char dn[NAME_MAX_BY
 {
     mbedtls_x509_crt ca;
     mbedtls_x509_crt_init(&ca);
-    shoal_status st = SHOAL_OK;
-    if (mbedtls_x509_crt_parse_der(&ca, ca_der, ca_n) != 0 || ca.raw.len != ca_n ||
-        mbedtls_x509_dn_gets(dn, NAME_MAX_BYTES + 4, &ca.subject) <= 3 ||
+    shoal_status st = shoal_x509_parse_bundle(&ca, ca_der, ca_n, err);
+    if (st != SHOAL_OK || mbedtls_x509_dn_gets(dn, NAME_MAX_BYTES + 4, &ca.subject) <= 3 ||
         memcmp(dn, "CN=", 3) != 0 || !name_is_plain(dn + 3)) {
         st = shoal_fail(err, SHOAL_ERR_FORMAT, "not a CA certificate of this project");
     }
@@ -424,9 +420,9 @@ static shoal_status fill_info(mbedtls_x509_crt *crt, shoal_cert_info *out, shoal
     }
     memset(out, 0, sizeof *out);
     memcpy(out->serial + SHOAL_SERIAL_BYTES - n, serial, n);
-    out->not_before_s = unix_time(&crt->valid_from);
-    out->not_after_s = unix_time(&crt->valid_to);
-    SHOAL_TRY(read_spki(&crt->pk, out->spki, err));
+    out->not_before_s = shoal_x509_time(&crt->valid_from);
+    out->not_after_s = shoal_x509_time(&crt->valid_to);
+    SHOAL_TRY(shoal_x509_spki(&crt->pk, out->spki, err));
     return shoal_spki_id(out->spki, out->id, err);
 }
 
@@ -495,14 +491,14 @@ static bool read_signature(const mbedtls_x509_buf *der, uint8_t sig[SHOAL_SIG_BY
 }
 
 /* ECDSA with SHA-256 by the CA's P-256 key, through the project's own verification. */
-static bool signature_right(const mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca)
+bool shoal_x509_signed_by(const mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca)
 {
     uint8_t hash[32];
     uint8_t sig[SHOAL_SIG_BYTES];
     uint8_t spki[SHOAL_SPKI_BYTES];
     return leaf->MBEDTLS_PRIVATE(sig_md) == MBEDTLS_MD_SHA256 &&
            leaf->MBEDTLS_PRIVATE(sig_pk) == MBEDTLS_PK_ECDSA &&
-           read_spki(&ca->pk, spki, NULL) == SHOAL_OK &&
+           shoal_x509_spki(&ca->pk, spki, NULL) == SHOAL_OK &&
            read_signature(&leaf->MBEDTLS_PRIVATE(sig), sig) &&
            shoal_sha256(leaf->tbs.p, leaf->tbs.len, hash, NULL) == SHOAL_OK &&
            shoal_verify(spki, hash, sig, NULL) == SHOAL_OK;
@@ -517,13 +513,22 @@ static bool issued_by(const mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca)
            mbedtls_x509_crt_check_key_usage(ca, MBEDTLS_X509_KU_KEY_CERT_SIGN) == 0 &&
            leaf->issuer_raw.len == ca->subject_raw.len &&
            memcmp(leaf->issuer_raw.p, ca->subject_raw.p, ca->subject_raw.len) == 0 &&
-           signature_right(leaf, ca);
+           shoal_x509_signed_by(leaf, ca);
+}
+
+static bool issued_by_any(const mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca)
+{
+    for (; ca != NULL; ca = ca->next) {
+        if (issued_by(leaf, ca)) return true;
+    }
+    return false;
 }
 
 static shoal_status judge(mbedtls_x509_crt *leaf, mbedtls_x509_crt *ca, shoal_cert_kind kind,
                           int64_t now_s, const shoal_cert_info *info, shoal_error *err)
 {
-    if (!is_leaf_of_kind(leaf, kind, info) || !names_its_key(leaf, info) || !issued_by(leaf, ca)) {
+    if (!is_leaf_of_kind(leaf, kind, info) || !names_its_key(leaf, info) ||
+        !issued_by_any(leaf, ca)) {
         return shoal_fail(err, SHOAL_ERR_TAMPERED,
                           "a certificate was not issued by this deployment");
     }
@@ -542,7 +547,7 @@ shoal_status shoal_cert_check(const void *ca_der, size_t ca_n, const void *leaf_
     mbedtls_x509_crt leaf;
     mbedtls_x509_crt_init(&ca);
     mbedtls_x509_crt_init(&leaf);
-    shoal_status st = parse_cert(&ca, ca_der, ca_n, err);
+    shoal_status st = shoal_x509_parse_bundle(&ca, ca_der, ca_n, err);
     if (st == SHOAL_OK) st = parse_cert(&leaf, leaf_der, leaf_n, err);
     if (st == SHOAL_OK) st = fill_info(&leaf, out, err);
     if (st == SHOAL_OK) st = judge(&leaf, &ca, kind, now_s, out, err);

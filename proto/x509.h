@@ -1,9 +1,12 @@
 /* x509.h - certificate requests and certificates, DER, from fixed templates.
  *
- * A deployment has one self-signed CA. Every leaf is issued directly by it: P-256 key, ECDSA with
- * SHA-256, CN = hex of the key's identity, CA:FALSE, one extended key usage. Nothing that a
- * stranger wrote is copied into a certificate except the public key of a verified request.
- * Time is an argument: seconds since 1970, UTC.
+ * A deployment has one self-signed CA, or two while it changes from one to the next: a *bundle* is
+ * one or two CA certificates one behind the other, newest first. Every leaf is issued directly by
+ * it: P-256 key, ECDSA with SHA-256, CN = hex of the key's identity, CA:FALSE, one extended key
+ * usage. Nothing that a stranger wrote is copied into a certificate except the public key of a
+ * verified request. Time is an argument: seconds since 1970, UTC.
+ *
+ * x509.c: requests and leaves. x509_ca.c: bundles and how they follow each other.
  *
  * Layer: proto/. Threads: no shared state.
  */
@@ -54,13 +57,41 @@ SHOAL_MUST_USE shoal_status shoal_ca_create(const shoal_key *key, const char *na
                                             const shoal_entropy *entropy, shoal_buf *out,
                                             shoal_error *err);
 
-/* Appends a leaf (DER) issued by the CA. */
+/* What a CA certificate says. */
+typedef struct shoal_ca_info {
+    uint8_t spki[SHOAL_SPKI_BYTES];
+    uint8_t id[SHOAL_ID_BYTES];
+    uint8_t next_id[SHOAL_ID_BYTES]; /* identity of the key that will follow; zeros: not named */
+    uint32_t generation;             /* 1 is the first; 0: not named */
+    int64_t not_before_s, not_after_s;
+    size_t size; /* bytes of this certificate */
+} shoal_ca_info;
+
+/* The name of a CA of generation g whose successor's key has the given identity: "Shoal CA 2
+ * 00112233445566778899aabbccddeeff". (Spec 2.8) */
+enum { SHOAL_CA_NAME = 64 };
+void shoal_ca_name(uint32_t generation, const uint8_t next_id[SHOAL_ID_BYTES],
+                   char out[SHOAL_CA_NAME]);
+
+/* Certificate `i` of a bundle, its own signature checked; NOT_FOUND behind the last. */
+SHOAL_MUST_USE shoal_status shoal_ca_read(const void *bundle, size_t n, size_t i,
+                                          shoal_ca_info *out, shoal_error *err);
+
+/* May `offered` take the place of the bundle that is pinned? Each of its certificates must be
+ * pinned, or valid now and made by the key that one accepted before it names as its successor; and
+ * the newest may not be older than the newest pinned one. TAMPERED otherwise. (Spec 2.8) */
+SHOAL_MUST_USE shoal_status shoal_ca_follow(const void *pinned, size_t pinned_n,
+                                            const void *offered, size_t offered_n, int64_t now_s,
+                                            shoal_error *err);
+
+/* Appends a leaf (DER) issued by the CA whose certificate is the first of the bundle. */
 SHOAL_MUST_USE shoal_status shoal_cert_issue(const shoal_key *ca_key, const void *ca_der,
                                              size_t ca_n, const shoal_cert_template *t,
                                              shoal_buf *out, shoal_error *err);
 
-/* Checks one leaf: exactly one DER certificate, issued directly by this CA, of this kind, CA:FALSE,
- * P-256, CN = hex id, valid at now_s. DENIED when expired or not yet valid, TAMPERED otherwise. */
+/* Checks one leaf: exactly one DER certificate, issued directly by a CA of the bundle, of this
+ * kind, CA:FALSE, P-256, CN = hex id, valid at now_s. DENIED when expired or not yet valid,
+ * TAMPERED otherwise. */
 SHOAL_MUST_USE shoal_status shoal_cert_check(const void *ca_der, size_t ca_n, const void *leaf_der,
                                              size_t leaf_n, shoal_cert_kind kind, int64_t now_s,
                                              shoal_cert_info *out, shoal_error *err);

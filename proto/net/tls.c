@@ -53,11 +53,20 @@ static shoal_status fail_tls(shoal_error *err, shoal_status st, int rc, const ch
     return shoal_fail(err, st, "%s: %s", what, text);
 }
 
+static bool is_known_ca(const mbedtls_x509_crt *ca, const uint8_t *der, size_t n)
+{
+    for (; ca != NULL; ca = ca->next) {
+        if (ca->raw.len == n && memcmp(ca->raw.p, der, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What a client may send after its leaf: nothing, or our own CA (OpenSSL adds it by itself). */
 static bool is_plain_rest(const mbedtls_x509_crt *rest, const mbedtls_x509_crt *ca)
 {
-    return rest == NULL || (rest->next == NULL && rest->raw.len == ca->raw.len &&
-                            memcmp(rest->raw.p, ca->raw.p, ca->raw.len) == 0);
+    return rest == NULL || (rest->next == NULL && is_known_ca(ca, rest->raw.p, rest->raw.len));
 }
 
 /* Called for the client's leaf (depth 0) and our CA (depth 1). Any error other than "verify failed"
@@ -89,11 +98,27 @@ static shoal_status load_keys(shoal_tls_context *c, const shoal_tls_options *opt
     if (rc != 0) {
         return fail_tls(err, SHOAL_ERR_FORMAT, rc, "server key and certificate do not match");
     }
-    if (opt->ca_der != NULL) {
-        rc = mbedtls_x509_crt_parse_der(&c->ca, opt->ca_der, opt->ca_len);
+    return opt->ca_der != NULL ? shoal_tls_context_add_ca(c, opt->ca_der, opt->ca_len, err)
+                               : SHOAL_OK;
+}
+
+shoal_status shoal_tls_context_add_ca(shoal_tls_context *c, const uint8_t *der, size_t n,
+                                      shoal_error *err)
+{
+    while (n > 0) {
+        mbedtls_x509_crt one;
+        mbedtls_x509_crt_init(&one);
+        int rc = mbedtls_x509_crt_parse_der(&one, der, n);
+        size_t size = rc == 0 ? one.raw.len : n;
+        mbedtls_x509_crt_free(&one);
+        if (rc == 0 && !is_known_ca(c->ca.version != 0 ? &c->ca : NULL, der, size)) {
+            rc = mbedtls_x509_crt_parse_der(&c->ca, der, size);
+        }
         if (rc != 0) {
             return fail_tls(err, SHOAL_ERR_FORMAT, rc, "cannot read the CA certificate");
         }
+        der += size;
+        n -= size;
     }
     return SHOAL_OK;
 }

@@ -37,7 +37,8 @@ typedef struct shoal_tls_options {
     size_t cert_len;
     const uint8_t *key_der; /* its private key (SEC1 or PKCS#8 DER), borrowed during the call */
     size_t key_len;
-    const uint8_t *ca_der; /* issuer of client certificates; may be NULL with CLIENT_NONE */
+    const uint8_t *ca_der; /* issuers of client certificates, one DER certificate behind the other;
+                              may be NULL with CLIENT_NONE */
     size_t ca_len;
     shoal_tls_client_auth client_auth;
 } shoal_tls_options;
@@ -45,6 +46,11 @@ typedef struct shoal_tls_options {
 SHOAL_MUST_USE shoal_status shoal_tls_context_open(shoal_tls_context **out,
                                                    const shoal_tls_options *opt, shoal_error *err);
 void shoal_tls_context_close(shoal_tls_context *c);
+
+/* Accepts clients of these further issuers from now on; those that are known already are skipped.
+ * Sessions that are open go on. */
+SHOAL_MUST_USE shoal_status shoal_tls_context_add_ca(shoal_tls_context *c, const uint8_t *der,
+                                                     size_t n, shoal_error *err);
 
 /* One connection. The context must outlive it. */
 SHOAL_MUST_USE shoal_status shoal_tls_session_open(shoal_tls_session **out, shoal_tls_context *c,

@@ -18,8 +18,8 @@ set(MAY_aggregator "kernels/;lora/;proto/;aggregator/")
 set(THIRD
   "curl/=client/net\\.c"
   "mbedtls/ssl=proto/net/tls\\.c"
-  "mbedtls/=proto/(crypto|x509|net/tls)(_[a-z0-9]+)?\\.c"
   "openssl/=proto/crypto_libcrypto\\.c"
+  "mbedtls/=proto/(crypto|x509|net/tls)(_[a-z0-9]+)?\\.c|proto/x509_parse\\.h"
   "protobuf-c=proto/wire\\.c"
   "zstd=proto/delta\\.c"
   "sqlite3=aggregator/store(_[a-z]+)?\\.c"

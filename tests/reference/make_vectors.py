@@ -135,7 +135,10 @@ class Session:
         mean, weight = codec.decode(self.d, self.server.sum, self.server.ctx)
         return [("sum", 0, self.server.sum.astype("<u4").tobytes()),
                 ("mean", 0, mean.astype("<f4").tobytes()),
-                ("weight_sum", 0, weight.to_bytes(8, "little"))]
+                ("weight_sum", 0, weight.to_bytes(8, "little")),
+                ("enrol_digest", 0, certificates.challenge(
+                    certificates.token_id(stream("token", 16)), stream("enrol nonce", 32),
+                    self.devices[1].me.key.spki))]
 
 
 def control_samples(session):
@@ -153,12 +156,18 @@ def control_samples(session):
             "release": release}
     cert = session.devices[1].me.cert
     return {
-        "enrol_request": {"token": stream("token", 16), "csr": stream("a request", 300),
+        "enrol_begin": {"token_id": certificates.token_id(stream("token", 16))},
+        "enrol_challenge": {"nonce": stream("enrol nonce", 32), "attestation": 1},
+        "enrol_request": {"token": stream("token", 16), "nonce": stream("enrol nonce", 32),
+                          "csr": stream("a request", 300), "attestation": stream("evidence", 70),
                           "version": "0.1"},
         "enrol_response": {"cert": cert, "ca": session.ca, "task_spki": session.task.spki,
                            "deployment": "reference", "server_time_s": NOW},
-        "renew_request": {"csr": stream("a request", 300)},
-        "renew_response": {"cert": cert},
+        "renew_request": {"csr": stream("a request", 300),
+                          "proof": certificates.renew_proof(
+                              session.devices[1].me.key, cert, stream("a request", 300))},
+        "renew_response": {"cert": cert, "ca": session.ca},
+        "ca_bundle": {"ca": session.ca + session.ca},
         "task_list": {"tasks": [task, dict(task, name="other", state=3)], "n": 2},
         "checkin_request": {"task_id": release["task_id"], "last_round": 2**40, "adapter_version": 2,
                             "trained": 1},

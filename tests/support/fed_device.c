@@ -150,21 +150,49 @@ static void keep_identity(fed_device *d, const shoal_buf *reply)
     d->curl = fresh;
 }
 
+long fed_device_begin(fed_device *d, const uint8_t token[SHOAL_TOKEN_BYTES],
+                      uint8_t nonce[SHOAL_NONCE_BYTES])
+{
+    shoal_error err = {0};
+    uint8_t hash[32];
+    shoal_enrol_begin q;
+    shoal_enrol_challenge c;
+    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    shoal_buf reply = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    assert_int_equal(shoal_token_hash(token, hash, &err), SHOAL_OK);
+    memcpy(q.token_id, hash, sizeof q.token_id);
+    assert_int_equal(shoal_enrol_begin_encode(&q, &body, &err), SHOAL_OK);
+    long status = fed_device_call(d, "POST", "/v1/enrol/begin", body.data, body.len, &reply);
+    if (status == 200) {
+        assert_int_equal(shoal_enrol_challenge_decode(reply.data, reply.len, &c, &err), SHOAL_OK);
+        memcpy(nonce, c.nonce, sizeof c.nonce);
+    }
+    shoal_buf_clear(&body);
+    shoal_buf_clear(&reply);
+    return status;
+}
+
 long fed_device_join(fed_device *d, const char *link)
 {
     shoal_error err = {0};
     shoal_join_link l;
-    shoal_enrol_request q = {.version = "test"};
+    static shoal_enrol_request zero = {.version = "test"};
+    shoal_enrol_request *q = shoal_calloc(1, sizeof *q);
+    *q = zero;
     shoal_buf csr = shoal_buf_init(SHOAL_LIMIT_CSR);
     shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
     shoal_buf reply = shoal_buf_init(SHOAL_LIMIT_CONTROL);
     assert_int_equal(shoal_join_link_decode(link, &l, &err), SHOAL_OK);
     assert_int_equal(shoal_csr_create(d->key, &csr, &err), SHOAL_OK);
-    memcpy(q.token, l.token, sizeof q.token);
-    memcpy(q.csr.data, csr.data, csr.len);
-    q.csr.n = (uint32_t)csr.len;
-    assert_int_equal(shoal_enrol_request_encode(&q, &body, &err), SHOAL_OK);
-    long status = fed_device_call(d, "POST", "/v1/enrol", body.data, body.len, &reply);
+    memcpy(q->token, l.token, sizeof q->token);
+    memcpy(q->csr.data, csr.data, csr.len);
+    q->csr.n = (uint32_t)csr.len;
+    long status = fed_device_begin(d, l.token, q->nonce);
+    if (status == 200) {
+        assert_int_equal(shoal_enrol_request_encode(q, &body, &err), SHOAL_OK);
+        status = fed_device_call(d, "POST", "/v1/enrol", body.data, body.len, &reply);
+    }
+    shoal_free(q);
     if (status == 200) {
         keep_identity(d, &reply);
     }

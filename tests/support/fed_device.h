@@ -36,6 +36,9 @@ long fed_device_chunk(fed_device *d, const char *session_hex, const uint8_t *m5,
                       uint64_t offset, shoal_buf *reply);
 long fed_device_upload(fed_device *d, const char *session_hex, const uint8_t *m5, size_t total,
                        shoal_buf *reply);
+/* POST /v1/enrol/begin; the nonce on 200. */
+long fed_device_begin(fed_device *d, const uint8_t token[SHOAL_TOKEN_BYTES],
+                      uint8_t nonce[SHOAL_NONCE_BYTES]);
 
 /* POST /v1/enrol with the link's token; on 200 the certificate is used from then on. */
 long fed_device_join(fed_device *d, const char *link);

@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "aggregator/publish.h"
+#include "aggregator/signer.h"
 #include "lora/train/adapter.h"
 #include "tests/support/tiny_model.h"
 
@@ -56,10 +58,39 @@ static void *serve(void *ctx)
     return NULL;
 }
 
+static void *sign(void *ctx)
+{
+    fed_server *s = ctx;
+    shoal_error err = {0};
+    shoal_signer_serve_options o = {.peer = s->ca_fd, .listener = -1};
+    ok(shoal_signer_serve(s->ca, &o, &err), &err);
+    return NULL;
+}
+
+/* The CA is a thread here; as a process it is tested by e2e/enrol.sh. */
+static int start_ca(fed_server *s)
+{
+    shoal_error err = {0};
+    int ends[2];
+    ok(shoal_ca_open(&s->ca, s->deployment_dir, &err), &err);
+    ok(shoal_signer_pair(ends, &err), &err);
+    s->ca_fd = ends[1];
+    assert_int_equal(pthread_create(&s->ca_thread, NULL, sign, s), 0);
+    return ends[0];
+}
+
+static void stop_ca(fed_server *s)
+{
+    assert_int_equal(pthread_join(s->ca_thread, NULL), 0); /* its peer is closed */
+    (void)close(s->ca_fd);
+    shoal_ca_close(s->ca);
+}
+
 static void start(fed_server *s)
 {
     shoal_error err = {0};
-    shoal_service_options opt = {.port = 0, .threads = 2, .cpu_mask = 0x7fffffff};
+    shoal_service_options opt = {
+        .port = 0, .threads = 2, .cpu_mask = 0x7fffffff, .ca_fd = start_ca(s)};
     ok(shoal_service_open(&s->service, s->deployment_dir, &opt, &err), &err);
     assert_int_equal(pthread_create(&s->thread, NULL, serve, s->service), 0);
 }
@@ -69,6 +100,7 @@ static void stop(fed_server *s)
     shoal_service_stop(s->service);
     assert_int_equal(pthread_join(s->thread, NULL), 0);
     shoal_service_close(s->service);
+    stop_ca(s);
 }
 
 void fed_server_open(fed_server *s, const fed_task *t)
@@ -83,9 +115,11 @@ void fed_server_open(fed_server *s, const fed_task *t)
     c.listen_port = 0;
     c.poll_ms = 100;
     ok(shoal_tiny_model_write(s->model, 1, NULL, &err), &err);
-    ok(shoal_deployment_create(s->deployment_dir, &c, now_s, &err), &err);
+    shoal_ca_settings ca = shoal_ca_settings_default();
+    ca.certs_per_device_hour = 2;
+    ok(shoal_deployment_create(s->deployment_dir, &c, &ca, now_s, &err), &err);
     ok(shoal_deployment_open(&s->d, s->deployment_dir, &err), &err);
-    ok(shoal_keyring_open(&s->keys, s->deployment_dir, &s->d.config, now_s, &err), &err);
+    ok(shoal_keyring_open(&s->keys, s->deployment_dir, &err), &err);
     make_task(s, t);
     start(s);
 }

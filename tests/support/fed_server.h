@@ -19,6 +19,9 @@ typedef struct fed_server {
     shoal_db_task task;
     shoal_service *service;
     pthread_t thread;
+    shoal_ca *ca; /* its thread's */
+    pthread_t ca_thread;
+    int ca_fd;
 } fed_server;
 
 typedef struct fed_task {

@@ -16,9 +16,22 @@ static void fill_adapter_release(wire_any *m)
     fill_release(&m->adapter_release);
 }
 
+static void fill_enrol_begin(wire_any *m)
+{
+    memset(m->enrol_begin.token_id, 9, SHOAL_TOKEN_BYTES);
+}
+
+static void fill_enrol_challenge(wire_any *m)
+{
+    memset(m->enrol_challenge.nonce, 8, SHOAL_NONCE_BYTES);
+    m->enrol_challenge.attestation = SHOAL_ATTESTATION_ANDROID;
+}
+
 static void fill_enrol_request(wire_any *m)
 {
     memset(m->enrol_request.token, 1, SHOAL_TOKEN_BYTES);
+    memset(m->enrol_request.nonce, 2, SHOAL_NONCE_BYTES);
+    m->enrol_request.attestation_n = 200;
     m->enrol_request.csr.n = 300;
     memset(m->enrol_request.csr.data, 0x30, 300);
     strcat(m->enrol_request.version, "0.1.0");
@@ -36,11 +49,18 @@ static void fill_enrol_response(wire_any *m)
 static void fill_renew_request(wire_any *m)
 {
     m->renew_request.csr.n = 1;
+    memset(m->renew_request.proof, 3, SHOAL_SIG_BYTES);
 }
 
 static void fill_renew_response(wire_any *m)
 {
     m->renew_response.cert.n = 77;
+    m->renew_response.ca.n = 900;
+}
+
+static void fill_ca_bundle(wire_any *m)
+{
+    m->ca_bundle.ca.n = 450;
 }
 
 static void fill_task_list(wire_any *m)

@@ -10,6 +10,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "aggregator/key_file.h"
 #include "proto/x509.h"
 #include "tests/support/fed_device.h"
 #include "tests/support/fed_server.h"
@@ -101,6 +102,7 @@ static void *join_once(void *ctx)
 static void test_token_race(void **state)
 {
     (void)state;
+    fed_server_restart(&server); /* it has forgotten who guessed wrong */
     enum { N = 6 };
     static race r[N];
     pthread_t t[N];
@@ -130,13 +132,11 @@ static void test_token_expired(void **state)
     char link[SHOAL_LIMIT_LINK];
     shoal_error err = {0};
     shoal_join_link l;
-    uint8_t hash[32];
     int64_t now_s = (int64_t)time(NULL);
     fed_server_invite(&server, link); /* its token is replaced by one that has run out */
     assert_int_equal(shoal_join_link_decode(link, &l, &err), SHOAL_OK);
-    memset(l.token, 0x5a, sizeof l.token);
-    assert_int_equal(shoal_sha256(l.token, sizeof l.token, hash, &err), SHOAL_OK);
-    assert_int_equal(shoal_db_token_add(server.d.db, hash, now_s - 700, now_s - 1, &err), SHOAL_OK);
+    assert_int_equal(shoal_ca_invite(server.deployment_dir, now_s - 700, 600, l.token, &err),
+                     SHOAL_OK);
     shoal_buf text = shoal_buf_init(SHOAL_LIMIT_LINK);
     assert_int_equal(shoal_join_link_encode(&l, &text, &err), SHOAL_OK);
     fed_device_open(&d, shoal_buf_str(&text));
@@ -146,35 +146,114 @@ static void test_token_expired(void **state)
     shoal_buf_clear(&text);
 }
 
+/* One enrolment by hand, so that parts of it can be wrong. */
+typedef struct attempt {
+    fed_device d;
+    shoal_join_link link;
+    shoal_enrol_request q;
+} attempt;
+
+static void prepare(attempt *a)
+{
+    shoal_error err = {0};
+    char link[SHOAL_LIMIT_LINK];
+    shoal_buf csr = shoal_buf_init(SHOAL_LIMIT_CSR);
+    memset(a, 0, sizeof *a);
+    fed_server_invite(&server, link);
+    fed_device_open(&a->d, link);
+    assert_int_equal(shoal_join_link_decode(link, &a->link, &err), SHOAL_OK);
+    assert_int_equal(shoal_csr_create(a->d.key, &csr, &err), SHOAL_OK);
+    memcpy(a->q.token, a->link.token, sizeof a->q.token);
+    memcpy(a->q.csr.data, csr.data, csr.len);
+    a->q.csr.n = (uint32_t)csr.len;
+    strcpy(a->q.version, "test");
+    assert_int_equal(fed_device_begin(&a->d, a->link.token, a->q.nonce), 200);
+    shoal_buf_clear(&csr);
+}
+
+/* *cert (may be NULL): the certificate on 200. */
+static long send_attempt(attempt *a, shoal_wire_der *cert)
+{
+    shoal_error err = {0};
+    static shoal_enrol_response r;
+    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    shoal_buf reply = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    assert_int_equal(shoal_enrol_request_encode(&a->q, &body, &err), SHOAL_OK);
+    long status = fed_device_call(&a->d, "POST", "/v1/enrol", body.data, body.len, &reply);
+    if (status == 200 && cert != NULL) {
+        assert_int_equal(shoal_enrol_response_decode(reply.data, reply.len, &r, &err), SHOAL_OK);
+        *cert = r.cert;
+    }
+    shoal_buf_clear(&body);
+    shoal_buf_clear(&reply);
+    return status;
+}
+
 /* Spec 2.4. A request that does not prove its key is refused, and the token is still good. */
 static void test_bad_request(void **state)
 {
     (void)state;
-    fed_device d;
-    shoal_error err = {0};
-    shoal_join_link l;
-    char link[SHOAL_LIMIT_LINK];
-    fed_server_invite(&server, link);
-    fed_device_open(&d, link);
-    assert_int_equal(shoal_join_link_decode(link, &l, &err), SHOAL_OK);
-    shoal_enrol_request q = {.version = "test"};
-    shoal_buf csr = shoal_buf_init(SHOAL_LIMIT_CSR);
-    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    static attempt a;
     shoal_buf reply = shoal_buf_init(SHOAL_LIMIT_CONTROL);
-    assert_int_equal(shoal_csr_create(d.key, &csr, &err), SHOAL_OK);
-    memcpy(q.token, l.token, sizeof q.token);
-    memcpy(q.csr.data, csr.data, csr.len);
-    q.csr.n = (uint32_t)csr.len;
-    q.csr.data[csr.len - 1] ^= 1; /* the signature */
-    assert_int_equal(shoal_enrol_request_encode(&q, &body, &err), SHOAL_OK);
-    long status = fed_device_call(&d, "POST", "/v1/enrol", body.data, body.len, &reply);
+    prepare(&a);
+    a.q.csr.data[a.q.csr.n - 1] ^= 1; /* the signature */
+    long status = send_attempt(&a, NULL);
     assert_true(status == 422 || status == 400);
-    assert_int_equal(fed_device_call(&d, "POST", "/v1/enrol", "rubbish", 7, &reply), 400);
-    assert_int_equal(fed_device_join(&d, link), 200);
-    shoal_buf_clear(&csr);
-    shoal_buf_clear(&body);
+    assert_int_equal(fed_device_call(&a.d, "POST", "/v1/enrol", "rubbish", 7, &reply), 400);
+    assert_int_equal(fed_device_call(&a.d, "POST", "/v1/enrol/begin", "rubbish", 7, &reply), 400);
+    a.q.csr.data[a.q.csr.n - 1] ^= 1;
+    assert_int_equal(send_attempt(&a, NULL), 200);
     shoal_buf_clear(&reply);
-    fed_device_close(&d);
+    fed_device_close(&a.d);
+}
+
+/* Spec 2.9. The nonce must be the CA's own, for this token. */
+static void test_nonces(void **state)
+{
+    (void)state;
+    fed_server_restart(&server); /* it has forgotten who guessed wrong */
+    static attempt a;
+    static attempt b;
+    prepare(&a);
+    prepare(&b);
+    uint8_t right[SHOAL_NONCE_BYTES];
+    memcpy(right, a.q.nonce, sizeof right);
+    memcpy(a.q.nonce, b.q.nonce, sizeof right); /* another token's */
+    assert_int_equal(send_attempt(&a, NULL), 403);
+    memcpy(a.q.nonce, right, sizeof right);
+    a.q.nonce[0] ^= 1; /* a time it was not made at */
+    assert_int_equal(send_attempt(&a, NULL), 403);
+    memcpy(a.q.nonce, right, sizeof right);
+    assert_int_equal(send_attempt(&a, NULL), 200);
+    fed_device_close(&a.d);
+    fed_device_close(&b.d);
+}
+
+/* Spec 2.2. A device whose answer was lost asks again and gets the same certificate; another key
+ * gets nothing. */
+static void test_lost_answer(void **state)
+{
+    (void)state;
+    static attempt a;
+    static shoal_wire_der first;
+    static shoal_wire_der second;
+    shoal_error err = {0};
+    prepare(&a);
+    assert_int_equal(send_attempt(&a, &first), 200);
+    assert_int_equal(send_attempt(&a, &second), 200);
+    assert_int_equal(first.n, second.n);
+    assert_memory_equal(first.data, second.data, first.n);
+    shoal_key *other;
+    shoal_buf csr = shoal_buf_init(SHOAL_LIMIT_CSR);
+    assert_int_equal(shoal_key_generate(&other, &err), SHOAL_OK);
+    assert_int_equal(shoal_csr_create(other, &csr, &err), SHOAL_OK);
+    memcpy(a.q.csr.data, csr.data, csr.len);
+    a.q.csr.n = (uint32_t)csr.len;
+    assert_int_equal(send_attempt(&a, NULL), 403);
+    assert_non_null(strstr(a.d.error.message, "used before"));
+    shoal_key_close(other);
+    shoal_buf_clear(&csr);
+    fed_device_close(&a.d);
 }
 
 static void test_paths_need_certificate(void **state)
@@ -196,7 +275,9 @@ static void test_paths_need_certificate(void **state)
     fed_device_close(&d);
 }
 
-static long renew(fed_device *d, shoal_key *key, shoal_renew_response *out)
+/* Spec 2.7: a request for `key`, with the word of `signer` for it. */
+static long renew_by(fed_device *d, const shoal_key *signer, const shoal_key *key,
+                     shoal_renew_response *out)
 {
     shoal_error err = {0};
     shoal_renew_request q = {0};
@@ -206,6 +287,9 @@ static long renew(fed_device *d, shoal_key *key, shoal_renew_response *out)
     assert_int_equal(shoal_csr_create(key, &csr, &err), SHOAL_OK);
     memcpy(q.csr.data, csr.data, csr.len);
     q.csr.n = (uint32_t)csr.len;
+    assert_int_equal(
+        shoal_renew_sign(signer, d->who.cert.data, d->who.cert.n, csr.data, csr.len, q.proof, &err),
+        SHOAL_OK);
     assert_int_equal(shoal_renew_request_encode(&q, &body, &err), SHOAL_OK);
     long status = fed_device_call(d, "POST", "/v1/renew", body.data, body.len, &reply);
     if (status == 200) {
@@ -215,6 +299,49 @@ static long renew(fed_device *d, shoal_key *key, shoal_renew_response *out)
     shoal_buf_clear(&body);
     shoal_buf_clear(&reply);
     return status;
+}
+
+static long renew(fed_device *d, const shoal_key *key, shoal_renew_response *out)
+{
+    return renew_by(d, d->key, key, out);
+}
+
+/* Spec 2.7. Without the old key's signature nobody gets a device's next certificate, not even who
+ * holds the connection, as a taken-over aggregator does. */
+static void test_renewal_needs_the_old_key(void **state)
+{
+    (void)state;
+    fed_device d;
+    shoal_renew_response p;
+    shoal_error err = {0};
+    shoal_key *thief;
+    joined(&d);
+    assert_int_equal(shoal_key_generate(&thief, &err), SHOAL_OK);
+    assert_int_equal(renew_by(&d, thief, thief, &p), 422);
+    assert_int_equal(renew_by(&d, thief, d.key, &p), 422);
+    assert_int_equal(renew_by(&d, d.key, d.key, &p), 200);
+    shoal_key_close(thief);
+    fed_device_close(&d);
+}
+
+/* Two certificates an hour here, the first of which enrolling took. */
+static void test_rate_of_a_device(void **state)
+{
+    (void)state;
+    fed_device d;
+    shoal_renew_response first;
+    shoal_renew_response second;
+    shoal_error err = {0};
+    shoal_key *key;
+    joined(&d);
+    assert_int_equal(renew(&d, d.key, &first), 200);
+    assert_int_equal(renew(&d, d.key, &second), 200); /* its answer was lost: the same again */
+    assert_memory_equal(first.cert.data, second.cert.data, first.cert.n);
+    assert_int_equal(shoal_key_generate(&key, &err), SHOAL_OK);
+    assert_int_equal(renew(&d, key, &second), 503); /* a new key does not make a new device */
+    assert_non_null(strstr(d.error.message, "this hour"));
+    shoal_key_close(key);
+    fed_device_close(&d);
 }
 
 static void test_renew(void **state)
@@ -228,10 +355,6 @@ static void test_renew(void **state)
     joined(&d);
     assert_int_equal(shoal_cert_read(d.who.cert.data, d.who.cert.n, &info, &err), SHOAL_OK);
     memcpy(old_id, info.id, sizeof old_id);
-    assert_int_equal(renew(&d, d.key, &p), 200);
-    assert_int_equal(shoal_cert_read(p.cert.data, p.cert.n, &info, &err), SHOAL_OK);
-    assert_memory_equal(info.id, old_id, sizeof old_id);
-    assert_int_equal(tasks(&d), 200); /* the old certificate of the same key stays good */
     shoal_key *key;
     assert_int_equal(shoal_key_generate(&key, &err), SHOAL_OK);
     assert_int_equal(renew(&d, key, &p), 200);
@@ -241,6 +364,14 @@ static void test_renew(void **state)
     assert_int_equal(tasks(&d), 401); /* a new key takes the place of the old one */
     assert_int_equal(renew(&d, key, &p), 401);
     shoal_key_close(key);
+    fed_device_close(&d);
+    joined(&d);
+    assert_int_equal(shoal_cert_read(d.who.cert.data, d.who.cert.n, &info, &err), SHOAL_OK);
+    memcpy(old_id, info.id, sizeof old_id);
+    assert_int_equal(renew(&d, d.key, &p), 200);
+    assert_int_equal(shoal_cert_read(p.cert.data, p.cert.n, &info, &err), SHOAL_OK);
+    assert_memory_equal(info.id, old_id, sizeof old_id);
+    assert_int_equal(tasks(&d), 200); /* the old certificate of the same key stays good */
     fed_device_close(&d);
 }
 
@@ -274,8 +405,17 @@ static void test_foreign_certificates(void **state)
     joined(&d);
     shoal_key_spki(d.key, spki);
     shoal_buf leaf = shoal_buf_init(SHOAL_LIMIT_CERT);
-    assert_int_equal(shoal_keyring_issue(&server.keys, spki, now_s, now_s + 60, &leaf, &err),
+    shoal_key *stolen;
+    char ca_dir[TEMP_DIR_MAX + 16];
+    (void)snprintf(ca_dir, sizeof ca_dir, "%s/ca", server.deployment_dir);
+    assert_int_equal(shoal_key_file_load(ca_dir, "ca.key", &stolen, &err), SHOAL_OK);
+    shoal_cert_template mine = {.kind = SHOAL_CERT_CLIENT,
+                                .spki = spki,
+                                .not_before_s = now_s - 9,
+                                .not_after_s = now_s + 60};
+    assert_int_equal(shoal_cert_issue(stolen, d.who.ca.data, d.who.ca.n, &mine, &leaf, &err),
                      SHOAL_OK);
+    shoal_key_close(stolen);
     shoal_buf_clear(&d.cert_pem);
     assert_int_equal(shoal_cert_encode_pem(leaf.data, leaf.len, &d.cert_pem, &err), SHOAL_OK);
     curl_easy_cleanup(d.curl);
@@ -307,6 +447,7 @@ static void test_foreign_certificates(void **state)
 static void test_guessing_is_slow(void **state)
 {
     (void)state;
+    fed_server_restart(&server); /* it has forgotten who guessed wrong */
     fed_device d;
     shoal_error err = {0};
     char link[SHOAL_LIMIT_LINK];
@@ -324,7 +465,7 @@ static void test_guessing_is_slow(void **state)
         shoal_buf_clear(&text);
     }
     assert_int_equal(status, 503);
-    assert_in_range(tries, 2, 12);
+    assert_int_equal(tries, 6); /* five wrong ones a minute */
     assert_true(d.error.retry_after_ms > 1000);
     fed_device_close(&d);
 }
@@ -333,11 +474,19 @@ int main(void)
 {
     curl_global_init(CURL_GLOBAL_DEFAULT);
     shoal_log_set(SHOAL_LOG_ERROR, NULL, NULL);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_join),        cmocka_unit_test(test_paths_need_certificate),
-        cmocka_unit_test(test_bad_request), cmocka_unit_test(test_renew),
-        cmocka_unit_test(test_revoke),      cmocka_unit_test(test_foreign_certificates),
-        cmocka_unit_test(test_token_once),  cmocka_unit_test(test_token_expired),
-        cmocka_unit_test(test_token_race),  cmocka_unit_test(test_guessing_is_slow)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_join),
+                                       cmocka_unit_test(test_paths_need_certificate),
+                                       cmocka_unit_test(test_bad_request),
+                                       cmocka_unit_test(test_lost_answer),
+                                       cmocka_unit_test(test_renew),
+                                       cmocka_unit_test(test_renewal_needs_the_old_key),
+                                       cmocka_unit_test(test_rate_of_a_device),
+                                       cmocka_unit_test(test_nonces),
+                                       cmocka_unit_test(test_revoke),
+                                       cmocka_unit_test(test_foreign_certificates),
+                                       cmocka_unit_test(test_token_once),
+                                       cmocka_unit_test(test_token_expired),
+                                       cmocka_unit_test(test_token_race),
+                                       cmocka_unit_test(test_guessing_is_slow)};
     return cmocka_run_group_tests(tests, open_server, close_server);
 }

@@ -72,7 +72,8 @@ static void test_mistakes(void **state)
     refuse("\n\nlisten_port: 70000\n", "line 3: listen_port must be a number from 0 to 65535");
     refuse("listen_port: -1\n", "must be a number");
     refuse("listen_port: [1]\n", "must be a number");
-    refuse("cert_days: 30\n", "from 1 to 7");
+    refuse("poll_ms: 30\n", "from 100 to 3600000");
+    refuse("cert_days: 3\n", "cert_days is not a setting"); /* it is the CA's */
     refuse("hosts: example.org\n", "must be a list");
     refuse("hosts: []\n", "is empty");
     refuse("hosts: [a, b, c, d, e, f, g, h, i]\n", "more than 8");
@@ -83,10 +84,41 @@ static void test_mistakes(void **state)
     refuse("deployment: &a x\nlisten_host: *b\n", "line"); /* an alias of nothing */
 }
 
+static shoal_status load_ca(const char *text, shoal_ca_settings *c, shoal_error *err)
+{
+    char dir[TEMP_DIR_MAX], path[SHOAL_DIR_PATH];
+    temp_dir_make(dir);
+    assert_int_equal(shoal_dir_path(dir, "ca.yaml", path, err), SHOAL_OK);
+    assert_int_equal(shoal_file_write_atomic(path, text, strlen(text), 0600, err), SHOAL_OK);
+    shoal_status st = shoal_ca_settings_load(c, dir, err);
+    temp_dir_remove(dir);
+    return st;
+}
+
+static void test_ca_settings(void **state)
+{
+    (void)state;
+    shoal_ca_settings a = shoal_ca_settings_default(), b;
+    shoal_error err = {0};
+    shoal_buf text = shoal_buf_init(65536);
+    a.cert_days = 3;
+    (void)snprintf(a.attestation, sizeof a.attestation, "android");
+    (void)snprintf(a.attestation_package, sizeof a.attestation_package, "org.example.app");
+    assert_int_equal(shoal_ca_settings_write(&a, &text, &err), SHOAL_OK);
+    assert_int_equal(load_ca(shoal_buf_str(&text), &b, &err), SHOAL_OK);
+    assert_memory_equal(&a, &b, sizeof a);
+    assert_int_equal(load_ca("cert_days: 8\n", &b, &err), SHOAL_ERR_FORMAT);
+    assert_non_null(strstr(err.msg, "from 1 to 7"));
+    assert_int_equal(load_ca("cert_days: 0\n", &b, &err), SHOAL_ERR_FORMAT);
+    assert_int_equal(load_ca("certs_per_device_hour: 0\n", &b, &err), SHOAL_ERR_FORMAT);
+    assert_int_equal(load_ca("hosts: [a]\n", &b, &err), SHOAL_ERR_FORMAT);
+    shoal_buf_clear(&text);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
-                                       cmocka_unit_test(test_defaults),
-                                       cmocka_unit_test(test_mistakes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_ca_settings)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,28 +145,28 @@ static void test_rounds(void **state)
     teardown(&f);
 }
 
-static void test_tokens(void **state)
+static void test_certificates(void **state)
 {
     (void)state;
     fixture f;
-    uint8_t token[32] = {1, 2, 3, 4, 5}, near[32] = {1, 2, 3, 4, 6}, id[SHOAL_ID_BYTES];
-    shoal_db_cert cert = {.sha256 = {1}, .device_id = {5}, .not_after_s = 500};
     setup(&f);
-    assert_int_equal(shoal_db_token_add(f.db, token, 100, 200, &f.err), SHOAL_OK);
-    assert_int_equal(shoal_db_token_check(f.db, token, 199, &f.err), SHOAL_OK);
-    assert_int_equal(shoal_db_token_check(f.db, token, 200, &f.err), SHOAL_ERR_DENIED);
-    assert_int_equal(shoal_db_token_check(f.db, near, 150, &f.err), SHOAL_ERR_DENIED);
-    assert_int_equal(shoal_db_enrol(f.db, near, &cert, "x", 150, &f.err), SHOAL_ERR_DENIED);
-    assert_int_equal(shoal_db_authorise(f.db, cert.sha256, 150, id, &f.err), SHOAL_ERR_DENIED);
-    assert_int_equal(shoal_db_enrol(f.db, token, &cert, "x", 150, &f.err), SHOAL_OK);
-    assert_int_equal(shoal_db_authorise(f.db, cert.sha256, 150, id, &f.err), SHOAL_OK);
+    uint8_t id[SHOAL_ID_BYTES];
+    bool revoked = false;
+    shoal_db_cert cert = {.sha256 = {1}, .device_id = {2}, .not_after_s = 1000};
+    assert_int_equal(shoal_db_authorise(f.db, cert.sha256, 500, id, &f.err), SHOAL_ERR_DENIED);
+    assert_int_equal(shoal_db_device_revoked(f.db, cert.device_id, &revoked, &f.err), SHOAL_OK);
+    assert_true(revoked); /* nobody knows it */
+    assert_int_equal(shoal_db_enrol(f.db, &cert, "x", 2, 150, &f.err), SHOAL_OK);
+    assert_int_equal(shoal_db_enrol(f.db, &cert, "x", 2, 151, &f.err), SHOAL_OK); /* again */
+    assert_int_equal(shoal_db_authorise(f.db, cert.sha256, 1000, id, &f.err), SHOAL_OK);
     assert_memory_equal(id, cert.device_id, sizeof id);
-    assert_int_equal(shoal_db_authorise(f.db, cert.sha256, 501, id, &f.err), SHOAL_ERR_DENIED);
-    cert.sha256[0]++;
-    assert_int_equal(shoal_db_enrol(f.db, token, &cert, "x", 151, &f.err), SHOAL_ERR_DENIED);
-    assert_int_equal(shoal_db_device_revoke(f.db, cert.device_id, 160, &f.err), SHOAL_OK);
-    cert.sha256[0]--;
-    assert_int_equal(shoal_db_authorise(f.db, cert.sha256, 161, id, &f.err), SHOAL_ERR_DENIED);
+    assert_int_equal(shoal_db_authorise(f.db, cert.sha256, 1001, id, &f.err), SHOAL_ERR_DENIED);
+    assert_int_equal(shoal_db_device_revoked(f.db, cert.device_id, &revoked, &f.err), SHOAL_OK);
+    assert_false(revoked);
+    assert_int_equal(shoal_db_device_revoke(f.db, cert.device_id, 200, &f.err), SHOAL_OK);
+    assert_int_equal(shoal_db_authorise(f.db, cert.sha256, 500, id, &f.err), SHOAL_ERR_DENIED);
+    assert_int_equal(shoal_db_device_revoked(f.db, cert.device_id, &revoked, &f.err), SHOAL_OK);
+    assert_true(revoked);
     teardown(&f);
 }
 
@@ -237,7 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_task_survives), cmocka_unit_test(test_rounds),
-        cmocka_unit_test(test_tokens),        cmocka_unit_test(test_two_processes),
+        cmocka_unit_test(test_certificates),  cmocka_unit_test(test_two_processes),
         cmocka_unit_test(test_no_space),      cmocka_unit_test(test_not_a_database)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

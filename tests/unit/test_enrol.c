@@ -14,6 +14,7 @@
 
 #include "client/api.h"
 #include "client/enrol.h"
+#include "proto/attest.h"
 #include "proto/wire.h"
 #include "proto/x509.h"
 #include "tests/support/temp_dir.h"
@@ -27,6 +28,11 @@ typedef struct site {
     bool used;
     int64_t clock_s; /* added to the server's time */
     bool wrong_key;  /* certifies another key than the one asked for */
+    shoal_attestation_kind asks;
+    const shoal_attester *attester;
+    shoal_enrol_request last;
+    unsigned lost;            /* answers that do not arrive */
+    const shoal_buf *next_ca; /* what it says its CA is; NULL: what it is */
     shoal_key *task_key;
     size_t peer_cert_bytes; /* of the last request */
 } site;
@@ -60,22 +66,59 @@ static void issue(site *s, const shoal_wire_der *csr, shoal_wire_der *out)
     shoal_buf_clear(&b);
 }
 
+static void copy_ca(const site *s, shoal_wire_der *out)
+{
+    const shoal_buf *b = s->next_ca != NULL ? s->next_ca : &s->web.ca_der;
+    memcpy(out->data, b->data, b->len);
+    out->n = (uint32_t)b->len;
+}
+
+static bool is_token_id(const site *s, const uint8_t *id)
+{
+    uint8_t hash[32];
+    assert_int_equal(shoal_token_hash(s->token, hash, NULL), SHOAL_OK);
+    return memcmp(hash, id, SHOAL_TOKEN_BYTES) == 0;
+}
+
+static void begin(site *s, shoal_http_request *r)
+{
+    shoal_enrol_begin rq;
+    shoal_enrol_challenge rs = {.nonce = {7, 8, 9}, .attestation = s->asks};
+    size_t n = 0;
+    const uint8_t *body = shoal_http_body(r, &n);
+    assert_int_equal(shoal_enrol_begin_decode(body, n, &rq, NULL), SHOAL_OK);
+    if (s->used || !is_token_id(s, rq.token_id)) {
+        refuse(r, SHOAL_CODE_FORBIDDEN, "this link is unknown, used or expired");
+        return;
+    }
+    shoal_buf b = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    assert_int_equal(shoal_enrol_challenge_encode(&rs, &b, NULL), SHOAL_OK);
+    shoal_http_respond(r, 200, "application/x-protobuf", b.data, b.len);
+    shoal_buf_clear(&b);
+}
+
 static void enrol(site *s, shoal_http_request *r)
 {
-    shoal_enrol_request rq;
+    static shoal_enrol_request rq;
     static shoal_enrol_response rs;
     size_t n = 0;
     const uint8_t *body = shoal_http_body(r, &n);
     assert_int_equal(shoal_enrol_request_decode(body, n, &rq, NULL), SHOAL_OK);
-    if (s->used || memcmp(rq.token, s->token, sizeof s->token) != 0) {
+    bool again = s->used && memcmp(&rq, &s->last, sizeof rq) == 0;
+    if ((s->used && !again) || memcmp(rq.token, s->token, sizeof s->token) != 0) {
         refuse(r, SHOAL_CODE_FORBIDDEN, "this link is unknown, used or expired");
         return;
     }
     s->used = true;
+    s->last = rq;
+    if (s->lost > 0) {
+        s->lost--;
+        refuse(r, SHOAL_CODE_BUSY, "the certificate authority is away");
+        return;
+    }
     memset(&rs, 0, sizeof rs);
     issue(s, &rq.csr, &rs.cert);
-    memcpy(rs.ca.data, s->web.ca_der.data, s->web.ca_der.len);
-    rs.ca.n = (uint32_t)s->web.ca_der.len;
+    copy_ca(s, &rs.ca);
     shoal_key_spki(s->task_key, rs.task_spki);
     (void)snprintf(rs.deployment, sizeof rs.deployment, "test");
     rs.server_time_s = (uint64_t)((int64_t)time(NULL) + s->clock_s);
@@ -93,9 +136,27 @@ static void renew(site *s, shoal_http_request *r)
     const uint8_t *body = shoal_http_body(r, &n);
     (void)shoal_http_peer_cert(r, &s->peer_cert_bytes);
     assert_int_equal(shoal_renew_request_decode(body, n, &rq, NULL), SHOAL_OK);
+    size_t cert_n = 0;
+    const uint8_t *cert = shoal_http_peer_cert(r, &cert_n);
+    shoal_cert_info info;
+    assert_int_equal(shoal_cert_read(cert, cert_n, &info, NULL), SHOAL_OK);
+    assert_int_equal(
+        shoal_renew_verify(info.spki, cert, cert_n, rq.csr.data, rq.csr.n, rq.proof, NULL),
+        SHOAL_OK); /* Spec 2.7 */
     issue(s, &rq.csr, &rs.cert);
+    copy_ca(s, &rs.ca);
     shoal_buf b = shoal_buf_init(SHOAL_LIMIT_CONTROL);
     assert_int_equal(shoal_renew_response_encode(&rs, &b, NULL), SHOAL_OK);
+    shoal_http_respond(r, 200, "application/x-protobuf", b.data, b.len);
+    shoal_buf_clear(&b);
+}
+
+static void say_ca(const site *s, shoal_http_request *r)
+{
+    shoal_ca_bundle m = {0};
+    shoal_buf b = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    copy_ca(s, &m.ca);
+    assert_int_equal(shoal_ca_bundle_encode(&m, &b, NULL), SHOAL_OK);
     shoal_http_respond(r, 200, "application/x-protobuf", b.data, b.len);
     shoal_buf_clear(&b);
 }
@@ -105,8 +166,12 @@ static void handle(void *ctx, shoal_http_request *r)
     site *s = ctx;
     if (strcmp(shoal_http_path(r), "/v1/enrol") == 0)
         enrol(s, r);
+    else if (strcmp(shoal_http_path(r), "/v1/enrol/begin") == 0)
+        begin(s, r);
     else if (strcmp(shoal_http_path(r), "/v1/renew") == 0)
         renew(s, r);
+    else if (strcmp(shoal_http_path(r), "/v1/ca") == 0)
+        say_ca(s, r);
     else
         refuse(r, SHOAL_CODE_NOT_FOUND, "no such path");
 }
@@ -146,7 +211,7 @@ static shoal_join_link link_of(const site *s)
 static shoal_status join(const site *s, const shoal_join_link *l, shoal_enrolment *e,
                          shoal_error *err)
 {
-    return shoal_enrol(&s->store, l, (int64_t)time(NULL), NULL, e, err);
+    return shoal_enrol(&s->store, l, s->attester, (int64_t)time(NULL), NULL, e, err);
 }
 
 static bool exists(const site *s, const char *name, mode_t *mode)
@@ -286,6 +351,85 @@ static void a_certificate_is_renewed_over_mutual_tls(void **state)
     shoal_enrolment_clear(&again);
 }
 
+/* Spec 2.2: the CA was away when the first answers were due. */
+static void a_lost_answer_is_asked_for_again(void **state)
+{
+    site *s = *state;
+    shoal_enrolment e;
+    shoal_join_link l = link_of(s);
+    s->lost = 1;
+    assert_int_equal(join(s, &l, &e, NULL), SHOAL_OK);
+    assert_int_equal(s->lost, 0);
+    shoal_enrolment_clear(&e);
+}
+
+static shoal_status show_key(void *ctx, const uint8_t challenge[SHOAL_CHALLENGE_BYTES],
+                             shoal_buf *out, shoal_error *err)
+{
+    return shoal_attest_software(ctx, challenge, out, err);
+}
+
+/* Spec 2.9 */
+static void what_the_deployment_asks_for_is_shown(void **state)
+{
+    site *s = *state;
+    shoal_enrolment e;
+    shoal_error err = {0};
+    shoal_join_link l = link_of(s);
+    shoal_attester a = {SHOAL_ATTESTATION_SOFTWARE, show_key, s->task_key};
+    uint8_t spki[SHOAL_SPKI_BYTES];
+    uint8_t hash[32];
+    uint8_t challenge[SHOAL_CHALLENGE_BYTES];
+    shoal_attestation_level level;
+    s->asks = SHOAL_ATTESTATION_SOFTWARE;
+    assert_int_equal(join(s, &l, &e, &err), SHOAL_ERR_DENIED);
+    assert_non_null(strstr(err.msg, "attestation"));
+    s->asks = SHOAL_ATTESTATION_ANDROID; /* not what this attester does */
+    s->attester = &a;
+    assert_int_equal(join(s, &l, &e, &err), SHOAL_ERR_DENIED);
+    assert_nothing_left(s);
+    s->asks = SHOAL_ATTESTATION_SOFTWARE;
+    assert_int_equal(join(s, &l, &e, NULL), SHOAL_OK);
+    assert_int_equal(shoal_csr_check(s->last.csr.data, s->last.csr.n, spki, NULL), SHOAL_OK);
+    assert_int_equal(shoal_token_hash(s->token, hash, NULL), SHOAL_OK);
+    assert_int_equal(shoal_enrol_digest(hash, s->last.nonce, spki, challenge, NULL), SHOAL_OK);
+    shoal_key_spki(s->task_key, spki);
+    shoal_attest_policy p = {.kind = SHOAL_ATTESTATION_SOFTWARE, .spki = spki};
+    assert_int_equal(shoal_attest_verify(&p, challenge, s->last.attestation, s->last.attestation_n,
+                                         0, &level, NULL),
+                     SHOAL_OK);
+    assert_int_equal(level, SHOAL_LEVEL_SOFTWARE);
+    shoal_enrolment_clear(&e);
+}
+
+/* Spec 2.8: a CA that nothing pinned names is not taken, and the pin stays. */
+static void a_strange_ca_is_refused(void **state)
+{
+    site *s = *state;
+    shoal_enrolment e;
+    shoal_enrolment again;
+    shoal_net *net = NULL;
+    shoal_join_link l = link_of(s);
+    int64_t now = (int64_t)time(NULL);
+    shoal_buf other = shoal_buf_init(SHOAL_LIMIT_CERT);
+    assert_int_equal(join(s, &l, &e, NULL), SHOAL_OK);
+    assert_int_equal(
+        shoal_ca_create(s->task_key, "test CA", now - 60, now + 86400, NULL, &other, NULL),
+        SHOAL_OK);
+    assert_int_equal(shoal_enrolment_connect(&e, NULL, &net, NULL), SHOAL_OK);
+    assert_int_equal(shoal_enrolment_refresh_ca(&s->store, &e, net, now, NULL), SHOAL_OK);
+    s->next_ca = &other;
+    assert_int_equal(shoal_enrolment_refresh_ca(&s->store, &e, net, now, NULL), SHOAL_ERR_TAMPERED);
+    assert_int_equal(shoal_enrolment_renew(&s->store, &e, net, now, NULL), SHOAL_ERR_TAMPERED);
+    assert_int_equal(shoal_enrolment_load(&s->store, &again, NULL), SHOAL_OK);
+    assert_memory_equal(again.ca.data, s->web.ca_der.data, s->web.ca_der.len);
+    assert_memory_equal(again.cert.data, e.cert.data, e.cert.n);
+    shoal_net_close(net);
+    shoal_enrolment_clear(&e);
+    shoal_enrolment_clear(&again);
+    shoal_buf_clear(&other);
+}
+
 static void waits_grow_and_differ(void **state)
 {
     (void)state;
@@ -318,6 +462,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(clocks_far_apart_are_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_certificate_is_renewed_over_mutual_tls, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_lost_answer_is_asked_for_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_the_deployment_asks_for_is_shown, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_strange_ca_is_refused, set_up, tear_down),
         cmocka_unit_test(waits_grow_and_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

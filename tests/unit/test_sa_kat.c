@@ -12,6 +12,7 @@
 #include "proto/sa_client.h"
 #include "proto/sa_server.h"
 #include "proto/wire.h"
+#include "proto/x509.h"
 #include "tests/support/vec_file.h"
 
 enum { DEVICES = 10, LINES_MAX = 512, NOW = 1790000000 };
@@ -337,9 +338,42 @@ static void test_control_messages(void **state)
     assert_int_equal(shoal_release_verify(&m.adapter_release, spki, NULL), SHOAL_OK);
 }
 
+/* Spec 2.2, 2.7, 2.9: token ids, challenges and the old key's word for a renewal. */
+static void test_enrolment(void **state)
+{
+    (void)state;
+    static shoal_enrol_request q;
+    shoal_enrol_begin b;
+    shoal_renew_request renew;
+    shoal_renew_response r;
+    shoal_cert_info info;
+    uint8_t hash[32];
+    const vector *v = get("enrol_request", 0);
+    assert_int_equal(shoal_enrol_request_decode(v->data, v->n, &q, NULL), SHOAL_OK);
+    v = get("enrol_begin", 0);
+    assert_int_equal(shoal_enrol_begin_decode(v->data, v->n, &b, NULL), SHOAL_OK);
+    assert_int_equal(shoal_token_hash(q.token, hash, NULL), SHOAL_OK);
+    assert_memory_equal(hash, b.token_id, sizeof b.token_id);
+    v = get("renew_request", 0);
+    assert_int_equal(shoal_renew_request_decode(v->data, v->n, &renew, NULL), SHOAL_OK);
+    v = get("renew_response", 0);
+    assert_int_equal(shoal_renew_response_decode(v->data, v->n, &r, NULL), SHOAL_OK);
+    assert_int_equal(shoal_cert_read(r.cert.data, r.cert.n, &info, NULL), SHOAL_OK);
+    assert_int_equal(shoal_enrol_digest(b.token_id, q.nonce, info.spki, hash, NULL), SHOAL_OK);
+    assert_memory_equal(hash, get("enrol_digest", 0)->data, 32);
+    assert_int_equal(shoal_renew_verify(info.spki, r.cert.data, r.cert.n, renew.csr.data,
+                                        renew.csr.n, renew.proof, NULL),
+                     SHOAL_OK);
+    renew.csr.data[0] ^= 1;
+    assert_int_equal(shoal_renew_verify(info.spki, r.cert.data, r.cert.n, renew.csr.data,
+                                        renew.csr.n, renew.proof, NULL),
+                     SHOAL_ERR_TAMPERED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole_session),
-                                       cmocka_unit_test(test_control_messages)};
+                                       cmocka_unit_test(test_control_messages),
+                                       cmocka_unit_test(test_enrolment)};
     return cmocka_run_group_tests(tests, load, unload);
 }

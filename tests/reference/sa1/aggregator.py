@@ -54,6 +54,7 @@ class Aggregator:
         self.bend = lambda device, result: result
         self.offer = lambda device, question, answer: answer
         self.spoil = lambda what, device, data: data
+        self.nonces = set()
         self.release = None
         self.publish(adapter)
         self._listen(identity_file)
@@ -101,8 +102,15 @@ class Aggregator:
 
     # ---- control messages ----
 
+    def begin(self, q):
+        """2.2"""
+        if not any(certificates.token_id(t) == q["token_id"] for t in self.tokens):
+            raise Answer("FORBIDDEN")
+        self.nonces.add(nonce := secrets.token_bytes(32))
+        return {"nonce": nonce, "attestation": 0}
+
     def enrol(self, q):
-        if not self.tokens.pop(q["token"], False):
+        if q["nonce"] not in self.nonces or not self.tokens.pop(q["token"], False):
             raise Answer("FORBIDDEN")
         csr = x509.load_der_x509_csr(q["csr"])
         if not csr.is_signature_valid:  # Spec 2.4
@@ -229,6 +237,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, body):
         a, url = self.a, urllib.parse.urlsplit(self.path)
         call = self.command, url.path
+        if call == ("POST", "/v1/enrol/begin"):
+            q = control.decode("enrol_begin", body)
+            return 200, control.encode("enrol_challenge", a.begin(q))
         if call == ("POST", "/v1/enrol"):
             q = control.decode("enrol_request", body)
             return 200, control.encode("enrol_response", a.enrol(q))
@@ -236,6 +247,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         a.heard.append((device, *call, body))
         if call == ("GET", "/v1/tasks"):
             return 200, control.encode("task_list", a.tasks())
+        if call == ("GET", "/v1/ca"):
+            return 200, control.encode("ca_bundle", {"ca": a.ca})
         if call == ("POST", "/v1/checkin"):
             q = control.decode("checkin_request", body)
             answer = a.offer(device, q, a.check_in(device, q))

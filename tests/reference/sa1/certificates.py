@@ -1,5 +1,7 @@
 """2.4 to 2.6: requests and certificates."""
 import datetime
+import hashlib
+import re
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -8,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from . import p256
-from .primitives import SPKI, Refused, check, client_id
+from .primitives import D, SPKI, Refused, check, client_id
 
 DIGITAL_SIGNATURE = dict(digital_signature=True, content_commitment=False, key_encipherment=False,
                          data_encipherment=False, key_agreement=False, key_cert_sign=False,
@@ -68,6 +70,63 @@ def make_request(key):
     return b.sign(key.private, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
+def token_id(token):
+    """2.2"""
+    return D("shoal/token", bytes(32), token)[:16]
+
+
+def challenge(token_id, nonce, spki):
+    """2.9: what an attestation must hold."""
+    return D("shoal/enrol", bytes(32), token_id + nonce + spki)
+
+
+def renew_proof(old_key, old_cert, request):
+    """2.7"""
+    body = hashlib.sha256(old_cert).digest() + hashlib.sha256(request).digest()
+    return old_key.sign_body("shoal/renew", bytes(32), body)
+
+
+def split_bundle(bundle):
+    """2.8: the certificates of a bundle, newest first."""
+    out = []
+    while bundle:
+        check(len(out) < 2 and bundle[0] == 0x30 and len(bundle) > 4, "not a bundle")
+        at, size = 2, bundle[1]
+        if size > 128:
+            at += size - 128
+            size = int.from_bytes(bundle[2:at], "big")
+        out.append(bundle[:at + size])
+        bundle = bundle[at + size:]
+    check(out, "an empty bundle")
+    return out
+
+
+def _ca(der):
+    """(generation, id, id of the successor) of a CA certificate; its own signature checked."""
+    cert = x509.load_der_x509_certificate(der)
+    spki = cert.public_key().public_bytes(*SPKI)
+    cert.public_key().verify(cert.signature, cert.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
+    name = cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+    found = re.fullmatch("Shoal CA ([1-9][0-9]*) ([0-9a-f]{32})", name)
+    generation, following = (int(found[1]), bytes.fromhex(found[2])) if found else (0, None)
+    return generation, client_id(spki), following
+
+
+def follow_ca(pinned, offered, now):
+    """Spec 2.8: may `offered` take the place of `pinned`?"""
+    known = [_ca(der) for der in split_bundle(pinned)]
+    offer = split_bundle(offered)
+    check(_ca(offer[0])[0] >= known[0][0], "an older CA")
+    for der in reversed(offer):
+        generation, key, _ = _ca(der)
+        if der not in split_bundle(pinned):
+            first, last = _validity(x509.load_der_x509_certificate(der))
+            check(first <= now <= last and any(
+                key == k[2] and generation == k[0] + 1 for k in known), "a CA nobody named")
+        known.append(_ca(der))
+    return offered
+
+
 def _validity(cert):
     """UTC seconds; the aware properties are newer than Debian 12's library."""
     if hasattr(cert, "not_valid_before_utc"):
@@ -85,8 +144,18 @@ def _extension(cert, kind):
         raise Refused("a certificate without " + kind.__name__) from None
 
 
-def check_leaf(ca_der, der, now, kind="client"):
-    """Spec 2.6: the SPKI of a leaf that this CA issued and that is valid now."""
+def check_leaf(bundle, der, now, kind="client"):
+    """Spec 2.6: the SPKI of a leaf that a CA of the bundle issued and that is valid now."""
+    refused = None
+    for ca_der in split_bundle(bundle):
+        try:
+            return _check_leaf(ca_der, der, now, kind)
+        except Refused as why:
+            refused = why
+    raise refused
+
+
+def _check_leaf(ca_der, der, now, kind):
     try:
         ca, leaf = x509.load_der_x509_certificate(ca_der), x509.load_der_x509_certificate(der)
         spki = leaf.public_key().public_bytes(*SPKI)

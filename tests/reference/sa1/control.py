@@ -17,11 +17,15 @@ TRAIN = {1: ("rank", "u32"), 2: ("alpha", "f32"), 3: ("targets", "u32"), 4: ("lr
          5: ("local_epochs", "u32"), 6: ("local_steps", "u32"), 7: ("batch", "u32"),
          8: ("ctx", "u32"), 9: ("base_name", "text")}
 FORMS = {
-    "enrol_request": {1: ("token", 16), 2: ("csr", "der"), 3: ("version", "text")},
+    "enrol_begin": {1: ("token_id", 16)},
+    "enrol_challenge": {1: ("nonce", 32), 2: ("attestation", "u32")},
+    "enrol_request": {1: ("token", 16), 2: ("nonce", 32), 3: ("csr", "der"),
+                      4: ("attestation", "bytes"), 5: ("version", "text")},
     "enrol_response": {1: ("cert", "der"), 2: ("ca", "der"), 3: ("task_spki", 91),
                        4: ("deployment", "text"), 5: ("server_time_s", "u64")},
-    "renew_request": {1: ("csr", "der")},
-    "renew_response": {1: ("cert", "der")},
+    "renew_request": {1: ("proof", 64), 2: ("csr", "der")},
+    "renew_response": {1: ("cert", "der"), 2: ("ca", "der")},
+    "ca_bundle": {1: ("ca", "der")},
     "task_list": {1: ("tasks", [TASK]), 2: ("n", "u32")},
     "checkin_request": {1: ("task_id", 16), 2: ("last_round", "u64"),
                         3: ("adapter_version", "u64"), 4: ("trained", "u32")},

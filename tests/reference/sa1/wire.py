@@ -107,14 +107,36 @@ class Member:
         where = host, int(port), bytes.fromhex(pin)
         self.key = Key(secrets.randbelow(certificates.p256.N - 1) + 1)
         first = Connection(*where)
-        request = {"token": bytes.fromhex(token), "csr": certificates.make_request(self.key),
-                   "version": "reference"}
+        token = bytes.fromhex(token)
+        begun = first.control("/v1/enrol/begin", "enrol_challenge", "enrol_begin",
+                              {"token_id": certificates.token_id(token)})
+        check(begun["attestation"] == 0, "the reference attests nothing")
+        request = {"token": token, "nonce": begun["nonce"], "attestation": b"",
+                   "csr": certificates.make_request(self.key), "version": "reference"}
         got = first.control("/v1/enrol", "enrol_response", "enrol_request", request)
         first.close()
         check(certificates.check_leaf(got["ca"], got["cert"], now) == self.key.spki,
               "a certificate for another key")  # Spec 2.5
         self.cert, self.ca, self.task_spki = got["cert"], got["ca"], got["task_spki"]
+        self.where = where
         self.connection = Connection(*where, self.key, self.cert)
+
+    def renew(self, now):
+        """2.7 and 2.8"""
+        request = certificates.make_request(self.key)
+        got = self.connection.control("/v1/renew", "renew_response", "renew_request", {
+            "csr": request, "proof": certificates.renew_proof(self.key, self.cert, request)})
+        self.ca = certificates.follow_ca(self.ca, got["ca"], now)
+        check(certificates.check_leaf(self.ca, got["cert"], now) == self.key.spki,
+              "a certificate for another key")
+        self.connection.close()
+        self.cert = got["cert"]
+        self.connection = Connection(*self.where, self.key, self.cert)
+
+    def refresh_ca(self, now):
+        """2.8"""
+        got = self.connection.control("/v1/ca", "ca_bundle")
+        self.ca = certificates.follow_ca(self.ca, got["ca"], now)
 
     def tasks(self):
         return self.connection.control("/v1/tasks", "task_list")["tasks"]
