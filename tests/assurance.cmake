@@ -46,25 +46,41 @@ if(TARGET shoal_proto)
   endforeach()
 endif()
 
+if(TARGET shoal_proto)
+  shoal_test(test_sa_faults_cheap unit/test_sa_faults.c LIBS proto_cheap)
+  shoal_test(test_sa_faults unit/test_sa_faults.c LIBS proto_test LABELS medium)
+  shoal_test(test_crypto_faults unit/test_crypto_faults.c LIBS proto_test)
+endif()
+
+# shoal_made_seeds(NAME n LIBS target...) builds support/make_NAME_seeds.c, which writes right inputs
+# seed_00 .. seed_{n-1} with the code that writes them, and replays them and changed copies in fuzz_NAME.
+function(shoal_made_seeds name n)
+  cmake_parse_arguments(F "" "MUTATE" "LIBS" ${ARGN})
+  set(dir ${CMAKE_BINARY_DIR}/tests/${name}_seeds)
+  file(MAKE_DIRECTORY ${dir})
+  add_executable(make_${name}_seeds support/make_${name}_seeds.c)
+  target_link_libraries(make_${name}_seeds PRIVATE ${F_LIBS} ${CMOCKA_LIBRARY})
+  set_target_properties(make_${name}_seeds PROPERTIES RUNTIME_OUTPUT_DIRECTORY
+    ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME fuzz_${name}_seeds COMMAND make_${name}_seeds ${dir})
+  set_tests_properties(fuzz_${name}_seeds PROPERTIES FIXTURES_SETUP fuzz_${name} LABELS fast)
+  set(seeds "")
+  math(EXPR last "${n} - 1")
+  foreach(i RANGE ${last})
+    list(APPEND seeds ${dir}/seed_0${i})
+  endforeach()
+  shoal_fuzz(fuzz_${name} LIBS ${F_LIBS} ${CMOCKA_LIBRARY} MUTATE ${F_MUTATE} FIXTURE fuzz_${name}
+             SEEDS ${seeds})
+endfunction()
+
+if(TARGET shoal_proto)
+  shoal_made_seeds(x509 6 LIBS shoal_proto MUTATE 100)
+endif()
 if(TARGET shoal_net)
   file(GLOB seeds CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/http_seeds/*)
   shoal_fuzz(fuzz_http LIBS shoal_net MUTATE 50 SEEDS ${seeds})
 endif()
 
-# Files of a device; their right forms are written by the code that writes them.
 if(TARGET shoal_client_lib)
-  set(SHOAL_FILE_SEEDS ${CMAKE_BINARY_DIR}/tests/file_seeds)
-  file(MAKE_DIRECTORY ${SHOAL_FILE_SEEDS})
-  add_executable(make_file_seeds support/make_file_seeds.c)
-  target_link_libraries(make_file_seeds PRIVATE shoal_client_lib train_fixture ${CMOCKA_LIBRARY})
-  set_target_properties(make_file_seeds PROPERTIES RUNTIME_OUTPUT_DIRECTORY
-    ${CMAKE_BINARY_DIR}/tests)
-  add_test(NAME fuzz_files_seeds COMMAND make_file_seeds ${SHOAL_FILE_SEEDS})
-  set_tests_properties(fuzz_files_seeds PROPERTIES FIXTURES_SETUP fuzz_files LABELS fast)
-  set(seeds "")
-  foreach(i RANGE 6)
-    list(APPEND seeds ${SHOAL_FILE_SEEDS}/seed_0${i})
-  endforeach()
-  shoal_fuzz(fuzz_files LIBS shoal_client_lib train_fixture ${CMOCKA_LIBRARY} MUTATE 300
-             FIXTURE fuzz_files SEEDS ${seeds})
+  shoal_made_seeds(files 7 LIBS shoal_client_lib train_fixture MUTATE 300)
 endif()

@@ -1,4 +1,5 @@
-/* make_file_seeds.c - writes right inputs for each reader of fuzz_files: seed_00 .. in a directory.
+/* make_files_seeds.c - writes right inputs for each reader of fuzz_files: seed_00 .. in a
+ * directory.
  */
 #include <setjmp.h>
 #include <stdarg.h>
