@@ -3,7 +3,9 @@
 #include "kernels/x86/init.h"
 #include "kernels/x86/dot_vnni.h"
 
+#define SLOT(name, TYPE, ...) t->dot_q8[SHOAL_TYPE_##TYPE] = dot_##name;
+
 void shoal_dot_init_avxvnni(shoal_table *t)
 {
-    init_dots(t);
+    VNNI_FORMATS(SLOT)
 }

@@ -5,7 +5,9 @@
  * byte to 32 bits and nothing saturates, so one chain serves codes of any width:
  *   unsigned codes   u = code, s = activations
  *   signed codes     u = activations + 128, s = code; the sums start at -128 times the sum of the
- *                    codes, once a block, so that they end at the true ones
+ *                    codes, once a block, so that they end at the true ones. For one row of
+ *                    activations u = |code|, s = activations with the code's sign: no start to work
+ *                    out
  * The integer sums are exact and the f32 operations are those of dot_avx2.h in the same order:
  * every level gives the same bits.
  *
@@ -61,6 +63,12 @@ SHOAL_INLINE bool codes_are_signed(vec_form form)
     return form == FORM_SIGNED || form == FORM_HALF;
 }
 
+/* True where signed codes meet n rows of activations by their magnitude. */
+SHOAL_INLINE bool by_magnitude(size_t n)
+{
+    return n == 1;
+}
+
 /* -128 times the sum of the codes of each half. */
 SHOAL_INLINE void set_start(vec_block *w)
 {
@@ -76,8 +84,8 @@ SHOAL_INLINE void set_start(vec_block *w)
     }
 }
 
-/* One part of 32 weights of both groups of rows. */
-SHOAL_INLINE void join_groups(vec_form form, const group_block *lo, const group_block *hi,
+/* One part of 32 weights of both groups of rows, to meet n rows of activations. */
+SHOAL_INLINE void join_groups(vec_form form, const group_block *lo, const group_block *hi, size_t n,
                               vec_block *w)
 {
     SHOAL_UNROLL
@@ -98,7 +106,7 @@ SHOAL_INLINE void join_groups(vec_form form, const group_block *lo, const group_
         }
         w->start[h] = vi_zero();
     }
-    if (codes_are_signed(form)) {
+    if (codes_are_signed(form) && !by_magnitude(n)) {
         set_start(w);
     }
 }
@@ -118,7 +126,8 @@ SHOAL_INLINE vf vf_scalar(const int8_t *p)
 }
 
 /* sum[h] = codes times activations of half h. */
-SHOAL_INLINE void dot_halves(vec_form form, const vec_block *w, const int8_t *q, vi sum[2])
+SHOAL_INLINE void dot_halves(vec_form form, const vec_block *w, const int8_t *q, size_t n,
+                             vi sum[2])
 {
     SHOAL_UNROLL
     for (int h = 0; h < 2; h++) {
@@ -126,8 +135,13 @@ SHOAL_INLINE void dot_halves(vec_form form, const vec_block *w, const int8_t *q,
         SHOAL_UNROLL
         for (int j = 4 * h; j < 4 * h + 4; j++) {
             vi x = vi_four(q + 4 * j);
-            sum[h] = codes_are_signed(form) ? vi_dot(sum[h], x, w->code[j])
-                                            : vi_dot(sum[h], w->code[j], x);
+            if (!codes_are_signed(form)) {
+                sum[h] = vi_dot(sum[h], w->code[j], x);
+            } else if (by_magnitude(n)) {
+                sum[h] = vi_dot(sum[h], vi_abs_bytes(w->code[j]), vi_sign_bytes(x, w->code[j]));
+            } else {
+                sum[h] = vi_dot(sum[h], x, w->code[j]);
+            }
         }
     }
 }
@@ -143,12 +157,13 @@ SHOAL_INLINE vi dot_low(const vec_block *w, const int8_t *q)
     return sum;
 }
 
-/* acc + the part's share for one activation row: q [32], offset by 128 for signed codes; ds [2]. */
+/* acc + the part's share for one activation row of n: q [32], offset by 128 where signed codes want
+ * it; ds [2]. */
 SHOAL_INLINE vf add_part(vec_form form, const vec_block *w, const int8_t *q, const int8_t *ds,
-                         vf acc)
+                         size_t n, vf acc)
 {
     vi sum[2];
-    dot_halves(form, w, q, sum);
+    dot_halves(form, w, q, n, sum);
     if (form == FORM_HALF || form == FORM_HALF_MIN) {
         sum[0] = vi_mul(sum[0], w->scale[0]);
         sum[1] = vi_mul(sum[1], w->scale[1]);
@@ -179,12 +194,12 @@ SHOAL_INLINE void add_part_rows(vec_form form, const vec_block *w, const int8_t 
 {
     int8_t offset[SHOAL_ACT_TILE * SHOAL_QBLOCK];
     const int8_t *ds = x + n * SHOAL_QBLOCK, *q = x;
-    if (codes_are_signed(form)) {
+    if (codes_are_signed(form) && !by_magnitude(n)) {
         offset_rows(x, n, offset);
         q = offset;
     }
     for (size_t t = 0; t < n; t++) {
-        acc[t] = add_part(form, w, q + t * SHOAL_QBLOCK, ds + t * 8, acc[t]);
+        acc[t] = add_part(form, w, q + t * SHOAL_QBLOCK, ds + t * 8, n, acc[t]);
     }
 }
 
@@ -219,20 +234,30 @@ SHOAL_INLINE void take_group(const vec_type *type, const group_rows *rows, size_
     }
 }
 
-/* acc [n] += all blocks of the rows. n is a constant where registers should hold acc. */
+/* acc [n] += all blocks of the rows. n is a constant where registers should hold acc; a block of
+ * one part stays in registers too, which an array would not. */
 SHOAL_INLINE void vec_dot(const vec_type *type, const vec_rows *rows, size_t blocks,
                           const int8_t *x, size_t n, vf *acc)
 {
     for (size_t b = 0; b < blocks; b += type->subs) {
         size_t at = b / type->subs * type->bytes;
+        vec_block w;
+        if (type->subs == 1) {
+            group_block lo, hi;
+            take_group(type, &rows->group[0], at, &lo);
+            if (VEC_GROUPS > 1) take_group(type, &rows->group[VEC_GROUPS - 1], at, &hi);
+            join_groups(type->form, &lo, VEC_GROUPS > 1 ? &hi : &lo, n, &w);
+            add_part_rows(type->form, &w, x, n, acc);
+            x += n * SHOAL_ACT_BLOCK_BYTES;
+            continue;
+        }
         group_block g[VEC_GROUPS][8];
         SHOAL_UNROLL
         for (int i = 0; i < VEC_GROUPS; i++) {
             take_group(type, &rows->group[i], at, g[i]);
         }
         for (size_t i = 0; i < type->subs; i++, x += n * SHOAL_ACT_BLOCK_BYTES) {
-            vec_block w;
-            join_groups(type->form, &g[0][i], &g[VEC_GROUPS - 1][i], &w);
+            join_groups(type->form, &g[0][i], &g[VEC_GROUPS - 1][i], n, &w);
             add_part_rows(type->form, &w, x, n, acc);
         }
     }
@@ -279,54 +304,35 @@ SHOAL_INLINE void vec_all(const vec_type *type, const void *w, size_t row_bytes,
     }
 }
 
-/* The slot of a format. */
-#define DOT_VNNI(lower, UPPER, unpacker, form, parts, group)                             \
-    static void dot_##lower(const void *w, size_t row_bytes, size_t rows, size_t blocks, \
-                            const void *tile, size_t n, float *y, size_t ldy)            \
-    {                                                                                    \
-        const vec_type type = {unpacker, form, parts, SHOAL_##UPPER##_BYTES, group};     \
-        vec_all(&type, w, row_bytes, rows, blocks, tile, n, y, ldy);                     \
+/* All formats: X(name, type, whose block, unpacker, form, parts, packed). */
+#define VNNI_FORMATS(X)                                              \
+    X(q4_0, Q4_0, Q4_0, unpack_q4_0, FORM_MIN, 1, false)             \
+    X(q4_1, Q4_1, Q4_1, unpack_q4_1, FORM_MIN, 1, false)             \
+    X(q5_0, Q5_0, Q5_0, unpack_q5_0, FORM_MIN, 1, false)             \
+    X(q5_1, Q5_1, Q5_1, unpack_q5_1, FORM_MIN, 1, false)             \
+    X(q8_0, Q8_0, Q8_0, unpack_q8_0, FORM_SIGNED, 1, false)          \
+    X(iq4_nl, IQ4_NL, IQ4_NL, unpack_iq4_nl, FORM_SIGNED, 1, false)  \
+    X(p4_0, P4_0, Q4_0, unpack_p4_0, FORM_MIN, 1, true)              \
+    X(p4_1, P4_1, Q4_1, unpack_p4_1, FORM_MIN, 1, true)              \
+    X(p8_0, P8_0, Q8_0, unpack_p8_0, FORM_SIGNED, 1, true)           \
+    X(q4_a, Q4_A, Q4_A, unpack_q4_a, FORM_MIN, 1, false)             \
+    X(q6_a, Q6_A, Q6_A, unpack_q6_a, FORM_MIN, 1, false)             \
+    X(p4_a, P4_A, Q4_A, unpack_p4_a, FORM_MIN, 1, true)              \
+    X(p6_a, P6_A, Q6_A, unpack_p6_a, FORM_MIN, 1, true)              \
+    X(q2_k, Q2_K, Q2_K, shoal_unpack8_q2_k, FORM_HALF_MIN, 8, false) \
+    X(q3_k, Q3_K, Q3_K, shoal_unpack8_q3_k, FORM_HALF, 8, false)     \
+    X(q4_k, Q4_K, Q4_K, shoal_unpack8_q4_k, FORM_MIN, 8, false)      \
+    X(q5_k, Q5_K, Q5_K, shoal_unpack8_q5_k, FORM_MIN, 8, false)      \
+    X(q6_k, Q6_K, Q6_K, shoal_unpack8_q6_k, FORM_HALF, 8, false)
+
+/* dot_NAME: the slot of a format. */
+#define DOT_VNNI(name, TYPE, BLOCK, unpacker, form, parts, packed)                      \
+    static void dot_##name(const void *w, size_t row_bytes, size_t rows, size_t blocks, \
+                           const void *tile, size_t n, float *y, size_t ldy)            \
+    {                                                                                   \
+        const vec_type type = {unpacker, form, parts, SHOAL_##BLOCK##_BYTES, packed};   \
+        vec_all(&type, w, row_bytes, rows, blocks, tile, n, y, ldy);                    \
     }
-
-DOT_VNNI(q4_0, Q4_0, unpack_q4_0, FORM_MIN, 1, false)
-DOT_VNNI(q4_1, Q4_1, unpack_q4_1, FORM_MIN, 1, false)
-DOT_VNNI(q5_0, Q5_0, unpack_q5_0, FORM_MIN, 1, false)
-DOT_VNNI(q5_1, Q5_1, unpack_q5_1, FORM_MIN, 1, false)
-DOT_VNNI(q8_0, Q8_0, unpack_q8_0, FORM_SIGNED, 1, false)
-DOT_VNNI(iq4_nl, IQ4_NL, unpack_iq4_nl, FORM_SIGNED, 1, false)
-DOT_VNNI(p4_0, Q4_0, unpack_p4_0, FORM_MIN, 1, true)
-DOT_VNNI(p4_1, Q4_1, unpack_p4_1, FORM_MIN, 1, true)
-DOT_VNNI(p8_0, Q8_0, unpack_p8_0, FORM_SIGNED, 1, true)
-DOT_VNNI(q4_a, Q4_A, unpack_q4_a, FORM_MIN, 1, false)
-DOT_VNNI(q6_a, Q6_A, unpack_q6_a, FORM_MIN, 1, false)
-DOT_VNNI(p4_a, Q4_A, unpack_p4_a, FORM_MIN, 1, true)
-DOT_VNNI(p6_a, Q6_A, unpack_p6_a, FORM_MIN, 1, true)
-DOT_VNNI(q2_k, Q2_K, shoal_unpack8_q2_k, FORM_HALF_MIN, 8, false)
-DOT_VNNI(q3_k, Q3_K, shoal_unpack8_q3_k, FORM_HALF, 8, false)
-DOT_VNNI(q4_k, Q4_K, shoal_unpack8_q4_k, FORM_MIN, 8, false)
-DOT_VNNI(q5_k, Q5_K, shoal_unpack8_q5_k, FORM_MIN, 8, false)
-DOT_VNNI(q6_k, Q6_K, shoal_unpack8_q6_k, FORM_HALF, 8, false)
-
-static void init_dots(shoal_table *t)
-{
-    t->dot_q8[SHOAL_TYPE_Q4_0] = dot_q4_0;
-    t->dot_q8[SHOAL_TYPE_Q4_1] = dot_q4_1;
-    t->dot_q8[SHOAL_TYPE_Q5_0] = dot_q5_0;
-    t->dot_q8[SHOAL_TYPE_Q5_1] = dot_q5_1;
-    t->dot_q8[SHOAL_TYPE_Q8_0] = dot_q8_0;
-    t->dot_q8[SHOAL_TYPE_IQ4_NL] = dot_iq4_nl;
-    t->dot_q8[SHOAL_TYPE_P4_0] = dot_p4_0;
-    t->dot_q8[SHOAL_TYPE_P4_1] = dot_p4_1;
-    t->dot_q8[SHOAL_TYPE_P8_0] = dot_p8_0;
-    t->dot_q8[SHOAL_TYPE_Q4_A] = dot_q4_a;
-    t->dot_q8[SHOAL_TYPE_Q6_A] = dot_q6_a;
-    t->dot_q8[SHOAL_TYPE_P4_A] = dot_p4_a;
-    t->dot_q8[SHOAL_TYPE_P6_A] = dot_p6_a;
-    t->dot_q8[SHOAL_TYPE_Q2_K] = dot_q2_k;
-    t->dot_q8[SHOAL_TYPE_Q3_K] = dot_q3_k;
-    t->dot_q8[SHOAL_TYPE_Q4_K] = dot_q4_k;
-    t->dot_q8[SHOAL_TYPE_Q5_K] = dot_q5_k;
-    t->dot_q8[SHOAL_TYPE_Q6_K] = dot_q6_k;
-}
+VNNI_FORMATS(DOT_VNNI)
 
 #endif

@@ -12,6 +12,7 @@ void shoal_expand_init_avx2(shoal_table *t);
 
 void shoal_dot_init_avxvnni(shoal_table *t);
 void shoal_dot_init_avx512(shoal_table *t);
+extern shoal_dot_q8_fn *const shoal_dot_few_avx512[SHOAL_TYPE_SLOTS];
 void shoal_gemm_init_avx512(shoal_table *t);
 void shoal_gemm16_init_avx512(shoal_table *t);
 void shoal_dense_init_avx512(shoal_table *t);

@@ -36,6 +36,18 @@ SHOAL_INLINE vi vi_dot_pairs(vi acc, vi a, vi b)
     return _mm512_dpwssd_epi32(acc, a, b);
 }
 
+/* Bytes without their signs (-128 becomes 128, unsigned), and x negated where `sign` is negative;
+ * where `sign` is 0, anything. */
+SHOAL_INLINE vi vi_abs_bytes(vi v)
+{
+    return _mm512_abs_epi8(v);
+}
+
+SHOAL_INLINE vi vi_sign_bytes(vi x, vi sign)
+{
+    return _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(sign), _mm512_setzero_si512(), x);
+}
+
 /* Vectors of two groups of eight rows as one. */
 SHOAL_INLINE vi vi_join(const __m256i *lo, const __m256i *hi)
 {

@@ -29,6 +29,16 @@ SHOAL_INLINE vi vi_dot_pairs(vi acc, vi a, vi b)
                 _mm256_add_epi32(acc.hi, _mm256_madd_epi16(a.hi, b.hi))};
 }
 
+SHOAL_INLINE vi vi_abs_bytes(vi v)
+{
+    return (vi){_mm256_abs_epi8(v.lo), _mm256_abs_epi8(v.hi)};
+}
+
+SHOAL_INLINE vi vi_sign_bytes(vi x, vi sign)
+{
+    return (vi){_mm256_sign_epi8(x.lo, sign.lo), _mm256_sign_epi8(x.hi, sign.hi)};
+}
+
 SHOAL_INLINE vi vi_join(const __m256i *lo, const __m256i *hi)
 {
     return (vi){*lo, *hi};

@@ -1,9 +1,11 @@
-/* vec8.h - 8 lanes of 32 bits with AVX-VNNI: the operations dot_vnni.h is written in.
+/* vec8.h - 8 lanes of 32 bits with AVX-VNNI, or AVX-512 where that is compiled for: the operations
+ * dot_vnni.h is written in.
  *
  * The names are those of vec16.h. With SHOAL_EMULATE_SIMD (tests only) vpdpbusd is AVX2 arithmetic
  * of the same result, so that the products can be checked on a processor without it.
  *
- * Needs -mavx2 -mfma, and -mavxvnni when not emulated. Layer: kernels/x86, internal.
+ * Needs -mavx2 -mfma, and -mavxvnni or -mavx512vnni -mavx512vl when not emulated. Layer:
+ * kernels/x86, internal.
  */
 #ifndef SHOAL_KERNELS_X86_VEC8_H
 #define SHOAL_KERNELS_X86_VEC8_H
@@ -23,11 +25,27 @@ typedef __m256i vi;
 /* Each lane of acc += sum of its 4 unsigned bytes of u times its 4 signed bytes of s. */
 SHOAL_INLINE vi vi_dot(vi acc, vi u, vi s)
 {
-#if defined(__AVXVNNI__) && !defined(SHOAL_EMULATE_SIMD)
+#if defined(SHOAL_EMULATE_SIMD)
+    return dpbusd_avx2(acc, u, s);
+#elif defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    return _mm256_dpbusd_epi32(acc, u, s);
+#elif defined(__AVXVNNI__)
     return _mm256_dpbusd_avx_epi32(acc, u, s);
 #else
     return dpbusd_avx2(acc, u, s);
 #endif
+}
+
+/* Bytes without their signs (-128 becomes 128, unsigned), and x negated where `sign` is negative;
+ * where `sign` is 0, anything. */
+SHOAL_INLINE vi vi_abs_bytes(vi v)
+{
+    return _mm256_abs_epi8(v);
+}
+
+SHOAL_INLINE vi vi_sign_bytes(vi x, vi sign)
+{
+    return _mm256_sign_epi8(x, sign);
 }
 
 /* Vectors of two groups of eight rows as one; here there is one group. */

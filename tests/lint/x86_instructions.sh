@@ -24,7 +24,7 @@ refuse() { ! grep -E "$2" "$scratch/$1" | head -3 | grep . || fail "$1 has instr
 
 members=$(ar t "$library")
 checked=""
-for object in dot_q8_avx2 dot_avxvnni {dot,gemm,gemm16,dense,pointwise,chacha}_avx512; do
+for object in dot_q8_avx2 dot_avxvnni {dot,dot_few,gemm,gemm16,dense,pointwise,chacha}_avx512; do
     grep -qx "$object.c.o" <<<"$members" || continue
     disassemble "$object"
     checked+=" $object"
@@ -34,6 +34,8 @@ case $checked in *avx512*) ;; *) echo "skipped: this compiler knows no AVX-512 V
 refuse dot_q8_avx2 'vpdpbusd|%zmm|%k[0-7]'
 expect dot_avx512 'vpdpbusd +.*%zmm'
 refuse dot_avx512 'vpmaddubsw'
+expect dot_few_avx512 'vpdpbusd +.*%ymm'
+refuse dot_few_avx512 'vpmaddubsw|vpdpbusd +.*%zmm'
 expect gemm16_avx512 'vpdpwssd +.*%zmm'
 refuse gemm16_avx512 'vpmaddwd'
 for object in gemm dense pointwise; do

@@ -2,7 +2,7 @@
  * program for processors that have them, the instructions themselves.
  *
  * What each instruction does is taken from Intel's "64 and IA-32 Architectures Software Developer's
- * Manual", volume 2 (VPDPBUSD, VPDPWSSD, VPMOVDW, VPERM..., VSHUFI32x4, VPUNPCK..., VPROLV,
+ * Manual", volume 2 (VPDPBUSD, VPDPWSSD, VPABSB, VPMOVDW, VPERM..., VSHUFI32x4, VPUNPCK..., VPROLV,
  * VCVTPH2PS, VMAXPS), and written out lane by lane here.
  */
 #include <setjmp.h>
@@ -121,6 +121,25 @@ static void dot_pairs_is_vpdpwssd(void **state)
             want.u[i / 2] += (uint32_t)((int32_t)a.half[i] * (int32_t)b.half[i]);
         }
         expect_vi(vi_dot_pairs(vi_load(&acc), vi_load(&a), vi_load(&b)), &want);
+    }
+}
+
+/* VPABSB, and a sum of products that takes its signs from either side. */
+static void bytes_take_signs(void **state)
+{
+    (void)state;
+    shoal_rng rng = shoal_rng_init(9);
+    for (int round = 0; round < 500; round++) {
+        lanes a = random_lanes(&rng), x = random_lanes(&rng), want_abs, want = {0};
+        a.code[round % 64] = round % 2 == 0 ? -128 : 0;
+        for (size_t i = 0; i < 4 * N; i++) {
+            x.code[i] = x.code[i] == -128 ? -127 : x.code[i];
+            want_abs.byte[i] = (uint8_t)(a.code[i] < 0 ? -a.code[i] : a.code[i]);
+            want.i[i / 4] += a.code[i] * x.code[i];
+        }
+        vi size = vi_abs_bytes(vi_load(&a));
+        expect_vi(size, &want_abs);
+        expect_vi(vi_dot(vi_zero(), size, vi_sign_bytes(vi_load(&x), vi_load(&a))), &want);
     }
 }
 
@@ -348,6 +367,7 @@ int main(void)
         cmocka_unit_test(dot_is_vpdpbusd),
         cmocka_unit_test(dot_does_not_saturate),
         cmocka_unit_test(dot_pairs_is_vpdpwssd),
+        cmocka_unit_test(bytes_take_signs),
         cmocka_unit_test(halves_are_narrowed_in_order),
         cmocka_unit_test(floats_become_integers_and_peaks),
         cmocka_unit_test(integers_work_lane_by_lane),
