@@ -32,8 +32,14 @@ SHOAL_INLINE void nn_block(size_t rows, size_t vecs, const nn_args *p, size_t ro
             acc[i][v] = vf_zero();
         }
     }
-    const float *a = p->a + row * p->a_row, *b = p->b;
-    for (size_t k = p->k; k > 0; k--, a += p->a_col, b += p->ldb) {
+    const float *four[(MOST_ROWS + 3) / 4], *b = p->b;
+    size_t a_row = p->a_row, at = 0;
+    SHOAL_UNROLL
+    for (size_t i = 0; i < rows; i += 4) {
+        four[i / 4] = p->a + (row + i) * a_row;
+        SHOAL_OWN_POINTER(four[i / 4]);
+    }
+    for (size_t k = p->k; k > 0; k--, at += p->a_col, b += p->ldb) {
         SHOAL_UNROLL
         for (size_t v = 0; v < vecs; v++) {
             y[v] =
@@ -41,7 +47,7 @@ SHOAL_INLINE void nn_block(size_t rows, size_t vecs, const nn_args *p, size_t ro
         }
         SHOAL_UNROLL
         for (size_t i = 0; i < rows; i++) {
-            vf x = vf_set1(a[i * p->a_row]);
+            vf x = vf_set1(four[i / 4][i % 4 * a_row + at]);
             SHOAL_UNROLL
             for (size_t v = 0; v < vecs; v++) {
                 acc[i][v] = vf_fma(x, y[v], acc[i][v]);

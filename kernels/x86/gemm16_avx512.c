@@ -32,12 +32,18 @@ SHOAL_INLINE void tile(size_t rows, const int16_t *codes, const float *scales,
     for (size_t r = 0; r < rows; r++) {
         sum[r] = vi_zero();
     }
-    const int16_t *b = &panel->codes[0][0][0];
+    const int16_t *four[(TILE + 3) / 4], *b = &panel->codes[0][0][0];
+    SHOAL_UNROLL
+    for (size_t r = 0; r < rows; r += 4) {
+        four[r / 4] = codes + r * 2 * pairs;
+        SHOAL_OWN_POINTER(four[r / 4]);
+    }
     for (size_t i = 0; i < pairs; i++, b += 2 * SHOAL_PANEL) {
         vi w = vi_load(b);
         SHOAL_UNROLL
         for (size_t r = 0; r < rows; r++) {
-            sum[r] = vi_dot_pairs(sum[r], w, broadcast_pair(codes + r * 2 * pairs + 2 * i));
+            const int16_t *x = four[r / 4] + r % 4 * 2 * pairs + 2 * i;
+            sum[r] = vi_dot_pairs(sum[r], w, broadcast_pair(x));
         }
     }
     vf scale = vf_load(panel->scale);
