@@ -22,8 +22,8 @@
  * that need every register, where a compiler that reorders would have to spill. */
 #define SHOAL_IN_REGISTER(v) __asm__ volatile("" : "+x"(v))
 
-/* The pointer p stays one: gcc would rather keep a distance from another pointer for every row, more
- * than there are registers. */
+/* The pointer p stays one: gcc would rather keep a distance from another pointer for every row,
+ * more than there are registers. */
 #define SHOAL_OWN_POINTER(p) __asm__ volatile("" : "+r"(p))
 
 #endif
