@@ -71,6 +71,26 @@ void shoal_mat_expand(const shoal_table *table, const shoal_mat *w, size_t row, 
     table->dequant[w->type](shoal_mat_at(w, row, col), part_of(w, row, col), out, n);
 }
 
+void shoal_mat_fetch(const shoal_mat *w, size_t first, size_t n, size_t col, size_t k)
+{
+#if defined(__GNUC__)
+    const shoal_type_info *info = shoal_type_get((uint32_t)w->type);
+    if (col >= w->cols) return;
+    k = w->cols - col < k ? w->cols - col : k;
+    size_t blocks = (col % info->block + k + info->block - 1) / info->block;
+    size_t last = blocks * info->block_bytes * info->group - 1;
+    for (size_t i = 0; i < n && first + i < w->rows; i += info->group) {
+        const char *p = shoal_mat_at(w, first + i, col);
+        for (size_t at = 0; at < last; at += 64) {
+            __builtin_prefetch(p + at, 0, 2);
+        }
+        __builtin_prefetch(p + last, 0, 2);
+    }
+#else
+    (void)w, (void)first, (void)n, (void)col, (void)k;
+#endif
+}
+
 void shoal_mat_row(const shoal_mat *w, size_t index, float *out)
 {
     assert(index < w->rows);
@@ -165,6 +185,7 @@ static void strip16_rows(const shoal_exec *ex, const shoal_act *a, const shoal_m
             expand_block(ex->table, w, first + r, m, k0, k, s->block);
             ex->table->panel16_rows(s->block, k, m, k, &s->panels[r / SHOAL_PANEL]);
         }
+        shoal_mat_fetch(w, first, rows, k0 + k, SHOAL_GEMM16_K);
         shoal_gemm16_panels(ex->table, a, k0, t0, n, s->panels, rows, &out);
     }
 }

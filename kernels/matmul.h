@@ -34,6 +34,10 @@ static inline void shoal_prefetch(const void *p, size_t ahead, size_t bytes)
 #endif
 }
 
+/* Asks for columns [col, col + k) of rows [first, first + n) of w, of those that there are: into
+ * L2, while other things are computed. k is not 0. */
+void shoal_mat_fetch(const shoal_mat *w, size_t first, size_t n, size_t col, size_t k);
+
 void shoal_dot_init_c(shoal_table *t);
 void shoal_dot_init_avx2(shoal_table *t);
 void shoal_dot_k_init_avx2(shoal_table *t); /* called by the above */

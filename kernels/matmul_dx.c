@@ -86,6 +86,7 @@ static void dx_rows16(const dx_job *job, size_t first, size_t cols, size_t t0, s
             size_t width = cols - j < SHOAL_PANEL ? cols - j : SHOAL_PANEL;
             table->panel16_cols(s->rows + j, DX_STRIP, width, k, &s->panels[j / SHOAL_PANEL]);
         }
+        shoal_mat_fetch(w, m + k, SHOAL_GEMM16_K, first, cols);
         shoal_gemm16_panels(table, job->dy, m, t0, n, s->panels, cols, &out);
     }
 }

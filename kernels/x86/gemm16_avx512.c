@@ -22,7 +22,9 @@ SHOAL_INLINE vi broadcast_pair(const int16_t *codes)
     return vi_set1(pair);
 }
 
-/* out [rows, cols] = in + rows of `pairs` pairs by a panel; rows is a constant. */
+/* A whole tile fetches the codes of the next one, a line a step.
+ *
+ * out [rows, cols] = in + rows of `pairs` pairs by a panel; rows is a constant. */
 SHOAL_INLINE void tile(size_t rows, const int16_t *codes, const float *scales,
                        const shoal_panel16 *panel, size_t pairs, const shoal_sums16 *sums,
                        size_t at, vmask cols)
@@ -38,8 +40,10 @@ SHOAL_INLINE void tile(size_t rows, const int16_t *codes, const float *scales,
         four[r / 4] = codes + r * 2 * pairs;
         SHOAL_OWN_POINTER(four[r / 4]);
     }
+    uintptr_t next = (uintptr_t)(codes + rows * 2 * pairs); /* need not be there */
     for (size_t i = 0; i < pairs; i++, b += 2 * SHOAL_PANEL) {
         vi w = vi_load(b);
+        if (rows == TILE) _mm_prefetch((const char *)(next + 64 * i), _MM_HINT_T0);
         SHOAL_UNROLL
         for (size_t r = 0; r < rows; r++) {
             const int16_t *x = four[r / 4] + r % 4 * 2 * pairs + 2 * i;
