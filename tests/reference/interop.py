@@ -1,34 +1,41 @@
 #!/usr/bin/env python3
 """Rounds of the real aggregator with real devices and one device of the reference.
 
-SHOAL_BIN holds `shoal` and `shoal-aggregator`, MAKE_TINY_MODEL the tool that writes a model. Four
+SHOAL_BIN holds `shoal` and `shoal-aggregator`, MAKE_TINY_MODEL the tool that writes a model. Six
 rounds of three real devices and the reference's:
 
     all        everyone stays
     silent     the reference leaves after its masked input: it counts all the same
     gone       the reference leaves before its masked input: the others open its pair masks
     stuck      a real device stops before its masked input: the reference helps to open its masks
+    killed     a real device is killed (-9) in the middle of its masked input: nothing of it counts
+    back       it was started again: it has left that session for good (Spec 5.6.3) and takes part in this
 
 After each, the new adapter must be the old one plus the weighted mean of exactly the right updates.
-The real devices' updates are read from their homes, where they lie until the round is over.
+The real devices' updates are read from their homes, where they lie until the round is over. Inputs
+have two chunks; the reference's connection breaks behind the first.
 """
 import contextlib
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
+import threading
 import time
 
 import numpy
 
 from adapter_files import mean_error, parameters, read_update
+from relay import Relay
 from sa1 import codec, control, delta, device
 from sa1.primitives import check
 from sa1.wire import Answered, Member
 
 BIN = pathlib.Path(os.environ["SHOAL_BIN"])
-PLANS = ["all", "silent", "gone", "stuck"]
-REAL, RANK, PATIENCE_S = 3, 4, 180
+PLANS = ["all", "silent", "gone", "stuck", "killed", "back"]
+REAL, RANK, PATIENCE_S = 3, 256, 180
+HALF_AN_INPUT = 350_000  # bytes up: more than everything before it and its first chunk
 STAGES_S = [6, 30]  # on a loaded machine a device may miss the short one
 
 
@@ -59,6 +66,8 @@ class Deployment:
         self.start([BIN / "shoal-aggregator", "run", self.server, "--port", "0", "--port-file",
                     port_file], "server")
         until("the server", lambda: port_file.exists() and port_file.read_text().strip())
+        self.relay = Relay(int(port_file.read_text()))  # to the device that is killed
+        stack.callback(self.relay.close)
         self.agents = {}
         for n in range(REAL):
             self.join(n)
@@ -81,7 +90,10 @@ class Deployment:
         return dict(os.environ, SHOAL_HOME=str(self.place / f"device-{n}"))
 
     def join(self, n):
-        subprocess.run([BIN / "shoal", "join", "-"], input=self.link(), text=True, check=True,
+        link = self.link()
+        if n == 0:
+            link = re.sub(r":\d+/", f":{self.relay.port}/", link)
+        subprocess.run([BIN / "shoal", "join", "-"], input=link, text=True, check=True,
                        capture_output=True, env=self.home(n))
         line = '{"messages":[{"role":"user","content":"%s"},{"role":"assistant","content":"%d"}]}\n'
         text = "".join(line % (f"pelican {n}{i}?", n * 10 + i) for i in range(4 + n))
@@ -95,6 +107,16 @@ class Deployment:
     def stop_agent(self, n):
         self.agents[n].kill()
         self.agents[n].wait()
+
+    def kill_in_upload(self, n):
+        """As soon as half of its input has passed."""
+        self.relay.hold_after(HALF_AN_INPUT)
+
+        def wait_and_kill():
+            if self.relay.held.wait(PATIENCE_S):
+                self.stop_agent(n)
+
+        threading.Thread(target=wait_and_kill, daemon=True).start()
 
     def updates(self, adapter_sha256):
         """{n: (delta, weight)} once every real device has trained."""
@@ -180,6 +202,8 @@ def run_round(world, ref, plan):
         if n not in world.agents or world.agents[n].poll() is not None:
             world.start_agent(n, *(["--stall-before", "input"] if plan == "stuck" and n == 0 else []))
     updates = until("three trained devices", lambda: world.updates(release["sha256"]))
+    if plan == "killed":
+        world.kill_in_upload(0)
     mine = ref.rng.normal(0, 0.01, len(old)).astype(numpy.float32), 5
     v = ref.join_session(release, *mine)
     try:
@@ -189,7 +213,7 @@ def run_round(world, ref, plan):
         if e.http_status == 410:  # the session is over, or went on without the reference
             raise TooSlow(str(e)) from None
         raise
-    parts = [updates[n] for n in range(REAL) if not (plan == "stuck" and n == 0)]
+    parts = [updates[n] for n in range(REAL) if not (plan in ("stuck", "killed") and n == 0)]
     parts += [mine] if plan != "gone" else []
     file = ref.member.download(result["release"])
     new = parameters(file)
@@ -213,10 +237,13 @@ def run_all(stage_s):
         ref = Reference(world)
         try:
             for plan in PLANS:
-                if plan == "stuck":
+                if plan in ("stuck", "killed", "back"):
                     world.stop_agent(0)
                     del world.agents[0]
+                world.relay.hold_after(None)
                 run_round(world, ref, plan)
+                if plan == "killed":
+                    assert world.relay.held.is_set() and world.agents[0].poll() is not None
             assert ref.member.tasks()[0]["state"] == 3
         except (AssertionError, Answered, TooSlow):
             for log in sorted(world.place.glob("*.log")):
