@@ -129,6 +129,7 @@ static void reply_wrong_method(shoal_http_request *r)
     shoal_buf_clear(&body);
 }
 
+/* Spec 9.1: how much of a body is taken in is decided here; without a decision nothing is. */
 static void on_headers(void *ctx, shoal_http_request *r, shoal_http_accept *accept)
 {
     shoal_service *s = ctx;

@@ -92,7 +92,8 @@ static shoal_status call(shoal_api *a, const shoal_net_request *rq, shoal_buf *r
     return http == 200 ? SHOAL_OK : fail_refused(a, http, reply, err);
 }
 
-/* A control message there and its answer back; body may be NULL for a GET. */
+/* A control message there and its answer back; body may be NULL for a GET. Spec 9.1: `reply` takes
+ * in no more than its cap. */
 static shoal_status call_control(shoal_api *a, const char *path, const shoal_buf *body,
                                  shoal_buf *reply, shoal_error *err)
 {

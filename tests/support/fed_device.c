@@ -85,7 +85,7 @@ long fed_device_call(fed_device *d, const char *method, const char *path, const 
     curl_easy_setopt(c, CURLOPT_TIMEOUT, 60L);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, reply);
-    if (strcmp(method, "GET") != 0) {
+    if (strcmp(method, "GET") != 0 || n > 0) {
         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)n);
         curl_easy_setopt(c, CURLOPT_POSTFIELDS, n > 0 ? body : "");
         curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
