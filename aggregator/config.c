@@ -20,7 +20,8 @@ shoal_config_file shoal_config_default(void)
                                .hosts = {"127.0.0.1", "localhost"},
                                .n_hosts = 2,
                                .poll_ms = 2000,
-                               .max_connections = 4096,
+                               .max_connections = 8192,
+                               .max_connections_per_address = 1024,
                                .upload_memory_mb = 1024};
 }
 
@@ -67,7 +68,10 @@ static const config_key KEYS[] = {
      "one."},
     {"poll_ms", VALUE_U32, AT(poll_ms), 0, 100, 3600000,
      "How soon a waiting device asks again, in milliseconds."},
-    {"max_connections", VALUE_U32, AT(max_connections), 0, 8, 65536, "Connections open at a time."},
+    {"max_connections", VALUE_U32, AT(max_connections), 0, 8, 65536,
+     "Connections open at a time. The idle ones take about 4 kB each."},
+    {"max_connections_per_address", VALUE_U32, AT(max_connections_per_address), 0, 0, 65536,
+     "Of these, from one address (many phones share one behind a carrier's network); 0: all."},
     {"upload_memory_mb", VALUE_U32, AT(upload_memory_mb), 0, 16, 1048576,
      "Memory for pieces of uploads, in MB; beyond it devices are asked to come back."},
 };

@@ -95,20 +95,17 @@ route route_match(const char *method, const char *path)
 /* ---- who --------------------------------------------------------------------------------------
  */
 
+/* Spec 3.1.1: asked at every request, since a connection may be older than a revocation, and a
+ * resumed one shows no certificate at all. */
 bool routes_authorise(shoal_service *s, shoal_http_request *r, uint8_t id[SHOAL_ID_BYTES])
 {
-    uint8_t hash[32];
     shoal_error err = {0};
-    size_t n;
-    const uint8_t *der = shoal_http_peer_cert(r, &n);
-    if (der == NULL) {
+    const uint8_t *hash = shoal_http_peer_cert_hash(r);
+    if (hash == NULL) {
         shoal_reply_error(r, SHOAL_CODE_UNAUTHORISED, NULL, "a device certificate is needed", 0);
         return false;
     }
-    shoal_status st = shoal_sha256(der, n, hash, &err);
-    if (st == SHOAL_OK) {
-        st = shoal_db_authorise(s->db, hash, (int64_t)time(NULL), id, &err);
-    }
+    shoal_status st = shoal_db_authorise(s->db, hash, (int64_t)time(NULL), id, &err);
     if (st == SHOAL_ERR_DENIED) {
         shoal_hint(&err, "join again with a new link");
         shoal_reply_error(r, SHOAL_CODE_UNAUTHORISED, &err, NULL, 0);
@@ -184,15 +181,23 @@ static void on_request(void *ctx, shoal_http_request *r)
     }
 }
 
-static void on_error(void *ctx, int status, const char *reason, shoal_buf *body,
+static shoal_error_code code_of_http(int status)
+{
+    switch (status) {
+    case 413:
+    case 431: return SHOAL_CODE_TOO_LARGE;
+    case 429:
+    case 503: return SHOAL_CODE_BUSY;
+    default: return status >= 500 ? SHOAL_CODE_INTERNAL : SHOAL_CODE_BAD_REQUEST;
+    }
+}
+
+static void on_error(void *ctx, const shoal_http_refusal *why, shoal_buf *body,
                      const char **media_type)
 {
     (void)ctx;
-    shoal_error_code code = status == 413 || status == 431 ? SHOAL_CODE_TOO_LARGE
-                            : status >= 500                ? SHOAL_CODE_INTERNAL
-                                                           : SHOAL_CODE_BAD_REQUEST;
     *media_type = SHOAL_TYPE_PROTOBUF;
-    shoal_reply_encode(code, reason, "", 0, body);
+    shoal_reply_encode(code_of_http(why->status), why->reason, "", why->retry_after_ms, body);
 }
 
 shoal_http_handler routes_handler(shoal_service *s)

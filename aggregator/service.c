@@ -8,12 +8,13 @@
 #include <unistd.h>
 
 #include "aggregator/deployment.h"
+#include "aggregator/open_files.h"
 #include "aggregator/service_internal.h"
 #include "kernels/base/cpu.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
-enum { TICK_MS = 2000, GRACE_MS = 3000 };
+enum { TICK_MS = 2000, GRACE_MS = 3000, RESUME_S = 6 * 3600, BODY_BESIDES_UPLOADS = 64 << 20 };
 
 /* ---- cohorts ----------------------------------------------------------------------------------
  */
@@ -89,6 +90,7 @@ static shoal_status open_files(shoal_service *s, shoal_error *err)
     int64_t now_s = (int64_t)time(NULL);
     size_t n = 0;
     SHOAL_TRY(shoal_config_load(&s->config, s->dir, err));
+    SHOAL_TRY(shoal_open_files_reserve(s->config.max_connections, err));
     SHOAL_TRY(shoal_deployment_ca(&s->config, &s->ca_fd, err));
     SHOAL_TRY(shoal_deployment_certify(s->dir, &s->config, s->ca_fd, now_s, &s->keys, err));
     SHOAL_TRY(shoal_dir_path(s->dir, "blobs", s->scratch, err));
@@ -113,7 +115,9 @@ static shoal_status open_tls(shoal_service *s, shoal_error *err)
                                  .key_len = key.len,
                                  .ca_der = s->keys.ca.data,
                                  .ca_len = s->keys.ca.len,
-                                 .client_auth = SHOAL_TLS_CLIENT_OPTIONAL};
+                                 .client_auth = SHOAL_TLS_CLIENT_OPTIONAL,
+                                 .resume_s = RESUME_S,
+                                 .resume_sessions = s->config.max_connections};
         st = shoal_tls_context_open(&s->tls, &opt, err);
     }
     shoal_buf_wipe(&key);
@@ -154,14 +158,19 @@ static shoal_status announce(shoal_service *s, shoal_error *err)
 static shoal_status open_server(shoal_service *s, const shoal_service_options *opt,
                                 shoal_error *err)
 {
+    uint64_t seed = 0;
     shoal_http_limits lim = shoal_http_limits_default();
     lim.max_connections = s->config.max_connections;
+    lim.max_connections_per_address = s->config.max_connections_per_address;
+    lim.max_body_bytes = s->env.upload_max + BODY_BESIDES_UPLOADS;
+    SHOAL_TRY(shoal_random(&seed, sizeof seed, err));
     (void)snprintf(s->host, sizeof s->host, "%s",
                    opt->host != NULL ? opt->host : s->config.listen_host);
     shoal_http_options h = {.host = s->host,
                             .port = opt->port < 0 ? s->config.listen_port : (uint16_t)opt->port,
                             .tls = s->tls,
                             .limits = &lim,
+                            .seed = seed,
                             .handler = routes_handler(s)};
     SHOAL_TRY(shoal_http_server_open(&s->http, s->loop, &h, err));
     return announce(s, err);

@@ -241,11 +241,12 @@ static void on_request(void *ctx, shoal_http_request *req)
     find_route(req)->answer(ctx, req); /* on_headers let it pass, so there is one */
 }
 
-static void on_error(void *ctx, int status, const char *reason, shoal_buf *body,
+static void on_error(void *ctx, const shoal_http_refusal *why, shoal_buf *body,
                      const char **media_type)
 {
     (void)ctx;
-    if (shoal_openai_encode_error(body, status, "bad_request", reason, NULL) == SHOAL_OK) {
+    const char *code = why->retry_after_ms > 0 ? "rate_limit_exceeded" : "bad_request";
+    if (shoal_openai_encode_error(body, why->status, code, why->reason, NULL) == SHOAL_OK) {
         *media_type = "application/json";
     }
 }

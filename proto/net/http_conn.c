@@ -31,8 +31,32 @@ void http_conn_arm(http_conn *c)
     }
 }
 
+static void leave_idle(http_conn *c)
+{
+    shoal_http_server *s = c->server;
+    if (c->idle) {
+        *(c->idle_prev != NULL ? &c->idle_prev->idle_next : &s->idle_first) = c->idle_next;
+        *(c->idle_next != NULL ? &c->idle_next->idle_prev : &s->idle_last) = c->idle_prev;
+        c->idle_next = c->idle_prev = NULL;
+        c->idle = false;
+    }
+}
+
+static void enter_idle(http_conn *c)
+{
+    shoal_http_server *s = c->server;
+    c->idle = true;
+    c->idle_prev = s->idle_last;
+    *(s->idle_last != NULL ? &s->idle_last->idle_next : &s->idle_first) = c;
+    s->idle_last = c;
+}
+
 void http_conn_phase(http_conn *c, http_phase phase, uint64_t timeout_ms)
 {
+    leave_idle(c);
+    if (phase == HTTP_IDLE && !c->closing) {
+        enter_idle(c);
+    }
     c->phase = phase;
     c->phase_deadline = timeout_ms == 0 ? 0 : shoal_loop_now_ms(c->server->loop) + timeout_ms;
     http_conn_arm(c);
@@ -50,7 +74,8 @@ static void on_timer(void *ctx)
         http_conn_arm(c);
         return;
     }
-    bool speaks = c->tls == NULL || shoal_tls_ready(c->tls);
+    bool speaks = c->tls == NULL || (!c->at_work && shoal_tls_ready(c->tls));
+    c->server->count.slow += c->phase == HTTP_BODY || c->phase == HTTP_HEADERS;
     if (c->phase == HTTP_BODY) {
         http_fail(c, 408, "request body came too slowly");
     } else if (c->phase == HTTP_HEADERS && speaks) {
@@ -63,7 +88,7 @@ static void on_timer(void *ctx)
 /* ---- writing ----------------------------------------------------------------------------------
  */
 
-static bool write_wire(http_conn *c, shoal_buf *wire)
+bool http_conn_write(http_conn *c, shoal_buf *wire)
 {
     if (wire->failed) {
         shoal_buf_clear(wire);
@@ -87,7 +112,7 @@ bool http_conn_send(http_conn *c, const void *data, size_t n)
     } else {
         ok = shoal_buf_put(&wire, data, n);
     }
-    ok = write_wire(c, &wire) && ok;
+    ok = http_conn_write(c, &wire) && ok;
     if (!ok) {
         http_conn_drop(c);
     } else {
@@ -125,25 +150,6 @@ static void hold_back(http_conn *c)
     }
 }
 
-static bool decrypt(http_conn *c, const uint8_t *data, size_t n)
-{
-    shoal_buf wire = shoal_buf_init(MAX_WIRE);
-    shoal_status st = shoal_tls_feed(c->tls, data, n, &wire, &c->pending, NULL);
-    bool sent = write_wire(c, &wire); /* handshake messages, or the alert that says why not */
-    if (st == SHOAL_OK && sent) {
-        http_conn_arm(c);
-        return true;
-    }
-    if (sent && is_writing(c)) {
-        shoal_tcp_shutdown(c->tcp);
-        c->close_after = true;
-        http_conn_phase(c, HTTP_LINGER, LINGER_MS);
-    } else {
-        http_conn_drop(c);
-    }
-    return false;
-}
-
 static void on_data(void *ctx, const uint8_t *data, size_t n)
 {
     http_conn *c = ctx;
@@ -154,7 +160,7 @@ static void on_data(void *ctx, const uint8_t *data, size_t n)
         http_conn_phase(c, HTTP_HEADERS, c->server->lim.header_timeout_ms);
     }
     if (c->tls != NULL) {
-        if (!decrypt(c, data, n)) {
+        if (!http_tls_input(c, data, n)) {
             return;
         }
     } else if (!shoal_buf_put(&c->pending, data, n)) {
@@ -182,28 +188,43 @@ static void on_end(void *ctx)
 /* ---- opening and closing ----------------------------------------------------------------------
  */
 
-static void on_closed(void *ctx)
+void http_conn_free(http_conn *c)
 {
-    http_conn *c = ctx;
-    shoal_http_request *r = &c->req;
-    http_tell_gone(r);
     shoal_http_server *s = c->server;
     *c->link = c->next;
     if (c->next != NULL) {
         c->next->link = c->link;
     }
-    http_request_clear(r);
+    http_request_clear(&c->req);
     shoal_buf_clear(&c->pending);
     shoal_tls_session_close(c->tls);
     shoal_timer_close(c->timer);
+    c->address->n_conns--;
+    if (c->client != NULL) {
+        c->client->n_conns--;
+    }
     shoal_free(c);
     http_server_conn_closed(s);
+}
+
+static void on_closed(void *ctx)
+{
+    http_conn *c = ctx;
+    http_tell_gone(&c->req);
+    c->gone = true;
+    c->tcp = NULL;
+    http_tls_leave(c);
+    if (!c->at_work) {
+        http_conn_free(c);
+    }
 }
 
 void http_conn_drop(http_conn *c)
 {
     if (!c->closing) {
         c->closing = true;
+        c->server->count.connections--;
+        leave_idle(c);
         shoal_timer_stop(c->timer);
         shoal_tcp_close(c->tcp);
     }
@@ -216,7 +237,7 @@ static void say_goodbye(http_conn *c)
     if (c->tls != NULL) {
         shoal_buf wire = shoal_buf_init(4096);
         shoal_tls_finish(c->tls, &wire);
-        (void)write_wire(c, &wire);
+        (void)http_conn_write(c, &wire);
     }
     shoal_buf_clear(&c->pending);
     shoal_tcp_shutdown(c->tcp);
@@ -263,7 +284,7 @@ static shoal_status start_conn(http_conn *c, shoal_tcp_stream *stream)
     return shoal_tcp_start(stream, &ev);
 }
 
-void http_conn_open(shoal_http_server *s, shoal_tcp_stream *stream)
+void http_conn_open(shoal_http_server *s, shoal_tcp_stream *stream, http_peer *from)
 {
     http_conn *c = shoal_calloc(1, sizeof *c);
     if (c == NULL) {
@@ -290,5 +311,9 @@ void http_conn_open(shoal_http_server *s, shoal_tcp_stream *stream)
     }
     s->conns = c;
     s->n_conns++;
-    http_conn_phase(c, HTTP_HEADERS, s->lim.header_timeout_ms);
+    s->count.connections++;
+    c->address = from;
+    from->n_conns++;
+    http_conn_phase(c, HTTP_HEADERS,
+                    c->tls != NULL ? s->lim.handshake_timeout_ms : s->lim.header_timeout_ms);
 }

@@ -1,5 +1,5 @@
-/* http_conn.h - one HTTP connection: the state that http_server.c, http_conn.c and http_respond.c
- * share. Not for the roles.
+/* http_conn.h - one HTTP connection: the state that http_server.c, http_conn.c, http_tls.c,
+ * http_parse.c and http_respond.c share. Not for the roles.
  *
  * A connection carries one request at a time. Bytes that arrive while a request waits for its
  * answer are kept (up to the header limit) and parsed afterwards, so that a disconnect is still
@@ -12,6 +12,8 @@
 
 #include <http_parser.h>
 
+#include "kernels/base/rng.h"
+#include "proto/net/http_peers.h"
 #include "proto/net/http_server.h"
 #include "proto/net/tcp.h"
 
@@ -51,7 +53,9 @@ struct shoal_http_request {
     bool complete;
     bool chunked_answer;
     bool has_body;
-    bool head; /* HEAD: the answer has no body */
+    bool head;        /* HEAD: the answer has no body */
+    bool counted;     /* among the open requests of the server and of its client */
+    size_t body_held; /* bytes of `body` that count as the server's */
     http_answer answer;
     int fail_status; /* what the server itself will answer with; 0: nothing */
     const char *fail_reason;
@@ -68,8 +72,22 @@ struct shoal_http_request {
     void *release_ctx;
 };
 
+/* Where a connection stands with its TLS handshake. */
+typedef enum http_shake {
+    SHAKE_NONE,    /* not begun, or cheap, or over, or no TLS */
+    SHAKE_ARRIVED, /* a full one: waits until fewer are going on */
+    SHAKE_STARTED
+} http_shake;
+
 struct http_conn {
-    http_conn *next, **link; /* in the server's list */
+    http_conn *next, **link;           /* in the server's list */
+    http_conn *idle_next, *idle_prev;  /* among the idle ones, longest idle first */
+    http_conn *wait_next, **wait_link; /* in a queue for handshake work; link NULL: in none */
+    http_peer *address, *client;       /* client: NULL without a certificate */
+    http_shake shake;
+    bool idle;    /* in the list of idle ones */
+    bool at_work; /* a worker thread has the TLS session */
+    bool gone;    /* TCP is closed; freed once no longer at work */
     shoal_http_server *server;
     shoal_tcp_stream *tcp;
     shoal_tls_session *tls;
@@ -88,14 +106,24 @@ struct http_conn {
     shoal_http_request req;
 };
 
+typedef struct http_queue {
+    http_conn *first, **last;
+} http_queue;
+
 struct shoal_http_server {
     shoal_loop *loop;
+    http_peers *peers;
+    shoal_rng rng;
+    shoal_http_counts count;
+    http_conn *idle_first, *idle_last;
+    http_queue arrived, started; /* connections that wait for a worker */
+    size_t workers;              /* at work now */
     shoal_tcp_listener *listener;
     shoal_tls_context *tls;
     shoal_http_limits lim;
     shoal_http_handler h;
     http_conn *conns;
-    size_t n_conns;
+    size_t n_conns; /* those still to be freed included */
     uint16_t port;
     bool stopping;
     shoal_timer *grace;
@@ -104,18 +132,28 @@ struct shoal_http_server {
 };
 
 /* http_conn.c */
-void http_conn_open(shoal_http_server *s, shoal_tcp_stream *stream);
+void http_conn_open(shoal_http_server *s, shoal_tcp_stream *stream, http_peer *from);
 void http_conn_drop(http_conn *c); /* on_gone and the freeing follow from the loop */
 void http_conn_arm(http_conn *c);  /* sets the timer to the nearest deadline */
 void http_conn_phase(http_conn *c, http_phase phase, uint64_t timeout_ms);
 void http_conn_next(http_conn *c); /* the answer is queued: next request or close */
+void http_conn_free(http_conn *c); /* the last thing; not while a worker has it */
 /* Queues bytes for the peer, encrypted when over TLS. False: the connection is being dropped. */
 bool http_conn_send(http_conn *c, const void *data, size_t n);
+
+/* Queues ciphertext or plain bytes as they are, and takes them. */
+bool http_conn_write(http_conn *c, shoal_buf *wire);
+
+/* http_tls.c */
+/* Bytes for the TLS session. True: there may be plain ones in c->pending now. */
+bool http_tls_input(http_conn *c, const uint8_t *data, size_t n);
+void http_tls_leave(http_conn *c); /* it takes no part in handshakes any more */
 
 /* http_parse.c */
 void http_request_init(shoal_http_request *r, http_conn *c);
 void http_request_clear(shoal_http_request *r);
-void http_parse_input(http_conn *c); /* parses c->pending as far as possible */
+void http_request_over(shoal_http_request *r); /* it was answered, or never will be */
+void http_parse_input(http_conn *c);           /* parses c->pending as far as possible */
 
 /* http_respond.c */
 void http_fail(http_conn *c, int status, const char *reason); /* answers and closes */

@@ -16,9 +16,24 @@ void http_request_init(shoal_http_request *r, http_conn *c)
                               .extra = shoal_buf_init(4096)};
 }
 
+void http_request_over(shoal_http_request *r)
+{
+    http_conn *c = r->conn;
+    if (r->counted) {
+        r->counted = false;
+        c->server->count.open_requests--;
+        if (c->client != NULL) {
+            c->client->n_requests--;
+        }
+    }
+}
+
 void http_request_clear(shoal_http_request *r)
 {
     http_release(r);
+    http_request_over(r);
+    r->conn->server->count.body_bytes -= r->body_held;
+    r->body_held = 0;
     shoal_buf_clear(&r->text);
     shoal_buf_clear(&r->url);
     shoal_buf_clear(&r->body);
@@ -121,12 +136,50 @@ static bool has_body(const http_parser *p)
     return (p->flags & F_CHUNKED) != 0 || ((p->flags & F_CONTENTLENGTH) && p->content_length > 0);
 }
 
+/* Whether the client, and the server, can do with one more request now. */
+static int admit_request(shoal_http_request *r)
+{
+    http_conn *c = r->conn;
+    shoal_http_server *s = c->server;
+    const shoal_http_limits *lim = &s->lim;
+    http_peer *who = c->client != NULL ? c->client : c->address;
+    if (!http_bucket_take(&who->requests, lim->request_rate, lim->request_burst,
+                          shoal_loop_now_ms(s->loop))) {
+        return refuse(r, 429, "too many requests; slow down");
+    }
+    if (c->client != NULL && lim->max_open_requests_per_client != 0 &&
+        c->client->n_requests >= lim->max_open_requests_per_client) {
+        return refuse(r, 429, "too many requests at a time");
+    }
+    if (s->count.open_requests >= lim->max_open_requests) {
+        return refuse(r, 503, "many devices are being served");
+    }
+    r->counted = true;
+    s->count.open_requests++;
+    if (c->client != NULL) {
+        c->client->n_requests++;
+    }
+    return 0;
+}
+
+static int no_room_for_body(shoal_http_request *r)
+{
+    return refuse(r, 503, "many requests are being received");
+}
+
 /* The handler has decided; a body is let in only within its limit. */
 static int begin_body(http_conn *c, http_parser *p)
 {
     shoal_http_request *r = &c->req;
     if ((p->flags & F_CONTENTLENGTH) != 0 && p->content_length > r->accept.max_body) {
         return refuse(r, 413, "request body too large");
+    }
+    const shoal_http_server *s = c->server;
+    if ((p->flags & F_CONTENTLENGTH) != 0 && r->accept.on_body == NULL &&
+        s->count.body_bytes > 0 && /* one alone is always let in, or nothing would ever move */
+        (p->content_length > s->lim.max_body_bytes ||
+         s->count.body_bytes > s->lim.max_body_bytes - p->content_length)) {
+        return no_room_for_body(r);
     }
     r->body = shoal_buf_init(r->accept.max_body);
     r->body_began_ms = shoal_loop_now_ms(c->server->loop);
@@ -158,6 +211,9 @@ static int on_headers_complete(http_parser *p)
         c->server->stopping) {
         c->close_after = true;
     }
+    if (admit_request(r) != 0) {
+        return -1;
+    }
     r->open = true;
     r->has_body = has_body(p);
     c->server->h.on_headers(c->server->h.ctx, r, &r->accept);
@@ -185,6 +241,21 @@ static bool body_too_slow(const http_conn *c)
     return c->req.body_seen * 1000 < (uint64_t)lim->min_body_rate * (spent - lim->body_timeout_ms);
 }
 
+static int keep_body(shoal_http_request *r, const char *at, size_t n)
+{
+    shoal_http_server *s = r->conn->server;
+    size_t others = s->count.body_bytes - r->body_held;
+    if (others > 0 && s->count.body_bytes + n > s->lim.max_body_bytes) {
+        return no_room_for_body(r);
+    }
+    if (!shoal_buf_put(&r->body, at, n)) {
+        return refuse(r, 500, "out of memory");
+    }
+    r->body_held += n;
+    s->count.body_bytes += n;
+    return 0;
+}
+
 static int on_body(http_parser *p, const char *at, size_t n)
 {
     http_conn *c = p->data;
@@ -198,7 +269,7 @@ static int on_body(http_parser *p, const char *at, size_t n)
     }
     http_conn_phase(c, HTTP_BODY, c->server->lim.body_timeout_ms);
     if (r->accept.on_body == NULL) {
-        return shoal_buf_put(&r->body, at, n) ? 0 : refuse(r, 500, "out of memory");
+        return keep_body(r, at, n);
     }
     shoal_status st = r->accept.on_body(r->accept.ctx, r, (const uint8_t *)at, n);
     if (r->answer != ANSWER_NONE || c->closing) {
@@ -285,4 +356,7 @@ void http_parse_input(http_conn *c)
         }
     }
     c->parsing = false;
+    if (c->pending.len == 0) {
+        shoal_buf_clear(&c->pending); /* a connection may now be silent for a long time */
+    }
 }

@@ -86,6 +86,7 @@ static void answer_done(shoal_http_request *r)
 {
     http_conn *c = r->conn;
     r->answer = ANSWER_DONE;
+    http_request_over(r);
     if (c->phase == HTTP_ANSWER || !c->parsing) {
         http_conn_next(c);
     }
@@ -261,12 +262,45 @@ void shoal_http_stream_end(shoal_http_request *r)
 
 void http_tell_gone(shoal_http_request *r)
 {
+    http_request_over(r);
     if (r->open) {
         r->open = false;
         if (r->on_gone != NULL) {
             r->on_gone(r->gone_ctx, r);
         }
     }
+}
+
+/* What a client that comes at a bad time is told: some time, and no two the same, so that those who
+ * came together do not come back together. */
+static shoal_http_refusal refusal_of(shoal_http_server *s, int status, const char *reason)
+{
+    shoal_http_refusal why = {.status = status, .reason = reason};
+    if (status == 429 || status == 503) {
+        uint32_t ms = s->lim.retry_after_ms;
+        why.retry_after_ms = ms + (uint32_t)shoal_rng_below(&s->rng, (uint64_t)ms + 1);
+        s->count.busy++;
+    }
+    return why;
+}
+
+static void write_refusal(http_conn *c, const shoal_http_refusal *why)
+{
+    shoal_http_request *r = &c->req;
+    char seconds[16];
+    const char *media_type = "text/plain; charset=utf-8";
+    shoal_buf body = shoal_buf_init(MAX_HEAD);
+    if (c->server->h.on_error != NULL) {
+        c->server->h.on_error(c->server->h.ctx, why, &body, &media_type);
+    } else {
+        shoal_buf_putf(&body, "%s\n", why->reason);
+    }
+    if (why->retry_after_ms > 0) {
+        (void)snprintf(seconds, sizeof seconds, "%u", (why->retry_after_ms + 999) / 1000);
+        (void)shoal_http_add_header(r, "Retry-After", seconds);
+    }
+    send_whole(r, why->status, media_type, body.data, body.len);
+    shoal_buf_clear(&body);
 }
 
 void http_fail(http_conn *c, int status, const char *reason)
@@ -279,15 +313,8 @@ void http_fail(http_conn *c, int status, const char *reason)
     }
     c->close_after = true;
     r->extra.len = 0;
-    const char *media_type = "text/plain; charset=utf-8";
-    shoal_buf body = shoal_buf_init(MAX_HEAD);
-    if (c->server->h.on_error != NULL) {
-        c->server->h.on_error(c->server->h.ctx, status, reason, &body, &media_type);
-    } else {
-        shoal_buf_putf(&body, "%s\n", reason);
-    }
-    send_whole(r, status, media_type, body.data, body.len);
-    shoal_buf_clear(&body);
+    shoal_http_refusal why = refusal_of(c->server, status, reason);
+    write_refusal(c, &why);
     r->answer = ANSWER_DONE;
     http_conn_next(c);
 }

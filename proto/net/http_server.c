@@ -12,24 +12,63 @@ shoal_http_limits shoal_http_limits_default(void)
 {
     return (shoal_http_limits){.max_header_bytes = 16 * 1024,
                                .max_connections = 4096,
+                               .max_connections_per_address = 1024,
+                               .max_connections_per_client = 8,
                                .max_requests = 1000,
                                .write_high_water = 256 * 1024,
                                .max_write_queue = 4 * 1024 * 1024,
+                               .max_open_requests = 16384,
+                               .max_open_requests_per_client = 8,
+                               .request_rate = 200,
+                               .request_burst = 1000,
+                               .max_body_bytes = 64 * 1024 * 1024,
+                               .max_handshakes = 512,
+                               .max_handshakes_per_address = 128,
+                               .handshake_rate = 50,
+                               .handshake_burst = 500,
+                               .handshake_workers = 2,
+                               .handshake_timeout_ms = 10 * 1000,
                                .header_timeout_ms = 10 * 1000,
                                .body_timeout_ms = 15 * 1000,
                                .min_body_rate = 1024,
                                .idle_timeout_ms = 60 * 1000,
-                               .write_timeout_ms = 30 * 1000};
+                               .write_timeout_ms = 30 * 1000,
+                               .retry_after_ms = 1000};
+}
+
+/* One more than `n` would be over `max`; 0: no limit. */
+static bool is_full(size_t n, size_t max)
+{
+    return max != 0 && n >= max;
+}
+
+/* A connection that waits for its next request can come back with a ticket; a new one has nothing
+ * yet. */
+static bool make_room(shoal_http_server *s)
+{
+    http_conn *longest = s->idle_first;
+    if (longest == NULL) {
+        return false;
+    }
+    s->count.made_room++;
+    http_conn_drop(longest);
+    return true;
 }
 
 static void on_accept(void *ctx, shoal_tcp_stream *stream)
 {
     shoal_http_server *s = ctx;
-    if (s->stopping || s->n_conns >= s->lim.max_connections) {
+    uint8_t key[HTTP_PEER_KEY];
+    http_peer_key_of_address(shoal_tcp_peer(stream), key);
+    http_peer *from = http_peers_get(s->peers, key, shoal_loop_now_ms(s->loop));
+    s->count.accepted++;
+    if (s->stopping || from == NULL || is_full(from->n_conns, s->lim.max_connections_per_address) ||
+        (s->count.connections >= s->lim.max_connections && !make_room(s))) {
+        s->count.shut_out += !s->stopping;
         shoal_tcp_close(stream);
         return;
     }
-    http_conn_open(s, stream);
+    http_conn_open(s, stream, from);
 }
 
 shoal_status shoal_http_server_open(shoal_http_server **out, shoal_loop *loop,
@@ -40,9 +79,13 @@ shoal_status shoal_http_server_open(shoal_http_server **out, shoal_loop *loop,
         return shoal_fail(err, SHOAL_ERR_ARG, "a server needs its two handlers");
     }
     shoal_http_server *s = shoal_calloc(1, sizeof *s);
-    if (s == NULL) {
+    if (s == NULL || (s->peers = http_peers_open(opt->seed)) == NULL) {
+        shoal_free(s);
         return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a server");
     }
+    s->rng = shoal_rng_init(opt->seed);
+    s->arrived.last = &s->arrived.first;
+    s->started.last = &s->started.first;
     s->loop = loop;
     s->tls = opt->tls;
     s->lim = opt->limits != NULL ? *opt->limits : shoal_http_limits_default();
@@ -50,6 +93,7 @@ shoal_status shoal_http_server_open(shoal_http_server **out, shoal_loop *loop,
     const char *host = opt->host != NULL ? opt->host : "127.0.0.1";
     shoal_status st = shoal_tcp_listen(&s->listener, loop, host, opt->port, on_accept, s, err);
     if (st != SHOAL_OK) {
+        http_peers_close(s->peers);
         shoal_free(s);
         return st;
     }
@@ -66,6 +110,11 @@ uint16_t shoal_http_server_port(const shoal_http_server *s)
 size_t shoal_http_server_connections(const shoal_http_server *s)
 {
     return s->n_conns;
+}
+
+void shoal_http_server_counts(const shoal_http_server *s, shoal_http_counts *out)
+{
+    *out = s->count;
 }
 
 static void drop_all(shoal_http_server *s)
@@ -113,7 +162,8 @@ void shoal_http_server_stop(shoal_http_server *s, uint64_t grace_ms, shoal_loop_
     shoal_tcp_listener_close(s->listener);
     s->listener = NULL;
     for (http_conn *c = s->conns; c != NULL; c = c->next) {
-        if (c->phase == HTTP_IDLE || (c->phase == HTTP_HEADERS && c->pending.len == 0)) {
+        bool silent = c->phase == HTTP_HEADERS && (c->at_work || c->pending.len == 0);
+        if (c->phase == HTTP_IDLE || silent) {
             http_conn_drop(c);
         }
     }
@@ -139,6 +189,7 @@ void shoal_http_server_close(shoal_http_server *s)
         shoal_loop_turn(s->loop);
     }
     tell_stopped(s);
+    http_peers_close(s->peers);
     shoal_free(s);
 }
 
@@ -238,8 +289,15 @@ const uint8_t *shoal_http_body(const shoal_http_request *r, size_t *n)
 shoal_buf shoal_http_body_take(shoal_http_request *r)
 {
     shoal_buf body = r->body;
+    r->conn->server->count.body_bytes -= r->body_held; /* from now on they are the caller's */
+    r->body_held = 0;
     r->body = shoal_buf_init(0);
     return body;
+}
+
+const uint8_t *shoal_http_peer_cert_hash(const shoal_http_request *r)
+{
+    return r->conn->tls != NULL ? shoal_tls_peer_cert_hash(r->conn->tls) : NULL;
 }
 
 const uint8_t *shoal_http_peer_cert(const shoal_http_request *r, size_t *n)

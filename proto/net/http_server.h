@@ -14,7 +14,16 @@
  * Limits and timeouts hold at every point: bytes of headers, bytes of body, connections, requests
  * per connection, time for the TLS handshake and headers, time for the body, idle time, bytes
  * queued for writing. A request that breaks one gets 408, 413, 431 or 400 (body by `on_error`) and
- * the connection is closed.
+ * the connection is closed. What is too much at the moment, of one client or of all together, gets
+ * 429 or 503 with a time to come back after, no two the same.
+ *
+ * TLS handshakes with certificates, which cost milliseconds, are done by worker threads, a few at a
+ * time, in the order in which the clients came; those resumed from a ticket are done at once, on
+ * the loop's thread. So requests never wait behind handshakes, and a client with a ticket never
+ * waits behind those without.
+ *
+ * A connection between requests is cheap (3 to 4 KiB with TLS). When the last one is taken, the
+ * connection that has been idle longest makes room for a new one.
  *
  * Layer: proto/net. Threads: all calls from the loop's thread.
  */
@@ -37,18 +46,33 @@ extern "C" {
 typedef struct shoal_http_server shoal_http_server;
 typedef struct shoal_http_request shoal_http_request;
 
+/* A client is who a certificate names; an address is one of IPv4, or a /64 of IPv6: many clients
+ * may share one. 0 switches a limit "per ..." or a rate off. */
 typedef struct shoal_http_limits {
-    size_t max_header_bytes;    /* request line and headers */
-    size_t max_connections;     /* further ones are closed at accept */
-    size_t max_requests;        /* per connection, then Connection: close */
-    size_t write_high_water;    /* queued bytes from which stream_write says AGAIN */
-    size_t max_write_queue;     /* queued bytes of a stream at which the connection is dropped */
-    uint64_t header_timeout_ms; /* from accept (or first byte of a request) to end of headers */
+    size_t max_header_bytes; /* request line and headers */
+    size_t max_connections;  /* in all */
+    size_t max_connections_per_address;
+    size_t max_connections_per_client;
+    size_t max_requests;      /* per connection, then Connection: close */
+    size_t write_high_water;  /* queued bytes from which stream_write says AGAIN */
+    size_t max_write_queue;   /* queued bytes of a stream at which the connection is dropped */
+    size_t max_open_requests; /* not answered yet, in all */
+    size_t max_open_requests_per_client;
+    uint32_t request_rate, request_burst; /* requests a second of a client, or of an address where
+                                             there is no certificate */
+    size_t max_body_bytes;                /* of buffered bodies, in all */
+    size_t max_handshakes;                /* full ones going on; further ones wait for their turn */
+    size_t max_handshakes_per_address;    /* going on or waiting; further ones are closed */
+    uint32_t handshake_rate, handshake_burst; /* full ones a second of an address */
+    size_t handshake_workers;                 /* threads of the loop's pool that may work on them */
+    uint64_t handshake_timeout_ms;            /* from accept to the end of the handshake */
+    uint64_t header_timeout_ms; /* from then (or first byte of a request) to end of headers */
     uint64_t body_timeout_ms;   /* longest silence inside a body */
     size_t min_body_rate;       /* bytes per second a body must reach, after a grace of one
                                    body_timeout_ms (slow-loris) */
     uint64_t idle_timeout_ms;   /* keep-alive connection without a request */
     uint64_t write_timeout_ms;  /* longest time without progress while bytes wait to be written */
+    uint32_t retry_after_ms;    /* what 429 and 503 ask for, at least; at most twice as much */
 } shoal_http_limits;
 
 /* What the project uses everywhere unless a role says otherwise. */
@@ -64,13 +88,20 @@ typedef struct shoal_http_accept {
     void *ctx;                                           /* for the two above */
 } shoal_http_accept;
 
+/* Why the server itself refuses a request. */
+typedef struct shoal_http_refusal {
+    int status;
+    const char *reason;      /* a sentence for a person */
+    uint32_t retry_after_ms; /* 0: no use */
+} shoal_http_refusal;
+
 typedef struct shoal_http_handler {
     void *ctx;
     void (*on_headers)(void *ctx, shoal_http_request *req, shoal_http_accept *accept);
     void (*on_request)(void *ctx, shoal_http_request *req);
-    /* Body and media type of an error the server itself answers with (400, 408, 413, 431, 500).
-     * NULL: a line of plain text. */
-    void (*on_error)(void *ctx, int status, const char *reason, shoal_buf *body,
+    /* Body and media type of an error the server itself answers with (400, 408, 413, 429, 431, 500,
+     * 503). NULL: a line of plain text. */
+    void (*on_error)(void *ctx, const shoal_http_refusal *why, shoal_buf *body,
                      const char **media_type);
 } shoal_http_handler;
 
@@ -79,6 +110,7 @@ typedef struct shoal_http_options {
     uint16_t port;                   /* 0: the system chooses */
     shoal_tls_context *tls;          /* NULL: plain HTTP. Borrowed; must outlive the server */
     const shoal_http_limits *limits; /* NULL: the defaults; copied */
+    uint64_t seed;                   /* random: spreads clients that come back */
     shoal_http_handler handler;      /* copied */
 } shoal_http_options;
 
@@ -89,6 +121,19 @@ SHOAL_MUST_USE shoal_status shoal_http_server_open(shoal_http_server **out, shoa
 /* The port it listens on. */
 uint16_t shoal_http_server_port(const shoal_http_server *s);
 size_t shoal_http_server_connections(const shoal_http_server *s);
+
+/* What has happened since the server was opened, and what is going on. */
+typedef struct shoal_http_counts {
+    size_t connections, open_requests, handshakes; /* now; handshakes with certificates only */
+    size_t body_bytes;                             /* held now */
+    uint64_t accepted;
+    uint64_t shut_out;  /* connections closed because of a limit on connections or handshakes */
+    uint64_t made_room; /* idle ones closed for newer ones */
+    uint64_t shaken, resumed; /* handshakes completed with certificates, and with tickets */
+    uint64_t busy;            /* requests answered 429 or 503 */
+    uint64_t slow;            /* connections that ran into a timeout before their request was in */
+} shoal_http_counts;
+void shoal_http_server_counts(const shoal_http_server *s, shoal_http_counts *out);
 
 /* Graceful stop: no new connections or requests; open requests may still be answered for at most
  * grace_ms, then are cut (on_gone). on_stopped(ctx) is called once all connections are closed. */
@@ -114,7 +159,11 @@ int64_t shoal_http_content_length(const shoal_http_request *r);
 const uint8_t *shoal_http_body(const shoal_http_request *r, size_t *n);
 /* Moves the buffered body out: the caller owns the buffer, which outlives the request. */
 shoal_buf shoal_http_body_take(shoal_http_request *r);
-/* DER of the verified client certificate, or NULL. */
+/* SHA-256 [32] of the DER bytes of the verified client certificate, or NULL. On a resumed session
+ * it is the certificate of the session it began with: whether that still counts is for the handler
+ * to find out, at every request. */
+const uint8_t *shoal_http_peer_cert_hash(const shoal_http_request *r);
+/* Its DER bytes, or NULL. */
 const uint8_t *shoal_http_peer_cert(const shoal_http_request *r, size_t *n);
 /* Numeric address of the peer, without port. */
 const char *shoal_http_peer(const shoal_http_request *r);

@@ -70,7 +70,7 @@ static void on_headers(void *ctx, shoal_http_request *r, shoal_http_accept *a)
     g.opened++;
     must(strlen(shoal_http_method(r)) > 0 && strlen(shoal_http_query(r)) < 65536);
     must(shoal_http_content_length(r) >= -1);
-    must(shoal_http_peer_cert(r, &(size_t){0}) == NULL);
+    must(shoal_http_peer_cert_hash(r) == NULL);
     if (shoal_http_query_get(r, "wait", value, sizeof value)) must(strlen(value) < sizeof value);
     if (shoal_http_query_get(r, "", value, sizeof value)) must(strlen(value) < sizeof value);
     (void)shoal_http_header(r, "Accept");

@@ -17,7 +17,7 @@ set(MAY_aggregator "kernels/;lora/;proto/;aggregator/")
 # Third-party header prefix -> files that may include it (regular expressions on the path).
 set(THIRD
   "curl/=client/net\\.c"
-  "mbedtls/ssl=proto/net/tls\\.c"
+  "mbedtls/ssl=proto/net/tls(_buffers)?\\.[ch]"
   "openssl/=proto/crypto_libcrypto\\.c"
   "mbedtls/=proto/(crypto|x509|net/tls)(_[a-z0-9]+)?\\.c|proto/x509_parse\\.h"
   "protobuf-c=proto/wire\\.c"

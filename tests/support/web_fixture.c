@@ -74,7 +74,9 @@ static void make_tls(web_fixture *f)
                              .key_len = key.len,
                              .ca_der = f->ca_der.data,
                              .ca_len = f->ca_der.len,
-                             .client_auth = SHOAL_TLS_CLIENT_OPTIONAL};
+                             .client_auth = SHOAL_TLS_CLIENT_OPTIONAL,
+                             .resume_s = f->resume_s,
+                             .resume_sessions = 100};
     assert_int_equal(shoal_tls_context_open(&f->tls, &opt, NULL), SHOAL_OK);
     shoal_buf_clear(&cert);
     shoal_buf_wipe(&key);
@@ -86,12 +88,37 @@ void web_fixture_open(web_fixture *f)
     if (!f->plain) make_tls(f);
     assert_int_equal(shoal_loop_open(&f->loop, NULL), SHOAL_OK);
     shoal_http_options opt = {
-        .tls = f->tls, .handler = {.ctx = f, .on_headers = on_headers, .on_request = on_request}};
+        .tls = f->tls,
+        .limits = f->limits,
+        .handler = {.ctx = f, .on_headers = on_headers, .on_request = on_request}};
     assert_int_equal(shoal_http_server_open(&f->server, f->loop, &opt, NULL), SHOAL_OK);
     f->port = shoal_http_server_port(f->server);
     (void)snprintf(f->base, sizeof f->base, "%s://127.0.0.1:%u", f->plain ? "http" : "https",
                    (unsigned)f->port);
     assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
+}
+
+typedef struct counts_wish {
+    web_fixture *f;
+    shoal_http_counts *out;
+    atomic_bool done;
+} counts_wish;
+
+static void take_counts(void *ctx)
+{
+    counts_wish *w = ctx;
+    shoal_http_server_counts(w->f->server, w->out);
+    atomic_store(&w->done, true);
+}
+
+void web_fixture_counts(web_fixture *f, shoal_http_counts *out)
+{
+    counts_wish w = {.f = f, .out = out};
+    assert_true(shoal_loop_post(f->loop, take_counts, &w));
+    while (!atomic_load(&w.done)) {
+        struct timespec t = {.tv_nsec = 1000000};
+        (void)nanosleep(&t, NULL);
+    }
 }
 
 void web_fixture_close(web_fixture *f)

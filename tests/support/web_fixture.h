@@ -19,7 +19,9 @@ typedef void web_handler(void *ctx, shoal_http_request *r);
 typedef struct web_fixture {
     web_handler *handle; /* set before web_fixture_open */
     void *ctx;
-    bool plain; /* HTTP without TLS */
+    bool plain;                      /* HTTP without TLS */
+    const shoal_http_limits *limits; /* NULL: the defaults */
+    uint32_t resume_s;
 
     char base[64]; /* "https://127.0.0.1:PORT" */
     uint16_t port;
@@ -38,6 +40,8 @@ typedef struct web_fixture {
 
 /* Fail the running test when something goes wrong. */
 void web_fixture_open(web_fixture *f);
+/* The server's counts, asked for on its thread. */
+void web_fixture_counts(web_fixture *f, shoal_http_counts *out);
 void web_fixture_close(web_fixture *f);
 
 #endif
