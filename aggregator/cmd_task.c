@@ -21,14 +21,15 @@ static json_t *task_json(const shoal_db_task *t)
                           "base", t->train.base_name, "base_sha256", base, "model", t->model_path);
     json_t *more = json_pack(
         "{s:I, s:f, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I,"
-        " s:i, s:I}",
+        " s:i, s:I, s:I, s:I, s:I}",
         "rank", (json_int_t)t->train.rank, "alpha", (double)t->train.alpha, "targets", targets,
         "lr", (double)t->train.lr, "local_epochs", (json_int_t)t->train.local_epochs, "local_steps",
         (json_int_t)t->train.local_steps, "batch", (json_int_t)t->train.batch, "ctx",
         (json_int_t)t->train.ctx, "parameters", (json_int_t)t->codec.dim, "clients",
         (json_int_t)t->n_target, "min_clients", (json_int_t)t->n_min, "clip", t->codec.clip_norm,
         "ring_bits", (json_int_t)t->codec.ring_bits, "scale_log2", (int)t->codec.scale_log2,
-        "rotation", (json_int_t)t->codec.rotation);
+        "rotation", (json_int_t)t->codec.rotation, "neighbours", (json_int_t)t->degree, "threshold",
+        (json_int_t)t->threshold, "committee", (json_int_t)t->committee);
     (void)json_object_update(j, more);
     json_decref(more);
     return j;
@@ -116,6 +117,10 @@ static void show_task(const shoal_db_task *t)
                  (double)t->train.lr, t->train.local_epochs, t->train.local_steps, t->train.batch,
                  t->train.ctx);
     (void)printf("devices   %u a round, at least %u\n", t->n_target, t->n_min);
+    if (t->degree != 0) {
+        (void)printf("graph     %u neighbours each, %u open a secret, %u sign the survivors\n",
+                     t->degree, t->threshold, t->committee);
+    }
     (void)printf("numbers   clipped to norm %g, weight up to %u, %u-bit ring, steps of 2^%d\n",
                  t->codec.clip_norm, t->codec.weight_max, t->codec.ring_bits, -t->codec.scale_log2);
     if (t->codec.rotation != 0) {

@@ -15,13 +15,14 @@
 #include "kernels/base/term.h"
 #include "lora/train/targets.h"
 #include "proto/rotate.h"
+#include "proto/sa_params.h"
 
 typedef struct create_options {
     cmd_common common;
     const char *name, *model, *model_name, *targets;
     uint64_t rank, rounds, clients, min_clients, epochs, steps, batch, ctx, weight_max, ring_bits;
-    uint64_t train_timeout_s, stage_timeout_s, seed, rotation;
-    double alpha, lr, clip;
+    uint64_t train_timeout_s, stage_timeout_s, seed, rotation, security_bits;
+    double alpha, lr, clip, corrupt, dropout; /* the last two in percent */
 } create_options;
 
 /* ---- the model --------------------------------------------------------------------------------
@@ -154,6 +155,37 @@ static shoal_status fill_cohort(const create_options *o, shoal_db_task *t, shoal
     return SHOAL_OK;
 }
 
+static shoal_status no_graph(shoal_error *err, const char *what)
+{
+    (void)shoal_fail(err, SHOAL_ERR_ARG, "%s for so many devices under these assumptions", what);
+    shoal_hint(err, "fewer --clients, or less of --corrupt, --dropout or --security-bits");
+    return SHOAL_ERR_ARG;
+}
+
+/* Everyone next to everyone while that is cheap; then as few neighbours as keep PROTOCOL.md 7.3
+ * whatever the roster's size, and a committee that does the same for 7.5. */
+static shoal_status fill_graph(const create_options *o, shoal_db_task *t, shoal_error *err)
+{
+    shoal_sa_rules rules = shoal_sa_rules_default();
+    size_t degree = 0, threshold = 0;
+    rules.corrupt = o->corrupt / 100;
+    rules.dropout = o->dropout / 100;
+    rules.security_bits = (uint32_t)o->security_bits;
+    t->committee = (uint32_t)shoal_sa_params_committee(&rules, t->n_target, SHOAL_LIMIT_COMMITTEE);
+    if (t->n_target <= SHOAL_LIMIT_COMPLETE) {
+        t->committee = 128; /* all of them */
+        return SHOAL_OK;
+    }
+    if (t->committee == 0) return no_graph(err, "no committee is large enough");
+    if (!shoal_sa_params_find_range(&rules, t->n_min, t->n_target, SHOAL_LIMIT_DEGREE, &degree,
+                                    &threshold)) {
+        return no_graph(err, "no graph has few enough neighbours");
+    }
+    t->degree = (uint32_t)degree;
+    t->threshold = (uint32_t)threshold;
+    return SHOAL_OK;
+}
+
 enum { NARROW_RING = 24 };
 
 static const uint64_t ROTATION_AUTO = UINT64_MAX;
@@ -182,8 +214,14 @@ static shoal_status fill_codec(const create_options *o, shoal_db_task *t, shoal_
     t->codec.n_max = t->n_target;
     SHOAL_TRY(fill_rotation(o, &t->codec, err));
     SHOAL_TRY(shoal_codec_fit_scale(&t->codec, err));
-    shoal_sa_descriptor d = {
-        .round = 1, .codec = t->codec, .noise_den = 1, .n_min = t->n_min, .n_target = t->n_target};
+    shoal_sa_descriptor d = {.round = 1,
+                             .codec = t->codec,
+                             .noise_den = 1,
+                             .n_min = t->n_min,
+                             .n_target = t->n_target,
+                             .degree = t->degree,
+                             .threshold = t->threshold,
+                             .committee = t->committee};
     memcpy(d.deadline_ms, t->deadline_ms, sizeof d.deadline_ms);
     return shoal_sa_descriptor_check(&d, err);
 }
@@ -217,6 +255,7 @@ static shoal_status create(const create_options *o, shoal_deployment *d, const s
     SHOAL_TRY(shoal_random(t->id, sizeof t->id, err));
     SHOAL_TRY(fill_train(o, t, err));
     SHOAL_TRY(fill_cohort(o, t, err));
+    SHOAL_TRY(fill_graph(o, t, err));
     SHOAL_TRY(find_model(o, t, err));
     SHOAL_TRY(shoal_publish_first(d->dir, keys->task_key, t, o->seed, &first, err));
     SHOAL_TRY(fill_codec(o, t, err));
@@ -230,10 +269,11 @@ static void tell(const create_options *o, const shoal_db_task *t)
     shoal_hex_encode(t->base_sha256, 32, base);
     if (o->common.json) {
         json_t *j = json_pack(
-            "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:I}", "task", t->name, "id", id, "base",
-            t->train.base_name, "base_sha256", base, "parameters", (json_int_t)t->codec.dim,
+            "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:I, s:I, s:I}", "task", t->name, "id", id,
+            "base", t->train.base_name, "base_sha256", base, "parameters", (json_int_t)t->codec.dim,
             "clients", (json_int_t)t->n_target, "min_clients", (json_int_t)t->n_min, "scale_log2",
-            (int)t->codec.scale_log2, "rotation", (json_int_t)t->codec.rotation);
+            (int)t->codec.scale_log2, "rotation", (json_int_t)t->codec.rotation, "neighbours",
+            (json_int_t)t->degree, "threshold", (json_int_t)t->threshold);
         (void)json_dumpf(j, stdout, JSON_COMPACT);
         (void)putchar('\n');
         json_decref(j);
@@ -241,6 +281,10 @@ static void tell(const create_options *o, const shoal_db_task *t)
     }
     shoal_term_note("created the task %s: %s, %u parameters, %u devices a round (at least %u)",
                     t->name, t->train.base_name, t->codec.dim, t->n_target, t->n_min);
+    if (t->degree != 0) {
+        shoal_term_note("each shares its masks with %u others, %u of which open a secret",
+                        t->degree, t->threshold);
+    }
     shoal_term_note("an update is clipped to norm %g and rounded to steps of 2^%d",
                     t->codec.clip_norm, -t->codec.scale_log2);
 }
@@ -273,6 +317,7 @@ typedef struct create_tables {
     shoal_option adapter[4];
     shoal_option train[5];
     shoal_option rounds[8];
+    shoal_option trust[3];
 } create_tables;
 
 #define ROW(macro, ...) (shoal_option) macro(__VA_ARGS__)
@@ -331,6 +376,18 @@ static void fill_how(create_options *o, create_tables *t)
             "seconds for each stage of the summing (default 60)", 1, SHOAL_LIMIT_STAGE_MS / 1000);
 }
 
+static void fill_trust(create_options *o, create_tables *t)
+{
+    t->trust[0] =
+        ROW(SHOAL_NUMBER, "corrupt", 0, &o->corrupt, "PERCENT",
+            "devices on the server's side, at most (default 5, which devices demand)", 0, 45);
+    t->trust[1] = ROW(SHOAL_NUMBER, "dropout", 0, &o->dropout, "PERCENT",
+                      "devices that leave during the summing, at most (default 10)", 0, 45);
+    t->trust[2] =
+        ROW(SHOAL_COUNT, "security-bits", 0, &o->security_bits, "BITS",
+            "a graph fails with 2^-BITS (default 40; 80 if the server may try rosters)", 20, 120);
+}
+
 int cmd_task_create(int argc, char **argv)
 {
     create_options o = {.targets = "q,v",
@@ -347,11 +404,15 @@ int cmd_task_create(int argc, char **argv)
                         .stage_timeout_s = 60,
                         .seed = 1,
                         .lr = 1e-3,
-                        .clip = 10};
+                        .clip = 10,
+                        .corrupt = 5,
+                        .dropout = 10,
+                        .security_bits = 40};
     int code = 0;
     create_tables t;
     fill_what(&o, &t);
     fill_how(&o, &t);
+    fill_trust(&o, &t);
     const shoal_usage usage = {
         "shoal-aggregator task create --name NAME --model FILE [options]",
         "Makes a task and version 0 of its adapter. Devices that joined find it by themselves;\n"
@@ -359,12 +420,14 @@ int cmd_task_create(int argc, char **argv)
         "gives a new signed version.",
         "shoal-aggregator task create --name home --model-name smollm2-135m --rounds 5 --clients 8",
         0, 0};
-    const shoal_option_group groups[] = {{"common", t.common, SHOAL_OPTION_COUNT_OF(t.common)},
-                                         {"task", t.what, SHOAL_OPTION_COUNT_OF(t.what)},
-                                         {"adapter", t.adapter, SHOAL_OPTION_COUNT_OF(t.adapter)},
-                                         {"training", t.train, SHOAL_OPTION_COUNT_OF(t.train)},
-                                         {"rounds", t.rounds, SHOAL_OPTION_COUNT_OF(t.rounds)}};
-    if (!shoal_command_begin(&usage, groups, 5, argc, argv, NULL, &code)) {
+    const shoal_option_group groups[] = {
+        {"common", t.common, SHOAL_OPTION_COUNT_OF(t.common)},
+        {"task", t.what, SHOAL_OPTION_COUNT_OF(t.what)},
+        {"adapter", t.adapter, SHOAL_OPTION_COUNT_OF(t.adapter)},
+        {"training", t.train, SHOAL_OPTION_COUNT_OF(t.train)},
+        {"rounds", t.rounds, SHOAL_OPTION_COUNT_OF(t.rounds)},
+        {"over 64 devices a round", t.trust, SHOAL_OPTION_COUNT_OF(t.trust)}};
+    if (!shoal_command_begin(&usage, groups, 6, argc, argv, NULL, &code)) {
         return code;
     }
     return run_create(&o);

@@ -22,7 +22,10 @@ static shoal_status make_descriptor(shoal_cohort *c, shoal_error *err)
                              .codec = t->codec,
                              .noise_den = 1,
                              .n_min = t->n_min,
-                             .n_target = t->n_target};
+                             .n_target = t->n_target,
+                             .degree = t->degree,
+                             .threshold = t->threshold,
+                             .committee = t->committee};
     memcpy(d.task_id, t->id, sizeof d.task_id);
     memcpy(d.session_id, c->rec.session_id, sizeof d.session_id);
     memcpy(d.base_model_hash, t->base_sha256, sizeof d.base_model_hash);
@@ -57,6 +60,7 @@ static void free_cohort(shoal_cohort *c)
     shoal_sa_server_close(c->sa);
     shoal_uploads_close(c->uploads);
     shoal_buf_clear(&c->descriptor);
+    shoal_free(c->members);
     shoal_free(c);
 }
 

@@ -39,7 +39,7 @@ struct shoal_cohort {
     bool advancing;            /* a job that closes a stage is among them */
     const char *closing;       /* why; NULL: not closing. Freed when jobs is 0. Static text */
     shoal_round_result result; /* once rec.state is DONE */
-    shoal_sa_member members[SHOAL_LIMIT_COHORT_MAX]; /* as recorded at the end */
+    shoal_sa_member *members;  /* [n_members] as recorded at the end */
     size_t n_members;
 };
 

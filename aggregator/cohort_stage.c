@@ -32,8 +32,14 @@ static const char *short_id(const shoal_cohort *c, char out[17])
 
 static void snapshot_members(shoal_cohort *c)
 {
+    size_t n = shoal_sa_server_counts(c->sa).roster;
     c->n_members = 0;
-    while (c->n_members < SHOAL_LIMIT_COHORT_MAX &&
+    c->members = shoal_calloc(n + 1, sizeof *c->members);
+    if (c->members == NULL) {
+        shoal_log(SHOAL_LOG_WARN, "round", "no memory to record who took part");
+        return;
+    }
+    while (c->n_members < n &&
            shoal_sa_server_member(c->sa, c->n_members, &c->members[c->n_members])) {
         c->n_members++;
     }

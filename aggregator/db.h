@@ -98,7 +98,8 @@ typedef struct shoal_db_task {
     shoal_train_spec train; /* with base_name */
     shoal_codec codec;
     uint32_t n_min, n_target;
-    uint32_t deadline_ms[5];
+    uint32_t degree, threshold, committee; /* of its sessions, as in shoal_sa_descriptor */
+    uint32_t deadline_ms[SHOAL_SA_STAGES];
     uint64_t rounds_done, rounds_total; /* total 0: without end */
     uint64_t last_round;                /* number given to the newest session */
     uint64_t version;                   /* newest adapter version */

@@ -31,6 +31,8 @@ static const stage_route STAGES[] = {
     {"GET", "roster", ROUTE_READ, SHOAL_SA_ADVERTISE},
     {"POST", "shares", ROUTE_MESSAGE, SHOAL_SA_SHARES},
     {"GET", "delivery", ROUTE_READ, SHOAL_SA_SHARES},
+    {"POST", "confirm", ROUTE_MESSAGE, SHOAL_SA_CONFIRM},
+    {"GET", "members", ROUTE_READ, SHOAL_SA_CONFIRM},
     {"PUT", "input", ROUTE_UPLOAD, SHOAL_SA_INPUT},
     {"GET", "claim", ROUTE_READ, SHOAL_SA_INPUT},
     {"POST", "survivors", ROUTE_MESSAGE, SHOAL_SA_SURVIVORS},

@@ -117,7 +117,7 @@ void routes_session_headers(shoal_service *s, shoal_http_request *r, const route
 {
     shoal_upload_place at;
     if (rt->kind == ROUTE_MESSAGE) {
-        accept->max_body = SHOAL_LIMIT_SA_MESSAGE;
+        accept->max_body = SHOAL_LIMIT_SA_DEVICE;
         return;
     }
     if (strcmp(shoal_http_method(r), "GET") == 0) {

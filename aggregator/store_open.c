@@ -7,7 +7,7 @@
 #include "aggregator/store_sql.h"
 #include "kernels/base/mem.h"
 
-enum { SCHEMA_VERSION = 3, BUSY_MS = 5000 };
+enum { SCHEMA_VERSION = 4, BUSY_MS = 5000 };
 
 static const char SCHEMA[] =
     "CREATE TABLE fact(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
@@ -25,7 +25,9 @@ static const char SCHEMA[] =
     " n_max INTEGER NOT NULL, rotation INTEGER NOT NULL, n_min INTEGER NOT NULL, n_target INTEGER "
     "NOT NULL,"
     " deadline0 INTEGER NOT NULL, deadline1 INTEGER NOT NULL, deadline2 INTEGER NOT NULL,"
-    " deadline3 INTEGER NOT NULL, deadline4 INTEGER NOT NULL, rounds_done INTEGER NOT NULL,"
+    " deadline3 INTEGER NOT NULL, deadline4 INTEGER NOT NULL, deadline5 INTEGER NOT NULL,"
+    " degree INTEGER NOT NULL, threshold INTEGER NOT NULL, committee INTEGER NOT NULL,"
+    " rounds_done INTEGER NOT NULL,"
     " rounds_total INTEGER NOT NULL, last_round INTEGER NOT NULL, version INTEGER NOT NULL,"
     " created_s INTEGER NOT NULL);"
     "CREATE TABLE adapter(task BLOB NOT NULL REFERENCES task(id), version INTEGER NOT NULL,"
@@ -50,7 +52,7 @@ static const char SCHEMA[] =
     " unmasked INTEGER NOT NULL, lied INTEGER NOT NULL, PRIMARY KEY(task, round, device))"
     " WITHOUT ROWID;"
     "CREATE INDEX member_device ON member(device);"
-    "PRAGMA user_version = 3;";
+    "PRAGMA user_version = 4;";
 
 static shoal_status run_script(shoal_db *db, const char *script, const char *what, shoal_error *err)
 {

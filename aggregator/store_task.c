@@ -9,9 +9,9 @@
 #define TASK_COLUMNS                                                                             \
     "id, name, state, model_path, base_name, base_sha256, lora_rank, alpha, targets, lr,"        \
     " local_epochs, local_steps, batch, ctx, dim, ring_bits, scale_log2, clip_norm, weight_max," \
-    " n_max, rotation, n_min, n_target, deadline0, deadline1, deadline2, deadline3, deadline4, " \
-    "rounds_done,"                                                                               \
-    " rounds_total, last_round, version, created_s"
+    " n_max, rotation, n_min, n_target, deadline0, deadline1, deadline2, deadline3, deadline4,"  \
+    " deadline5, degree, threshold, committee, rounds_done, rounds_total, last_round, version,"  \
+    " created_s"
 
 static shoal_status insert_task(shoal_db *db, const shoal_db_task *t, shoal_error *err)
 {
@@ -20,16 +20,17 @@ static shoal_status insert_task(shoal_db *db, const shoal_db_task *t, shoal_erro
     return sql_run(
         db, NULL, err,
         "INSERT INTO task(" TASK_COLUMNS ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-        " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "btittbididiiiiiiidiiiiiiiiiiuuuui", t->id, sizeof t->id, t->name, (int64_t)t->state,
+        " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "btittbididiiiiiiidiiiiiiiiiiiiiiuuuui", t->id, sizeof t->id, t->name, (int64_t)t->state,
         t->model_path, tr->base_name, t->base_sha256, sizeof t->base_sha256, (int64_t)tr->rank,
         (double)tr->alpha, (int64_t)tr->targets, (double)tr->lr, (int64_t)tr->local_epochs,
         (int64_t)tr->local_steps, (int64_t)tr->batch, (int64_t)tr->ctx, (int64_t)c->dim,
         (int64_t)c->ring_bits, (int64_t)c->scale_log2, c->clip_norm, (int64_t)c->weight_max,
         (int64_t)c->n_max, (int64_t)c->rotation, (int64_t)t->n_min, (int64_t)t->n_target,
         (int64_t)t->deadline_ms[0], (int64_t)t->deadline_ms[1], (int64_t)t->deadline_ms[2],
-        (int64_t)t->deadline_ms[3], (int64_t)t->deadline_ms[4], t->rounds_done, t->rounds_total,
-        t->last_round, t->version, t->created_s);
+        (int64_t)t->deadline_ms[3], (int64_t)t->deadline_ms[4], (int64_t)t->deadline_ms[5],
+        (int64_t)t->degree, (int64_t)t->threshold, (int64_t)t->committee, t->rounds_done,
+        t->rounds_total, t->last_round, t->version, t->created_s);
 }
 
 shoal_status sql_insert_release(shoal_db *db, const shoal_adapter_release *r, int64_t now_s,
@@ -98,13 +99,16 @@ static shoal_status read_task(sqlite3_stmt *s, shoal_db_task *t, shoal_error *er
                   .rotation = u32(s, 20)},
         .n_min = u32(s, 21),
         .n_target = u32(s, 22),
-        .rounds_done = (uint64_t)sql_int(s, 28),
-        .rounds_total = (uint64_t)sql_int(s, 29),
-        .last_round = (uint64_t)sql_int(s, 30),
-        .version = (uint64_t)sql_int(s, 31),
-        .created_s = sql_int(s, 32),
+        .degree = u32(s, 29),
+        .threshold = u32(s, 30),
+        .committee = u32(s, 31),
+        .rounds_done = (uint64_t)sql_int(s, 32),
+        .rounds_total = (uint64_t)sql_int(s, 33),
+        .last_round = (uint64_t)sql_int(s, 34),
+        .version = (uint64_t)sql_int(s, 35),
+        .created_s = sql_int(s, 36),
     };
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < SHOAL_SA_STAGES; i++) {
         t->deadline_ms[i] = u32(s, 23 + i);
     }
     sql_text(s, 1, t->name, sizeof t->name);

@@ -58,13 +58,14 @@ static shoal_status open_session(session *x, const shoal_round_job *job, shoal_e
     x->d = shoal_sa_client_descriptor(x->sa);
     shoal_hex_encode(x->d->session_id, sizeof x->d->session_id, x->hex);
     double total_ms = 0;
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < SHOAL_SA_STAGES; i++)
         total_ms += x->d->deadline_ms[i];
     x->give_up_s = shoal_clock_s() + total_ms / 1e3 + SLACK_S;
     return SHOAL_OK;
 }
 
-/* M1 to M4: keys and shares. The round counter is on disk before the first byte leaves. */
+/* M1 to M4: keys, shares, and who has them. The round counter is on disk before the first byte
+ * leaves. */
 static shoal_status exchange_keys(session *x, shoal_error *err)
 {
     x->job->record->last_round = x->d->round;
@@ -75,7 +76,10 @@ static shoal_status exchange_keys(session *x, shoal_error *err)
     SHOAL_TRY(shoal_sa_client_roster(x->sa, x->in.data, x->in.len, &x->out, err));
     SHOAL_TRY(send(x, "shares", err));
     SHOAL_TRY(await(x, "delivery", err));
-    return shoal_sa_client_delivery(x->sa, x->in.data, x->in.len, err);
+    SHOAL_TRY(shoal_sa_client_delivery(x->sa, x->in.data, x->in.len, &x->out, err));
+    SHOAL_TRY(send(x, "confirm", err));
+    SHOAL_TRY(await(x, "members", err));
+    return shoal_sa_client_members(x->sa, x->in.data, x->in.len, err);
 }
 
 static shoal_status encode_words(const session *x, uint32_t *words, shoal_error *err)
@@ -123,10 +127,11 @@ static shoal_status upload_input(session *x, shoal_error *err)
     return shoal_api_session_upload(x->job->api, x->hex, &x->out, x->give_up_s, NULL, err);
 }
 
-/* M6: our word on who is in the sum. Too late for it is no harm: the request can still come, with
- * enough other signatures. */
+/* M6: our word on who is in the sum, where we are on the committee. Too late for it is no harm: the
+ * request can still come, with enough other signatures. */
 static shoal_status sign_survivors(session *x, shoal_error *err)
 {
+    if (!shoal_sa_client_signs(x->sa)) return SHOAL_OK;
     shoal_status st = await(x, "claim", err);
     if (st == SHOAL_OK) st = shoal_sa_client_claim(x->sa, x->in.data, x->in.len, &x->out, err);
     if (st == SHOAL_OK) st = send(x, "survivors", err);

@@ -13,8 +13,11 @@ extern "C" {
 
 enum shoal_limits {
     /* cohorts */
-    SHOAL_LIMIT_COHORT_MIN = 3,  /* nobody hides among fewer; policies usually ask for more */
-    SHOAL_LIMIT_COHORT_MAX = 64, /* complete graph */
+    SHOAL_LIMIT_COHORT_MIN = 3, /* nobody hides among fewer; policies usually ask for more */
+    SHOAL_LIMIT_COHORT_MAX = 4096,
+    SHOAL_LIMIT_COMPLETE = 64,   /* largest cohort in which everyone is next to everyone */
+    SHOAL_LIMIT_DEGREE = 254,    /* neighbours of a client: places of shares over GF(2^8) */
+    SHOAL_LIMIT_COMMITTEE = 256, /* signers of a survivor set */
     SHOAL_LIMIT_DIM = 1 << 26,   /* model coordinates of a session (256 MiB of words) */
     SHOAL_LIMIT_RING_MIN = 16,
     SHOAL_LIMIT_RING_MAX = 32,
@@ -25,7 +28,8 @@ enum shoal_limits {
     SHOAL_LIMIT_ATTESTATION = 16384,  /* evidence of a device's attestation */
     SHOAL_LIMIT_DESCRIPTOR = 1024,    /* signed session descriptor */
     SHOAL_LIMIT_CONTROL = 64 * 1024,  /* one control message (protobuf) */
-    SHOAL_LIMIT_SA_MESSAGE = 1 << 18, /* one SA-1 message other than M5 */
+    SHOAL_LIMIT_SA_MESSAGE = 1 << 20, /* one SA-1 message other than M5 */
+    SHOAL_LIMIT_SA_DEVICE = 1 << 16,  /* one of those that devices send */
     SHOAL_LIMIT_CHUNK = 1 << 18,      /* a piece of M5 or of a file: no body in a device's exchange
                                          with a server is larger */
     SHOAL_LIMIT_BLOB = 1 << 29,       /* one downloaded adapter */

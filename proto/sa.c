@@ -12,6 +12,7 @@ const char *shoal_sa_stage_name(shoal_sa_stage s)
     switch (s) {
     case SHOAL_SA_ADVERTISE: return "advertise";
     case SHOAL_SA_SHARES: return "shares";
+    case SHOAL_SA_CONFIRM: return "confirm";
     case SHOAL_SA_INPUT: return "input";
     case SHOAL_SA_SURVIVORS: return "survivors";
     case SHOAL_SA_UNMASK: return "unmask";
@@ -23,6 +24,26 @@ const char *shoal_sa_stage_name(shoal_sa_stage s)
 
 /* ---- descriptor ---- */
 
+/* Spec 5.1.3 */
+static shoal_status check_graph(const shoal_sa_descriptor *d, shoal_error *err)
+{
+    if (d->committee < 1 || d->committee > SHOAL_LIMIT_COMMITTEE) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "a committee has 1..%d members",
+                          SHOAL_LIMIT_COMMITTEE);
+    }
+    if (d->degree == 0) {
+        if (d->threshold == 0 && d->codec.n_max <= SHOAL_LIMIT_COMPLETE) return SHOAL_OK;
+        return shoal_fail(err, SHOAL_ERR_ARG, "a complete graph of %u clients: at most %d",
+                          d->codec.n_max, SHOAL_LIMIT_COMPLETE);
+    }
+    if (d->degree % 2 != 0 || d->degree > SHOAL_LIMIT_DEGREE || d->threshold <= d->degree / 2 ||
+        d->threshold > d->degree) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "%u neighbours with a threshold of %u", d->degree,
+                          d->threshold);
+    }
+    return SHOAL_OK;
+}
+
 shoal_status shoal_sa_descriptor_check(const shoal_sa_descriptor *d, shoal_error *err)
 {
     SHOAL_TRY(shoal_codec_check(&d->codec, err));
@@ -33,11 +54,11 @@ shoal_status shoal_sa_descriptor_check(const shoal_sa_descriptor *d, shoal_error
                           "cohort sizes %u, %u, %u are not 3 <= min <= target <= max", d->n_min,
                           d->n_target, d->codec.n_max);
     }
-    if (d->degree != 0 || d->noise_num != 0 || d->noise_den != 1 || d->noise_parties != 0) {
-        return shoal_fail(err, SHOAL_ERR_UNSUPPORTED,
-                          "sparse graphs and noise are not in version 1");
+    SHOAL_TRY(check_graph(d, err));
+    if (d->noise_num != 0 || d->noise_den != 1 || d->noise_parties != 0) {
+        return shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "noise is not in version 1");
     }
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < SHOAL_SA_STAGES; i++) {
         if (d->deadline_ms[i] == 0 || d->deadline_ms[i] > SHOAL_LIMIT_STAGE_MS) {
             return shoal_fail(err, SHOAL_ERR_ARG, "a stage's deadline must be 1..%d ms",
                               SHOAL_LIMIT_STAGE_MS);
@@ -83,7 +104,9 @@ static void put_descriptor(const shoal_sa_descriptor *d, shoal_buf *out)
     (void)shoal_buf_put_u32(out, d->n_min);
     (void)shoal_buf_put_u32(out, d->n_target);
     (void)shoal_buf_put_u32(out, d->degree);
-    for (size_t i = 0; i < 5; i++) {
+    (void)shoal_buf_put_u32(out, d->threshold);
+    (void)shoal_buf_put_u32(out, d->committee);
+    for (size_t i = 0; i < SHOAL_SA_STAGES; i++) {
         (void)shoal_buf_put_u32(out, d->deadline_ms[i]);
     }
 }
@@ -109,7 +132,9 @@ static void read_descriptor(shoal_cursor *c, shoal_sa_descriptor *d)
     d->n_min = shoal_cursor_u32(c);
     d->n_target = shoal_cursor_u32(c);
     d->degree = shoal_cursor_u32(c);
-    for (size_t i = 0; i < 5; i++) {
+    d->threshold = shoal_cursor_u32(c);
+    d->committee = shoal_cursor_u32(c);
+    for (size_t i = 0; i < SHOAL_SA_STAGES; i++) {
         d->deadline_ms[i] = shoal_cursor_u32(c);
     }
 }
@@ -190,11 +215,19 @@ void shoal_sa_set_add(shoal_sa_set *s, size_t index)
     s->w[(index - 1) / 64] |= (uint64_t)1 << ((index - 1) % 64);
 }
 
+void shoal_sa_set_remove(shoal_sa_set *s, size_t index)
+{
+    if (index < 1 || index > SHOAL_LIMIT_COHORT_MAX) return;
+    s->w[(index - 1) / 64] &= ~((uint64_t)1 << ((index - 1) % 64));
+}
+
 size_t shoal_sa_set_count(const shoal_sa_set *s)
 {
     size_t count = 0;
-    for (size_t i = 1; i <= SHOAL_LIMIT_COHORT_MAX; i++) {
-        count += shoal_sa_set_has(s, i) ? 1 : 0;
+    for (size_t i = 0; i < sizeof s->w / sizeof s->w[0]; i++) {
+        for (uint64_t w = s->w[i]; w != 0; w &= w - 1) {
+            count++;
+        }
     }
     return count;
 }
@@ -212,15 +245,7 @@ bool shoal_sa_set_equal(const shoal_sa_set *a, const shoal_sa_set *b)
     return memcmp(a->w, b->w, sizeof a->w) == 0;
 }
 
-/* ---- graph ---- */
-
 size_t shoal_sa_threshold(size_t n)
 {
     return 2 * n / 3 + 1;
-}
-
-bool shoal_sa_neighbours(const shoal_sa_descriptor *d, size_t n, size_t i, size_t j)
-{
-    (void)d; /* degree 0: the complete graph */
-    return i != j && i >= 1 && i <= n && j >= 1 && j <= n;
 }

@@ -5,13 +5,14 @@
  *   server stage   client sends        server answers
  *   ADVERTISE      M1 advertise        M2 roster
  *   SHARES         M3 shares           M4 delivery
+ *   CONFIRM        M4 confirm          M4 members
  *   INPUT          M5 masked input     M6 survivors claim
  *   SURVIVORS      M6 signature        M7 unmask request
  *   UNMASK         M8 unmask           (result)
  *   DONE / FAILED
  *
  * Session indices are ranks in the roster sorted by client id, from 1. Sets of clients are bitmaps
- * over those indices.
+ * over those indices. Who is next to whom: sa_graph.h.
  *
  * Layer: proto/. Threads: pure functions.
  */
@@ -41,12 +42,15 @@ enum {
 typedef enum shoal_sa_stage {
     SHOAL_SA_ADVERTISE = 0,
     SHOAL_SA_SHARES = 1,
-    SHOAL_SA_INPUT = 2,
-    SHOAL_SA_SURVIVORS = 3,
-    SHOAL_SA_UNMASK = 4,
-    SHOAL_SA_DONE = 5,
-    SHOAL_SA_FAILED = 6
+    SHOAL_SA_CONFIRM = 2,
+    SHOAL_SA_INPUT = 3,
+    SHOAL_SA_SURVIVORS = 4,
+    SHOAL_SA_UNMASK = 5,
+    SHOAL_SA_DONE = 6,
+    SHOAL_SA_FAILED = 7
 } shoal_sa_stage;
+
+enum { SHOAL_SA_STAGES = 6 }; /* ADVERTISE..UNMASK */
 
 /* "advertise", "shares", ...; never NULL. */
 const char *shoal_sa_stage_name(shoal_sa_stage s);
@@ -63,8 +67,10 @@ typedef struct shoal_sa_descriptor {
     uint32_t noise_num, noise_den; /* differential privacy: sigma as a rational; 0/1 = none */
     uint32_t noise_parties;        /* n_noise; 0 = none */
     uint32_t n_min, n_target;      /* COHORT_MIN <= n_min <= n_target <= codec.n_max */
-    uint32_t degree;               /* k of the neighbour graph; 0 = complete graph */
-    uint32_t deadline_ms[5];       /* of stages ADVERTISE..UNMASK, each from the stage's opening */
+    uint32_t degree;               /* k of the neighbour graph, even; 0: complete, n_max <= 64 */
+    uint32_t threshold;            /* t of the k-regular graph; 0 with degree 0 */
+    uint32_t committee;            /* survivor sets are signed by min(n, this) clients */
+    uint32_t deadline_ms[SHOAL_SA_STAGES]; /* each from its stage's opening */
 } shoal_sa_descriptor;
 
 /* Refuses a descriptor that is impossible whatever one's policy (ranges, overflow proof). */
@@ -91,17 +97,14 @@ typedef struct shoal_sa_set {
 
 bool shoal_sa_set_has(const shoal_sa_set *s, size_t index);
 void shoal_sa_set_add(shoal_sa_set *s, size_t index);
+void shoal_sa_set_remove(shoal_sa_set *s, size_t index);
 size_t shoal_sa_set_count(const shoal_sa_set *s);
 bool shoal_sa_set_subset(const shoal_sa_set *inner, const shoal_sa_set *outer);
 bool shoal_sa_set_equal(const shoal_sa_set *a, const shoal_sa_set *b);
 
-/* t = q = floor(2n/3) + 1: shares that open a secret, clients that must go on at each stage, and
- * signatures that certify a survivor set. Two certified sets would need n/3 double signers, and a
- * server that lies to two halves cannot collect both kinds of share of one client. */
+/* floor(2n/3) + 1: of n holders, so many that two sets of them share more than n/3. It is t in the
+ * complete graph and q of a committee of n. */
 size_t shoal_sa_threshold(size_t n);
-
-/* The seam for sparse graphs: j shares secrets and masks with i. Complete graph: i != j. */
-bool shoal_sa_neighbours(const shoal_sa_descriptor *d, size_t n, size_t i, size_t j);
 
 #ifdef __cplusplus
 }

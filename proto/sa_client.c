@@ -1,12 +1,15 @@
 /* sa_client.c - the device's half of SA-1, read top down in the order of the messages. */
 #include "proto/sa_client.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/mem.h"
 #include "kernels/base/secret.h"
 #include "proto/mask.h"
+#include "proto/sa_graph.h"
 #include "proto/sa_label.h"
+#include "proto/sa_params.h"
 #include "proto/sa_wire.h"
 #include "proto/shamir.h"
 #include "proto/x509.h"
@@ -16,6 +19,7 @@ typedef enum client_step {
     STEP_ADVERTISE,
     STEP_ROSTER,
     STEP_DELIVERY,
+    STEP_MEMBERS,
     STEP_INPUT,
     STEP_CLAIM, /* or STEP_REQUEST's call, when the claim was missed */
     STEP_REQUEST,
@@ -23,13 +27,25 @@ typedef enum client_step {
     STEP_FAILED
 } client_step;
 
-/* Another member of the roster, index - 1. */
+/* A neighbour. */
 typedef struct peer {
+    uint16_t index;
+    bool held; /* its box opened: the shares are there */
     uint8_t spki[SHOAL_SPKI_BYTES];
     uint8_t box_dh[32];   /* X25519 of the two epk_enc keys: secret */
     uint8_t share_b[32];  /* of the peer's b, at my place: secret */
     uint8_t share_sk[32]; /* of the peer's sk_mask, at my place: secret */
 } peer;
+
+/* Room for what one message holds, too large for the stack. */
+typedef union scratch {
+    struct {
+        uint8_t of_b[SHOAL_LIMIT_DEGREE][32], of_sk[SHOAL_LIMIT_DEGREE][32]; /* secret */
+        shoal_sa_boxes boxes;
+    } dealt;
+    shoal_sa_quorum quorum;
+    shoal_sa_reveals reveals;
+} scratch;
 
 struct shoal_sa_client {
     shoal_sa_client_options opt;
@@ -42,15 +58,18 @@ struct shoal_sa_client {
     uint8_t sk_enc[32], sk_mask[32], b[32]; /* secret */
     shoal_sa_entry own;
 
-    size_t n, t;    /* roster size, threshold */
-    uint16_t index; /* own, from 1 */
+    shoal_sa_graph g; /* n = 0 before the roster is known */
+    uint16_t index;   /* own, from 1 */
     uint8_t roster_hash[32];
-    shoal_sa_entry entries[SHOAL_LIMIT_COHORT_MAX];
-    peer peers[SHOAL_LIMIT_COHORT_MAX]; /* own place: own shares */
+    shoal_sa_entry *entries;                   /* [g.n] */
+    peer peers[SHOAL_LIMIT_DEGREE];            /* [g.k] the neighbours, ascending */
+    uint8_t own_share_b[32], own_share_sk[32]; /* complete graph: at its own place; secret */
 
-    shoal_sa_set u2;
+    shoal_sa_set dealt; /* whose M3 the server has, by M4 */
+    shoal_sa_set u2;    /* those of them who confirmed */
     bool signed_set;
     shoal_sa_set u3; /* the set it signed */
+    scratch tmp;
 };
 
 /* ---- transitions ---- */
@@ -66,10 +85,12 @@ static void wipe_secrets(shoal_sa_client *c)
     shoal_wipe(c->sk_enc, sizeof c->sk_enc);
     shoal_wipe(c->sk_mask, sizeof c->sk_mask);
     shoal_wipe(c->b, sizeof c->b);
-    for (size_t i = 0; i < SHOAL_LIMIT_COHORT_MAX; i++) {
-        shoal_wipe(&c->peers[i].box_dh, 32);
-        shoal_wipe(&c->peers[i].share_b, 32);
-        shoal_wipe(&c->peers[i].share_sk, 32);
+    shoal_wipe(c->own_share_b, sizeof c->own_share_b);
+    shoal_wipe(c->own_share_sk, sizeof c->own_share_sk);
+    for (size_t p = 0; p < SHOAL_LIMIT_DEGREE; p++) {
+        shoal_wipe(&c->peers[p].box_dh, 32);
+        shoal_wipe(&c->peers[p].share_b, 32);
+        shoal_wipe(&c->peers[p].share_sk, 32);
     }
 }
 
@@ -116,7 +137,24 @@ shoal_sa_policy shoal_sa_policy_default(void)
                              .ring_bits_min = SHOAL_LIMIT_RING_MIN,
                              .dim = 0,
                              .clip_norm_max = 1e9,
-                             .weight_max = UINT32_MAX};
+                             .weight_max = UINT32_MAX,
+                             .committee_min = 128,
+                             .corrupt = 0.05,
+                             .dropout = 0.10,
+                             .security_bits = 40};
+}
+
+/* Spec 5.1.2: the graph that a roster of n would have keeps the promises this device asks for. */
+static shoal_status judge_graph(const shoal_sa_client *c, size_t n, shoal_error *err)
+{
+    const shoal_sa_policy *p = &c->opt.policy;
+    shoal_sa_graph g = shoal_sa_graph_shape(&c->d, n);
+    shoal_sa_rules rules = {
+        .corrupt = p->corrupt, .dropout = p->dropout, .security_bits = p->security_bits};
+    if (g.complete || p->security_bits == 0 || shoal_sa_params_private(&rules, n, g.k, g.t)) {
+        return SHOAL_OK;
+    }
+    return denied(err, "its graph has too few neighbours or too low a threshold");
 }
 
 /* Spec 5.1.2: the device MUST check round, hashes, and its own policy. */
@@ -140,7 +178,10 @@ static shoal_status judge_descriptor(const shoal_sa_client *c, shoal_error *err)
     if (d->codec.dim != p->dim) return denied(err, "another number of coordinates");
     if (d->codec.clip_norm > p->clip_norm_max) return denied(err, "its clip norm is too large");
     if (d->codec.weight_max > p->weight_max) return denied(err, "its largest weight is too large");
-    return SHOAL_OK;
+    if (d->committee < p->committee_min && d->committee < d->codec.n_max) {
+        return denied(err, "too few clients sign its survivors");
+    }
+    return judge_graph(c, d->codec.n_max, err);
 }
 
 static shoal_status open_session(shoal_sa_client *c, const void *descriptor, size_t n,
@@ -174,6 +215,8 @@ shoal_status shoal_sa_client_open(shoal_sa_client **out, const shoal_sa_client_o
 void shoal_sa_client_close(shoal_sa_client *c)
 {
     if (c == NULL) return;
+    shoal_sa_graph_close(&c->g);
+    shoal_free(c->entries);
     shoal_wipe(c, sizeof *c);
     shoal_free(c);
 }
@@ -194,6 +237,7 @@ shoal_sa_stage shoal_sa_client_stage(const shoal_sa_client *c)
     case STEP_ADVERTISE:
     case STEP_ROSTER: return SHOAL_SA_ADVERTISE;
     case STEP_DELIVERY: return SHOAL_SA_SHARES;
+    case STEP_MEMBERS: return SHOAL_SA_CONFIRM;
     case STEP_INPUT:
     case STEP_CLAIM: return SHOAL_SA_INPUT;
     case STEP_REQUEST: return SHOAL_SA_SURVIVORS;
@@ -205,7 +249,12 @@ shoal_sa_stage shoal_sa_client_stage(const shoal_sa_client *c)
 
 size_t shoal_sa_client_cohort(const shoal_sa_client *c)
 {
-    return c->n;
+    return c->g.n;
+}
+
+bool shoal_sa_client_signs(const shoal_sa_client *c)
+{
+    return c->index != 0 && shoal_sa_set_has(&c->g.committee, c->index);
 }
 
 /* ---- M1: advertise ---- */
@@ -266,24 +315,33 @@ static shoal_status find_self(shoal_sa_client *c, const shoal_sa_roster *r, shoa
     return c->index != 0 ? SHOAL_OK : tampered(err);
 }
 
+static int compare_keys(const void *a, const void *b)
+{
+    return memcmp(*(const uint8_t *const *)a, *(const uint8_t *const *)b, 32);
+}
+
 /* Spec 5.3.2: all 2n keys distinct; canonical, so that distinct bytes are distinct keys. */
 static shoal_status check_keys(const shoal_sa_roster *r, shoal_error *err)
 {
-    for (size_t i = 0; i < 2 * r->n; i++) {
-        const shoal_sa_entry *e = &r->entries[i / 2];
-        const uint8_t *key = i % 2 == 0 ? e->epk_enc : e->epk_mask;
-        if (!shoal_sa_key_canonical(key)) return tampered(err);
-        for (size_t j = 0; j < i; j++) {
-            const shoal_sa_entry *f = &r->entries[j / 2];
-            if (memcmp(key, j % 2 == 0 ? f->epk_enc : f->epk_mask, 32) == 0) return tampered(err);
-        }
+    const uint8_t **keys = shoal_calloc(2 * r->n, sizeof *keys);
+    bool sound = true;
+    if (keys == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
+    for (size_t i = 0; i < r->n; i++) {
+        keys[2 * i] = r->entries[i].epk_enc;
+        keys[2 * i + 1] = r->entries[i].epk_mask;
     }
-    return SHOAL_OK;
+    qsort(keys, 2 * r->n, sizeof *keys, compare_keys);
+    for (size_t i = 0; i < 2 * r->n; i++) {
+        sound = sound && shoal_sa_key_canonical(keys[i]) &&
+                (i == 0 || memcmp(keys[i - 1], keys[i], 32) != 0);
+    }
+    shoal_free(keys);
+    return sound ? SHOAL_OK : tampered(err);
 }
 
 /* Spec 5.3.2: certificate by the pinned CA, hash and id as in the entry, and the signature of M1
  * rebuilt from the entry. */
-static shoal_status check_credential(shoal_sa_client *c, const shoal_sa_entry *e,
+static shoal_status check_credential(const shoal_sa_client *c, peer *p, const shoal_sa_entry *e,
                                      const shoal_sa_credential *k, shoal_error *err)
 {
     uint8_t hash[32];
@@ -293,7 +351,7 @@ static shoal_status check_credential(shoal_sa_client *c, const shoal_sa_entry *e
     SHOAL_TRY(shoal_cert_check(c->opt.ca, c->opt.ca_n, k->cert, k->cert_n, SHOAL_CERT_CLIENT,
                                c->opt.now_s, &info, err));
     if (memcmp(info.id, e->client_id, SHOAL_ID_BYTES) != 0) return tampered(err);
-    memcpy(c->peers[k->index - 1].spki, info.spki, SHOAL_SPKI_BYTES);
+    memcpy(p->spki, info.spki, SHOAL_SPKI_BYTES);
 
     shoal_buf m1 = shoal_buf_init(SHOAL_SA_HEAD_BYTES + 4 * 32 + 2 + SHOAL_LIMIT_CERT);
     put_advert_of(&m1, c, e, k->cert, k->cert_n);
@@ -309,14 +367,16 @@ static shoal_status check_credential(shoal_sa_client *c, const shoal_sa_entry *e
 /* Spec 5.3.2: exactly its neighbours' certificates, in order. */
 static shoal_status check_neighbours(shoal_sa_client *c, const shoal_sa_roster *r, shoal_error *err)
 {
-    size_t next = 0;
-    for (size_t j = 1; j <= r->n; j++) {
-        if (!shoal_sa_neighbours(&c->d, r->n, c->index, j)) continue;
-        if (next >= r->n_credentials || r->credentials[next].index != j) return tampered(err);
-        SHOAL_TRY(check_credential(c, &r->entries[j - 1], &r->credentials[next], err));
-        next++;
+    uint16_t near[SHOAL_LIMIT_DEGREE];
+    shoal_sa_graph_neighbours(&c->g, c->index, near);
+    if (r->n_credentials != c->g.k) return tampered(err);
+    for (size_t p = 0; p < c->g.k; p++) {
+        const shoal_sa_credential *k = &r->credentials[p];
+        c->peers[p].index = near[p];
+        if (k->index != near[p]) return tampered(err);
+        SHOAL_TRY(check_credential(c, &c->peers[p], &r->entries[near[p] - 1], k, err));
     }
-    return next == r->n_credentials ? SHOAL_OK : tampered(err);
+    return SHOAL_OK;
 }
 
 static shoal_status accept_roster(shoal_sa_client *c, const void *m2, size_t n, shoal_sa_roster *r,
@@ -324,13 +384,14 @@ static shoal_status accept_roster(shoal_sa_client *c, const void *m2, size_t n, 
 {
     SHOAL_TRY(shoal_sa_read_roster(m2, n, c->d.session_id, r, err));
     SHOAL_TRY(find_self(c, r, err));
+    SHOAL_TRY(judge_graph(c, r->n, err));
     SHOAL_TRY(check_keys(r, err));
+    SHOAL_TRY(shoal_sa_roster_hash(r->entries, r->n, c->ctx, c->roster_hash, err));
+    SHOAL_TRY(shoal_sa_graph_open(&c->g, &c->d, r->n, c->roster_hash, err));
     SHOAL_TRY(check_neighbours(c, r, err));
-    c->n = r->n;
-    c->t = shoal_sa_threshold(r->n);
-    memcpy(c->entries, r->entries, r->n * sizeof r->entries[0]);
-    memcpy(c->peers[c->index - 1].spki, c->spki, SHOAL_SPKI_BYTES);
-    return shoal_sa_roster_hash(r->entries, r->n, c->ctx, c->roster_hash, err);
+    c->entries = r->entries; /* taken over */
+    r->entries = NULL;
+    return SHOAL_OK;
 }
 
 /* ---- M3: shares ---- */
@@ -355,30 +416,30 @@ static shoal_status derive_box(const shoal_sa_client *c, const uint8_t dh[32], u
     return shoal_sa_derive("shoal/sa1/share", &scope, dh, places, 2, out->key, err);
 }
 
-/* Shares of one secret for all n places; coefficients are wiped. */
+/* Shares of one secret for all places; coefficients are wiped. */
 static shoal_status split(const shoal_sa_client *c, const uint8_t secret[32], uint8_t (*shares)[32],
                           shoal_error *err)
 {
-    uint8_t coeffs[SHOAL_LIMIT_COHORT_MAX * SHOAL_SHARE_BYTES];
-    size_t bytes = shoal_shamir_coeff_bytes(c->t);
+    uint8_t coeffs[SHOAL_LIMIT_DEGREE * SHOAL_SHARE_BYTES];
+    size_t holders = c->g.complete ? c->g.n : c->g.k;
+    size_t bytes = shoal_shamir_coeff_bytes(c->g.t);
     shoal_status st = shoal_entropy_fill(c->opt.entropy, coeffs, bytes, err);
     if (st == SHOAL_OK) {
-        st = shoal_shamir_split(secret, c->t, c->n, coeffs, shares, err);
+        st = shoal_shamir_split(secret, c->g.t, holders, coeffs, shares, err);
     }
     shoal_wipe(coeffs, sizeof coeffs);
     return st;
 }
 
-static shoal_status seal_for(shoal_sa_client *c, uint16_t j, const uint8_t share_b[32],
+static shoal_status seal_for(shoal_sa_client *c, peer *p, const uint8_t share_b[32],
                              const uint8_t share_sk[32], shoal_sa_box *box, shoal_error *err)
 {
     uint8_t plain[64];
     box_keys k;
-    peer *p = &c->peers[j - 1];
-    box->peer = j;
-    SHOAL_TRY(shoal_x25519(p->box_dh, c->sk_enc, c->entries[j - 1].epk_enc, err));
+    box->peer = p->index;
+    SHOAL_TRY(shoal_x25519(p->box_dh, c->sk_enc, c->entries[p->index - 1].epk_enc, err));
     SHOAL_TRY(shoal_entropy_fill(c->opt.entropy, box->nonce, sizeof box->nonce, err));
-    shoal_status st = derive_box(c, p->box_dh, c->index, j, &k, err);
+    shoal_status st = derive_box(c, p->box_dh, c->index, p->index, &k, err);
     if (st == SHOAL_OK) {
         memcpy(plain, share_b, 32);
         memcpy(plain + 32, share_sk, 32);
@@ -390,33 +451,34 @@ static shoal_status seal_for(shoal_sa_client *c, uint16_t j, const uint8_t share
     return st;
 }
 
-/* Its own shares stay here; everyone else's go into boxes. */
-static shoal_status deal(shoal_sa_client *c, shoal_sa_boxes *boxes, shoal_error *err)
+/* A share for each holder. In the complete graph its own stay here; all others go into boxes. */
+static shoal_status deal(shoal_sa_client *c, shoal_error *err)
 {
-    uint8_t of_b[SHOAL_LIMIT_COHORT_MAX][32];
-    uint8_t of_sk[SHOAL_LIMIT_COHORT_MAX][32];
+    uint8_t(*of_b)[32] = c->tmp.dealt.of_b;
+    uint8_t(*of_sk)[32] = c->tmp.dealt.of_sk;
+    shoal_sa_boxes *boxes = &c->tmp.dealt.boxes;
+    size_t place = 0;
     shoal_status st = split(c, c->b, of_b, err);
     if (st == SHOAL_OK) st = split(c, c->sk_mask, of_sk, err);
-    boxes->n = 0;
-    for (uint16_t j = 1; st == SHOAL_OK && j <= c->n; j++) {
-        if (j == c->index) {
-            memcpy(c->peers[j - 1].share_b, of_b[j - 1], 32);
-            memcpy(c->peers[j - 1].share_sk, of_sk[j - 1], 32);
-        } else if (shoal_sa_neighbours(&c->d, c->n, c->index, j)) {
-            st = seal_for(c, j, of_b[j - 1], of_sk[j - 1], &boxes->items[boxes->n++], err);
-        }
+    for (size_t p = 0; st == SHOAL_OK && p < c->g.k; p++, place++) {
+        if (c->g.complete && place == c->index - 1u) place++;
+        st = seal_for(c, &c->peers[p], of_b[place], of_sk[place], &boxes->items[p], err);
     }
-    shoal_wipe(of_b, sizeof of_b);
-    shoal_wipe(of_sk, sizeof of_sk);
+    boxes->n = c->g.k;
+    if (st == SHOAL_OK && c->g.complete) {
+        memcpy(c->own_share_b, of_b[c->index - 1], 32);
+        memcpy(c->own_share_sk, of_sk[c->index - 1], 32);
+    }
+    shoal_wipe(of_b, sizeof c->tmp.dealt.of_b);
+    shoal_wipe(of_sk, sizeof c->tmp.dealt.of_sk);
     return st;
 }
 
 static shoal_status send_shares(shoal_sa_client *c, shoal_buf *out, shoal_error *err)
 {
-    shoal_sa_boxes boxes;
     size_t start = out->len;
-    SHOAL_TRY(deal(c, &boxes, err));
-    shoal_sa_put_shares(out, c->d.session_id, &boxes);
+    SHOAL_TRY(deal(c, err));
+    shoal_sa_put_shares(out, c->d.session_id, &c->tmp.dealt.boxes);
     return shoal_sa_sign_tail(out, start, c->opt.key, "shoal/sa1/shares", c->ctx, err);
 }
 
@@ -428,6 +490,7 @@ shoal_status shoal_sa_client_roster(shoal_sa_client *c, const void *m2, size_t n
     shoal_sa_roster *r = shoal_calloc(1, sizeof *r);
     shoal_status st = r != NULL ? accept_roster(c, m2, n, r, err)
                                 : shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
+    if (r != NULL) shoal_sa_roster_clear(r);
     shoal_free(r);
     if (st == SHOAL_OK) st = send_shares(c, out, err);
     return finish(c, st, STEP_DELIVERY, out, start);
@@ -435,19 +498,25 @@ shoal_status shoal_sa_client_roster(shoal_sa_client *c, const void *m2, size_t n
 
 /* ---- M4: delivery ---- */
 
-/* The smallest set this device takes part in: max(t, both minima). */
+/* The smallest set this device takes part in: itself, both minima, and t holders of its secrets. */
 static bool enough(const shoal_sa_client *c, const shoal_sa_set *s)
 {
     size_t count = shoal_sa_set_count(s);
-    return count >= c->t && count >= c->d.n_min && count >= c->opt.policy.n_min;
+    size_t holders = c->g.complete ? 1 : 0; /* itself */
+    for (size_t p = 0; p < c->g.k; p++) {
+        holders += shoal_sa_set_has(s, c->peers[p].index) ? 1 : 0;
+    }
+    return shoal_sa_set_has(s, c->index) && holders >= c->g.t && count >= c->d.n_min &&
+           count >= c->opt.policy.n_min;
 }
 
-static shoal_status open_box(shoal_sa_client *c, const shoal_sa_box *box, shoal_error *err)
+/* TAMPERED when the tag is wrong. */
+static shoal_status open_box(const shoal_sa_client *c, peer *p, const shoal_sa_box *box,
+                             shoal_error *err)
 {
     uint8_t plain[64];
     box_keys k;
-    peer *p = &c->peers[box->peer - 1];
-    shoal_status st = derive_box(c, p->box_dh, box->peer, c->index, &k, err);
+    shoal_status st = derive_box(c, p->box_dh, p->index, c->index, &k, err);
     if (st == SHOAL_OK) {
         shoal_aead_in in = {.key = k.key, .nonce = box->nonce, .aad = k.aad, .aad_n = sizeof k.aad};
         st = shoal_aead_open(&in, box->sealed, sizeof box->sealed, plain, err);
@@ -455,35 +524,64 @@ static shoal_status open_box(shoal_sa_client *c, const shoal_sa_box *box, shoal_
     if (st == SHOAL_OK) {
         memcpy(p->share_b, plain, 32);
         memcpy(p->share_sk, plain + 32, 32);
+        p->held = true;
     }
     shoal_wipe(plain, sizeof plain);
     shoal_wipe(&k, sizeof k);
     return st;
 }
 
-/* Spec 5.5.1: own bit set; |U2| large enough; one item for each neighbour in U2 and no other; every
- * tag. */
-static shoal_status accept_delivery(shoal_sa_client *c, const void *m4, size_t n, shoal_error *err)
+/* Spec 5.5.1: own bit set; the set large enough; one item for each neighbour in it and no other.
+ * Spec 5.5.2: whose box does not open is named, and that is all. */
+static shoal_status accept_delivery(shoal_sa_client *c, const void *m4, size_t n,
+                                    shoal_sa_refusals *refused, shoal_error *err)
 {
-    shoal_sa_boxes boxes;
+    shoal_sa_boxes *boxes = &c->tmp.dealt.boxes;
     size_t next = 0;
-    SHOAL_TRY(shoal_sa_read_delivery(m4, n, c->d.session_id, c->n, &c->u2, &boxes, err));
-    if (!enough(c, &c->u2) || !shoal_sa_set_has(&c->u2, c->index)) return tampered(err);
-    for (size_t j = 1; j <= c->n; j++) {
-        if (!shoal_sa_set_has(&c->u2, j) || !shoal_sa_neighbours(&c->d, c->n, c->index, j))
-            continue;
-        if (next >= boxes.n || boxes.items[next].peer != j) return tampered(err);
-        SHOAL_TRY(open_box(c, &boxes.items[next], err));
-        next++;
+    SHOAL_TRY(shoal_sa_read_delivery(m4, n, c->d.session_id, c->g.n, &c->dealt, boxes, err));
+    if (!enough(c, &c->dealt)) return tampered(err);
+    for (size_t p = 0; p < c->g.k; p++) {
+        uint16_t j = c->peers[p].index;
+        if (!shoal_sa_set_has(&c->dealt, j)) continue;
+        if (next >= boxes->n || boxes->items[next].peer != j) return tampered(err);
+        shoal_status st = open_box(c, &c->peers[p], &boxes->items[next++], err);
+        if (st == SHOAL_ERR_TAMPERED) {
+            refused->items[refused->n++] = j;
+        } else if (st != SHOAL_OK) {
+            return st;
+        }
     }
-    return next == boxes.n ? SHOAL_OK : tampered(err);
+    return next == boxes->n ? SHOAL_OK : tampered(err);
 }
 
-shoal_status shoal_sa_client_delivery(shoal_sa_client *c, const void *m4, size_t n,
+shoal_status shoal_sa_client_delivery(shoal_sa_client *c, const void *m4, size_t n, shoal_buf *out,
                                       shoal_error *err)
 {
     SHOAL_TRY(expect(c, STEP_DELIVERY, err));
-    shoal_status st = accept_delivery(c, m4, n, err);
+    size_t start = out->len;
+    shoal_error local = {0};
+    shoal_sa_refusals refused = {.n = 0};
+    shoal_status st = accept_delivery(c, m4, n, &refused, &local);
+    if (st == SHOAL_OK) {
+        shoal_sa_put_confirm(out, c->d.session_id, &refused);
+        st = shoal_buf_status(out, &local);
+    }
+    if (st != SHOAL_OK && err != NULL) *err = local;
+    return finish(c, st, STEP_MEMBERS, out, start);
+}
+
+/* Spec 5.5.3: large enough, and nobody in it who did not deal. */
+static shoal_status accept_members(shoal_sa_client *c, const void *m, size_t n, shoal_error *err)
+{
+    SHOAL_TRY(shoal_sa_read_members(m, n, c->d.session_id, c->g.n, &c->u2, err));
+    if (!enough(c, &c->u2) || !shoal_sa_set_subset(&c->u2, &c->dealt)) return tampered(err);
+    return SHOAL_OK;
+}
+
+shoal_status shoal_sa_client_members(shoal_sa_client *c, const void *m, size_t n, shoal_error *err)
+{
+    SHOAL_TRY(expect(c, STEP_MEMBERS, err));
+    shoal_status st = accept_members(c, m, n, err);
     return finish(c, st, STEP_INPUT, NULL, 0);
 }
 
@@ -510,9 +608,9 @@ static shoal_status list_streams(const shoal_sa_client *c, shoal_key_stream *out
     SHOAL_TRY(shoal_mask_self_key(&scope, c->b, c->index, key, err));
     out[(*n)++] = shoal_mask_stream(key, false);
     shoal_wipe(key, sizeof key);
-    for (uint16_t j = 1; j <= c->n; j++) {
-        if (shoal_sa_set_has(&c->u2, j) && shoal_sa_neighbours(&c->d, c->n, c->index, j)) {
-            SHOAL_TRY(pair_stream(c, j, &out[(*n)++], err));
+    for (size_t p = 0; p < c->g.k; p++) {
+        if (shoal_sa_set_has(&c->u2, c->peers[p].index)) {
+            SHOAL_TRY(pair_stream(c, c->peers[p].index, &out[(*n)++], err));
         }
     }
     return SHOAL_OK;
@@ -522,13 +620,14 @@ static shoal_status mask_words(const shoal_sa_client *c, uint32_t *words, size_t
                                shoal_error *err)
 {
     size_t n_streams = 0;
-    shoal_key_stream *streams = shoal_calloc(c->n, sizeof *streams);
+    size_t most = c->g.k + 1;
+    shoal_key_stream *streams = shoal_calloc(most, sizeof *streams);
     if (streams == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for masks");
     shoal_status st = list_streams(c, streams, &n_streams, err);
     if (st == SHOAL_OK) {
         st = shoal_mask_apply_all(c->opt.ex, streams, n_streams, words, n, err);
     }
-    shoal_wipe(streams, c->n * sizeof *streams);
+    shoal_wipe(streams, most * sizeof *streams);
     shoal_free(streams);
     return st;
 }
@@ -569,31 +668,28 @@ shoal_status shoal_sa_client_input(shoal_sa_client *c, uint32_t *words, shoal_bu
 
 /* ---- M6: survivors ---- */
 
-/* Spec 5.7.1: large enough, own bit set, a subset of the U2 it was given. */
+/* Spec 5.7.1: large enough, here and in all, own bit set, a subset of the U2 it was given. */
 static shoal_status check_survivors(const shoal_sa_client *c, const shoal_sa_set *u3,
                                     shoal_error *err)
 {
-    if (!enough(c, u3) || !shoal_sa_set_has(u3, c->index) || !shoal_sa_set_subset(u3, &c->u2)) {
-        return tampered(err);
-    }
-    return SHOAL_OK;
+    return enough(c, u3) && shoal_sa_set_subset(u3, &c->u2) ? SHOAL_OK : tampered(err);
 }
 
 static shoal_sa_survivors survivors_of(const shoal_sa_client *c, const shoal_sa_set *u3)
 {
     return (shoal_sa_survivors){
-        .ctx = c->ctx, .roster_hash = c->roster_hash, .roster_n = c->n, .u3 = u3};
+        .ctx = c->ctx, .roster_hash = c->roster_hash, .roster_n = c->g.n, .u3 = u3};
 }
 
 static shoal_status sign_claim(shoal_sa_client *c, const void *m6, size_t n, shoal_buf *out,
                                shoal_error *err)
 {
     uint8_t sig[SHOAL_SIG_BYTES];
-    SHOAL_TRY(shoal_sa_read_claim(m6, n, c->d.session_id, c->n, &c->u3, err));
+    SHOAL_TRY(shoal_sa_read_claim(m6, n, c->d.session_id, c->g.n, &c->u3, err));
     SHOAL_TRY(check_survivors(c, &c->u3, err));
     shoal_sa_survivors s = survivors_of(c, &c->u3);
     SHOAL_TRY(shoal_sa_survivors_sign(&s, c->opt.key, sig, err));
-    shoal_sa_put_signature(out, c->d.session_id, c->n, &c->u3, sig);
+    shoal_sa_put_signature(out, c->d.session_id, c->g.n, &c->u3, sig);
     c->signed_set = true;
     return shoal_buf_status(out, err);
 }
@@ -602,6 +698,9 @@ shoal_status shoal_sa_client_claim(shoal_sa_client *c, const void *m6, size_t n,
                                    shoal_error *err)
 {
     SHOAL_TRY(expect(c, STEP_CLAIM, err));
+    if (!shoal_sa_client_signs(c)) {
+        return shoal_fail(err, SHOAL_ERR_STATE, "this device does not sign survivor sets");
+    }
     size_t start = out->len;
     shoal_status st = sign_claim(c, m6, n, out, err);
     return finish(c, st, STEP_REQUEST, out, start);
@@ -609,34 +708,80 @@ shoal_status shoal_sa_client_claim(shoal_sa_client *c, const void *m6, size_t n,
 
 /* ---- M7, M8: unmask ---- */
 
-/* Spec 5.8.1, Spec 5.8.2: the certificate needs q valid signatures of members of U3. Its own
- * signature is known to be right; the others' are verified under the keys of the roster. */
+static const peer *find_peer(const shoal_sa_client *c, uint16_t index)
+{
+    for (size_t p = 0; p < c->g.k; p++) {
+        if (c->peers[p].index == index) return &c->peers[p];
+    }
+    return NULL;
+}
+
+/* The key a voucher must be signed by. In the complete graph everyone's is known from M2; otherwise
+ * the certificate comes along, and is that of the roster. */
+static shoal_status voucher_key(const shoal_sa_client *c, const shoal_sa_voucher *v,
+                                uint8_t spki[SHOAL_SPKI_BYTES], shoal_error *err)
+{
+    const shoal_sa_entry *e = &c->entries[v->index - 1];
+    const peer *p = find_peer(c, v->index);
+    uint8_t hash[32];
+    if (c->g.complete != (v->cert_n == 0)) return tampered(err);
+    if (!c->g.complete) {
+        SHOAL_TRY(shoal_sha256(v->cert, v->cert_n, hash, err));
+        if (memcmp(hash, e->cert_hash, 32) != 0) return tampered(err);
+    }
+    if (v->index == c->index || p != NULL) {
+        memcpy(spki, p != NULL ? p->spki : c->spki, SHOAL_SPKI_BYTES);
+        return SHOAL_OK;
+    }
+    shoal_cert_info info;
+    SHOAL_TRY(shoal_cert_check(c->opt.ca, c->opt.ca_n, v->cert, v->cert_n, SHOAL_CERT_CLIENT,
+                               c->opt.now_s, &info, err));
+    memcpy(spki, info.spki, SHOAL_SPKI_BYTES);
+    return memcmp(info.id, e->client_id, SHOAL_ID_BYTES) == 0 ? SHOAL_OK : tampered(err);
+}
+
+/* Spec 5.8.1, Spec 5.8.2: q valid signatures of members of the committee that are in U3, verified
+ * under the keys of the roster. */
 static shoal_status check_quorum(const shoal_sa_client *c, const shoal_sa_set *u3,
                                  const shoal_sa_quorum *q, shoal_error *err)
 {
     shoal_sa_survivors s = survivors_of(c, u3);
-    if (q->n < c->t) return tampered(err);
+    if (q->n < c->g.q) return tampered(err);
     for (size_t i = 0; i < q->n; i++) {
-        uint16_t j = q->index[i];
-        if (!shoal_sa_set_has(u3, j)) return tampered(err);
-        SHOAL_TRY(shoal_sa_survivors_verify(&s, c->peers[j - 1].spki, q->sig[i], err));
+        uint8_t spki[SHOAL_SPKI_BYTES];
+        uint16_t j = q->items[i].index;
+        if (!shoal_sa_set_has(u3, j) || !shoal_sa_set_has(&c->g.committee, j)) return tampered(err);
+        SHOAL_TRY(voucher_key(c, &q->items[i], spki, err));
+        SHOAL_TRY(shoal_sa_survivors_verify(&s, spki, q->items[i].sig, err));
     }
     return SHOAL_OK;
 }
 
-/* Spec 5.9: for each j it holds shares of, itself included, the share of b_j when j is in U3 and
- * the share of sk_mask_j when it is not; never both. */
+static void add_reveal(shoal_sa_reveals *out, uint16_t j, bool alive, const uint8_t share_b[32],
+                       const uint8_t share_sk[32])
+{
+    shoal_sa_reveal *r = &out->items[out->n++];
+    r->index = j;
+    r->kind = alive ? SHOAL_SA_REVEAL_B : SHOAL_SA_REVEAL_SK;
+    memcpy(r->share, alive ? share_b : share_sk, 32);
+}
+
+/* Spec 5.9: for each j in U2 it holds shares of, the share of b_j when j is in U3 and the share of
+ * sk_mask_j when it is not; never both. In the complete graph of itself too, in its place. */
 static void collect_reveals(const shoal_sa_client *c, const shoal_sa_set *u3, shoal_sa_reveals *out)
 {
+    bool own_due = c->g.complete;
     out->n = 0;
-    for (uint16_t j = 1; j <= c->n; j++) {
-        bool mine = j == c->index || shoal_sa_neighbours(&c->d, c->n, c->index, j);
-        if (!mine || !shoal_sa_set_has(&c->u2, j)) continue;
-        bool alive = shoal_sa_set_has(u3, j);
-        shoal_sa_reveal *r = &out->items[out->n++];
-        r->index = j;
-        r->kind = alive ? SHOAL_SA_REVEAL_B : SHOAL_SA_REVEAL_SK;
-        memcpy(r->share, alive ? c->peers[j - 1].share_b : c->peers[j - 1].share_sk, 32);
+    for (size_t p = 0; p <= c->g.k; p++) {
+        const peer *next = p < c->g.k ? &c->peers[p] : NULL;
+        if (own_due && (next == NULL || next->index > c->index)) {
+            add_reveal(out, c->index, shoal_sa_set_has(u3, c->index), c->own_share_b,
+                       c->own_share_sk);
+            own_due = false;
+        }
+        if (next == NULL || !next->held || !shoal_sa_set_has(&c->u2, next->index)) continue;
+        add_reveal(out, next->index, shoal_sa_set_has(u3, next->index), next->share_b,
+                   next->share_sk);
     }
 }
 
@@ -644,16 +789,16 @@ static shoal_status answer_request(shoal_sa_client *c, const void *m7, size_t n,
                                    shoal_error *err)
 {
     shoal_sa_set u3;
-    shoal_sa_quorum quorum;
+    shoal_sa_quorum *quorum = &c->tmp.quorum;
+    shoal_sa_reveals *reveals = &c->tmp.reveals;
     size_t start = out->len;
-    SHOAL_TRY(shoal_sa_read_request(m7, n, c->d.session_id, c->n, &u3, &quorum, err));
+    SHOAL_TRY(shoal_sa_read_request(m7, n, c->d.session_id, c->g.n, &u3, quorum, err));
     SHOAL_TRY(check_survivors(c, &u3, err));
     if (c->signed_set && !shoal_sa_set_equal(&u3, &c->u3)) return tampered(err);
-    SHOAL_TRY(check_quorum(c, &u3, &quorum, err));
-    shoal_sa_reveals reveals;
-    collect_reveals(c, &u3, &reveals);
-    shoal_sa_put_unmask(out, c->d.session_id, &reveals);
-    shoal_wipe(&reveals, sizeof reveals);
+    SHOAL_TRY(check_quorum(c, &u3, quorum, err));
+    collect_reveals(c, &u3, reveals);
+    shoal_sa_put_unmask(out, c->d.session_id, reveals);
+    shoal_wipe(reveals, sizeof *reveals);
     return shoal_sa_sign_tail(out, start, c->opt.key, "shoal/sa1/unmask", c->ctx, err);
 }
 

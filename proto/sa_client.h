@@ -5,7 +5,8 @@
  * its secrets, and no share is ever revealed afterwards. The caller keeps the bytes of each message
  * and sends exactly the same ones again when it has to retry.
  *
- *   open(descriptor) -> advertise -> roster -> delivery -> input -> claim -> request -> close
+ *   open(descriptor) -> advertise -> roster -> delivery -> members -> input -> [claim] -> request
+ *   -> close
  *
  * Before it sends the first message the caller persists descriptor.round as the task's last round,
  * and before it sends M5 the fact that this session has an input: after a crash it never masks
@@ -29,9 +30,14 @@ typedef struct shoal_sa_policy {
     uint32_t dim;           /* exactly this many coordinates: those of the adapter trained on */
     double clip_norm_max;   /* > 0 */
     uint32_t weight_max;    /* >= 1 */
+    uint32_t committee_min; /* signers of a survivor set, when there are so many */
+    /* A k-regular graph must keep the promises of PROTOCOL.md 7 against these, see sa_params.h;
+     * security_bits 0: no demand, which is for tests. */
+    double corrupt, dropout;
+    uint32_t security_bits;
 } shoal_sa_policy;
 
-/* n_min 32, ring 16..32, and no further demands; set dim yourself. */
+/* n_min 32, ring 16..32, committee 128, 5 % corrupt and 10 % gone at 40 bits; set dim yourself. */
 shoal_sa_policy shoal_sa_policy_default(void);
 
 typedef struct shoal_sa_client_options {
@@ -78,13 +84,20 @@ SHOAL_MUST_USE shoal_status shoal_sa_client_advertise(shoal_sa_client *c, shoal_
 /* Checks M2, appends M3. */
 SHOAL_MUST_USE shoal_status shoal_sa_client_roster(shoal_sa_client *c, const void *m2, size_t n,
                                                    shoal_buf *out, shoal_error *err);
-/* Checks and keeps M4. */
+/* Checks and keeps M4, appends the confirmation. A box that does not open is named there and its
+ * dealer's shares are not held; that is no failure. */
 SHOAL_MUST_USE shoal_status shoal_sa_client_delivery(shoal_sa_client *c, const void *m4, size_t n,
-                                                     shoal_error *err);
+                                                     shoal_buf *out, shoal_error *err);
+/* Checks and keeps U2, the members whose masks the input will carry. */
+SHOAL_MUST_USE shoal_status shoal_sa_client_members(shoal_sa_client *c, const void *m, size_t n,
+                                                    shoal_error *err);
 /* Masks words [dim + 1] in place and appends M5 (header || packed words) for PUT .../input. */
 SHOAL_MUST_USE shoal_status shoal_sa_client_input(shoal_sa_client *c, uint32_t *words,
                                                   shoal_buf *out, shoal_error *err);
-/* Checks the claimed survivor set, appends the signature message. At most once a session. */
+/* Whether this device is on the committee, known from the roster on. The others skip the claim. */
+bool shoal_sa_client_signs(const shoal_sa_client *c);
+/* Checks the claimed survivor set, appends the signature message. At most once a session; STATE
+ * when the device is not on the committee. */
 SHOAL_MUST_USE shoal_status shoal_sa_client_claim(shoal_sa_client *c, const void *m6, size_t n,
                                                   shoal_buf *out, shoal_error *err);
 /* Checks M7 (certificate of the set this client signed, or, when it never saw the claim, of any

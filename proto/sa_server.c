@@ -23,7 +23,9 @@ static shoal_status open_session(shoal_sa_server *s, const shoal_sa_server_optio
     s->ca_n = opt->ca_n;
     s->ex = opt->ex;
     s->sum = shoal_calloc(shoal_codec_words(&s->d.codec), sizeof *s->sum);
-    if (s->sum == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for the sum");
+    s->party = shoal_calloc(s->d.codec.n_max, sizeof *s->party);
+    if (s->sum == NULL || s->party == NULL)
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for the sum");
     return SHOAL_OK;
 }
 
@@ -45,6 +47,10 @@ shoal_status shoal_sa_server_open(shoal_sa_server **out, const shoal_sa_server_o
 static void free_member(shoal_sa_party *m)
 {
     if (m == NULL) return;
+    shoal_free(m->near);
+    shoal_free(m->boxes);
+    shoal_free(m->refused);
+    shoal_free(m->revealed);
     shoal_wipe(m, sizeof *m);
     shoal_free(m);
 }
@@ -55,6 +61,8 @@ void shoal_sa_server_close(shoal_sa_server *s)
     for (size_t i = 0; i < s->n; i++) {
         free_member(s->party[i]);
     }
+    shoal_free(s->party);
+    shoal_sa_graph_close(&s->g);
     if (s->sum != NULL) {
         shoal_wipe(s->sum, shoal_codec_words(&s->d.codec) * sizeof *s->sum);
     }
@@ -95,16 +103,28 @@ void shoal_sa_server_roster_hash(const shoal_sa_server *s, uint8_t out[32])
     memcpy(out, s->roster_hash, 32);
 }
 
-/* Those who can still answer in a stage, after ADVERTISE. Spec 6.1. */
-static const shoal_sa_set *expected_in(const shoal_sa_server *s, shoal_sa_stage stage)
+/* Spec 6.1: those who can still answer in a stage after ADVERTISE. Of the committee, whoever did
+ * not sign has probably left, and is not waited for any more. */
+static shoal_sa_set expected_in(const shoal_sa_server *s, shoal_sa_stage stage)
 {
-    return stage == SHOAL_SA_ADVERTISE ? NULL : &s->answered[stage - 1];
+    const shoal_sa_set *u3 = &s->answered[SHOAL_SA_INPUT];
+    const shoal_sa_set *signers = &s->answered[SHOAL_SA_SURVIVORS];
+    shoal_sa_set out = stage == SHOAL_SA_INPUT    ? s->u2
+                       : stage == SHOAL_SA_UNMASK ? *u3
+                                                  : s->answered[stage - 1];
+    for (size_t w = 0; w < sizeof out.w / sizeof out.w[0]; w++) {
+        if (stage == SHOAL_SA_SURVIVORS) out.w[w] &= s->g.committee.w[w];
+        if (stage == SHOAL_SA_UNMASK) out.w[w] &= ~s->g.committee.w[w] | signers->w[w];
+    }
+    return out;
 }
 
 static size_t expected_count(const shoal_sa_server *s)
 {
     if (s->stage == SHOAL_SA_ADVERTISE) return s->d.n_target;
-    return s->stage < SHOAL_SA_DONE ? shoal_sa_set_count(expected_in(s, s->stage)) : 0;
+    if (s->stage >= SHOAL_SA_DONE) return 0;
+    shoal_sa_set expected = expected_in(s, s->stage);
+    return shoal_sa_set_count(&expected);
 }
 
 /* Spec 6.1: how many a stage needs to go on. */
@@ -113,9 +133,10 @@ static size_t needed_count(const shoal_sa_server *s)
     switch (s->stage) {
     case SHOAL_SA_ADVERTISE: return s->d.n_min;
     case SHOAL_SA_SHARES:
-    case SHOAL_SA_INPUT: return s->t > s->d.n_min ? s->t : s->d.n_min;
-    case SHOAL_SA_SURVIVORS:
-    case SHOAL_SA_UNMASK: return s->t;
+    case SHOAL_SA_CONFIRM:
+    case SHOAL_SA_INPUT: return s->g.t > s->d.n_min ? s->g.t : s->d.n_min;
+    case SHOAL_SA_SURVIVORS: return s->g.q;
+    case SHOAL_SA_UNMASK: return s->g.t;
     case SHOAL_SA_DONE:
     case SHOAL_SA_FAILED: break;
     }
@@ -133,7 +154,7 @@ shoal_sa_counts shoal_sa_server_counts(const shoal_sa_server *s)
     shoal_sa_counts c = {.roster = s->n,
                          .answered = answered_count(s),
                          .expected = expected_count(s),
-                         .threshold = s->stage == SHOAL_SA_ADVERTISE ? s->d.n_min : s->t,
+                         .threshold = s->stage == SHOAL_SA_ADVERTISE ? s->d.n_min : s->g.t,
                          .liars = shoal_sa_set_count(&s->liars)};
     if (s->stage > SHOAL_SA_INPUT) {
         c.survivors = shoal_sa_set_count(&s->answered[SHOAL_SA_INPUT]);
@@ -155,14 +176,26 @@ bool shoal_sa_server_member(const shoal_sa_server *s, size_t i, shoal_sa_member 
     return true;
 }
 
+/* Where id is in s->party, or belongs. */
+static size_t place_of(const shoal_sa_server *s, const uint8_t id[SHOAL_ID_BYTES])
+{
+    size_t low = 0;
+    for (size_t high = s->n; low < high;) {
+        size_t mid = low + (high - low) / 2;
+        if (memcmp(s->party[mid]->entry.client_id, id, SHOAL_ID_BYTES) < 0) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
 /* Place in s->party, or s->n. */
 static size_t find_party(const shoal_sa_server *s, const uint8_t id[SHOAL_ID_BYTES])
 {
-    size_t i = 0;
-    while (i < s->n && memcmp(s->party[i]->entry.client_id, id, SHOAL_ID_BYTES) != 0) {
-        i++;
-    }
-    return i;
+    size_t i = place_of(s, id);
+    return i < s->n && memcmp(s->party[i]->entry.client_id, id, SHOAL_ID_BYTES) == 0 ? i : s->n;
 }
 
 /* ---- M1: advertise ---- */
@@ -252,7 +285,10 @@ static shoal_status take_advert(shoal_sa_server *s, const uint8_t *id, const voi
         return st;
     }
     memcpy(p->seen[SHOAL_SA_ADVERTISE], hash, 32);
-    s->party[s->n++] = p;
+    size_t at = place_of(s, id); /* roster order: by client id */
+    memmove(&s->party[at + 1], &s->party[at], (s->n - at) * sizeof s->party[0]);
+    s->party[at] = p;
+    s->n++;
     return SHOAL_OK;
 }
 
@@ -265,31 +301,53 @@ shoal_status shoal_sa_server_expel(shoal_sa_server *s, const uint8_t client_id[S
     size_t i = find_party(s, client_id);
     if (i < s->n) {
         free_member(s->party[i]);
-        s->party[i] = s->party[--s->n];
+        s->n--;
+        memmove(&s->party[i], &s->party[i + 1], (s->n - i) * sizeof s->party[0]);
         s->party[s->n] = NULL;
     }
     return SHOAL_OK;
 }
 
-/* ---- M3, M5, M6, M8 of a member ---- */
+/* ---- M3 to M8 of a member ---- */
 
 /* Spec 5.4: a box for each neighbour and for nobody else. */
 static shoal_status take_shares(shoal_sa_server *s, size_t i, const void *data, size_t n,
                                 shoal_error *err)
 {
-    shoal_sa_boxes boxes;
-    size_t next = 0;
-    SHOAL_TRY(shoal_sa_read_shares(data, n, s->d.session_id, &boxes, err));
-    SHOAL_TRY(shoal_sa_verify_tail(data, n, s->party[i]->spki, "shoal/sa1/shares", s->ctx, err));
-    for (size_t j = 1; j <= s->n; j++) {
-        if (!shoal_sa_neighbours(&s->d, s->n, i + 1, j)) continue;
-        if (next >= boxes.n || boxes.items[next].peer != j) {
-            return shoal_fail(err, SHOAL_ERR_FORMAT, "shares for the wrong clients");
-        }
-        next++;
+    shoal_sa_boxes *boxes = &s->boxes;
+    shoal_sa_party *p = s->party[i];
+    SHOAL_TRY(shoal_sa_read_shares(data, n, s->d.session_id, boxes, err));
+    SHOAL_TRY(shoal_sa_verify_tail(data, n, p->spki, "shoal/sa1/shares", s->ctx, err));
+    bool right = boxes->n == s->g.k;
+    for (size_t at = 0; right && at < s->g.k; at++) {
+        right = boxes->items[at].peer == p->near[at];
     }
-    if (next != boxes.n) return shoal_fail(err, SHOAL_ERR_FORMAT, "shares for the wrong clients");
-    s->party[i]->boxes = boxes;
+    if (!right) return shoal_fail(err, SHOAL_ERR_FORMAT, "shares for the wrong clients");
+    p->boxes = shoal_calloc(s->g.k, sizeof *p->boxes);
+    if (p->boxes == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for shares");
+    memcpy(p->boxes, boxes->items, s->g.k * sizeof *p->boxes);
+    return SHOAL_OK;
+}
+
+/* Spec 5.5.2: whose boxes did not open, which can only be neighbours that dealt. */
+static shoal_status take_confirm(shoal_sa_server *s, size_t i, const void *data, size_t n,
+                                 shoal_error *err)
+{
+    shoal_sa_refusals m;
+    shoal_sa_party *p = s->party[i];
+    SHOAL_TRY(shoal_sa_read_confirm(data, n, s->d.session_id, &m, err));
+    for (size_t r = 0; r < m.n; r++) {
+        if (shoal_sa_place(p, s->g.k, m.items[r]) == s->g.k ||
+            !shoal_sa_set_has(&s->answered[SHOAL_SA_SHARES], m.items[r])) {
+            return shoal_fail(err, SHOAL_ERR_FORMAT, "a box was refused that was not delivered");
+        }
+    }
+    if (m.n == 0) return SHOAL_OK;
+    p->refused = shoal_calloc(s->g.k, sizeof *p->refused);
+    if (p->refused == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a session");
+    for (size_t r = 0; r < m.n; r++) {
+        p->refused[shoal_sa_place(p, s->g.k, m.items[r])] = true;
+    }
     return SHOAL_OK;
 }
 
@@ -337,28 +395,52 @@ static shoal_status take_signature(shoal_sa_server *s, size_t i, const void *dat
     return SHOAL_OK;
 }
 
-/* Exactly one item for each j the client holds a share of, of the kind the survivor set asks for.
+/* Keeps the share of j at `place` when the next item is it, of the kind the survivor set asks for.
  */
+static bool take_reveal(shoal_sa_server *s, size_t i, size_t place, size_t j,
+                        const shoal_sa_reveals *r, size_t *next)
+{
+    bool alive = shoal_sa_set_has(&s->answered[SHOAL_SA_INPUT], j);
+    if (*next >= r->n || r->items[*next].index != j ||
+        r->items[*next].kind != (alive ? SHOAL_SA_REVEAL_B : SHOAL_SA_REVEAL_SK)) {
+        return false;
+    }
+    memcpy(s->party[i]->revealed[place], r->items[(*next)++].share, 32);
+    return true;
+}
+
+/* Exactly one item for each j in U2 whose shares the client holds. */
+static bool take_reveals(shoal_sa_server *s, size_t i, const shoal_sa_reveals *r)
+{
+    const shoal_sa_party *p = s->party[i];
+    size_t next = 0;
+    bool own_due = s->g.complete;
+    for (size_t at = 0; at <= s->g.k; at++) {
+        if (own_due && (at == s->g.k || p->near[at] > i + 1)) {
+            if (!take_reveal(s, i, s->g.k, i + 1, r, &next)) return false;
+            own_due = false;
+        }
+        if (at == s->g.k || !shoal_sa_set_has(&s->u2, p->near[at]) ||
+            (p->refused != NULL && p->refused[at])) {
+            continue;
+        }
+        if (!take_reveal(s, i, at, p->near[at], r, &next)) return false;
+    }
+    return next == r->n;
+}
+
 static shoal_status take_unmask(shoal_sa_server *s, size_t i, const void *data, size_t n,
                                 shoal_error *err)
 {
     shoal_sa_reveals r;
-    size_t next = 0;
+    shoal_sa_party *p = s->party[i];
     SHOAL_TRY(shoal_sa_read_unmask(data, n, s->d.session_id, &r, err));
-    SHOAL_TRY(shoal_sa_verify_tail(data, n, s->party[i]->spki, "shoal/sa1/unmask", s->ctx, err));
-    for (size_t j = 1; j <= s->n; j++) {
-        bool held = j == i + 1 || shoal_sa_neighbours(&s->d, s->n, i + 1, j);
-        if (!held || !shoal_sa_set_has(&s->answered[SHOAL_SA_SHARES], j)) continue;
-        bool alive = shoal_sa_set_has(&s->answered[SHOAL_SA_INPUT], j);
-        if (next >= r.n || r.items[next].index != j ||
-            r.items[next].kind != (alive ? SHOAL_SA_REVEAL_B : SHOAL_SA_REVEAL_SK)) {
-            return shoal_fail(err, SHOAL_ERR_FORMAT, "the wrong shares were revealed");
-        }
-        memcpy(s->party[i]->revealed[j - 1], r.items[next].share, 32);
-        next++;
-    }
-    if (next != r.n) return shoal_fail(err, SHOAL_ERR_FORMAT, "the wrong shares were revealed");
-    return SHOAL_OK;
+    SHOAL_TRY(shoal_sa_verify_tail(data, n, p->spki, "shoal/sa1/unmask", s->ctx, err));
+    if (p->revealed == NULL) p->revealed = shoal_calloc(s->g.k + 1, sizeof *p->revealed);
+    if (p->revealed == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for shares");
+    return take_reveals(s, i, &r)
+               ? SHOAL_OK
+               : shoal_fail(err, SHOAL_ERR_FORMAT, "the wrong shares were revealed");
 }
 
 static shoal_status take(shoal_sa_server *s, shoal_sa_stage stage, size_t i, const void *data,
@@ -366,6 +448,7 @@ static shoal_status take(shoal_sa_server *s, shoal_sa_stage stage, size_t i, con
 {
     switch (stage) {
     case SHOAL_SA_SHARES: return take_shares(s, i, data, n, err);
+    case SHOAL_SA_CONFIRM: return take_confirm(s, i, data, n, err);
     case SHOAL_SA_INPUT: return take_input(s, i, data, n, err);
     case SHOAL_SA_SURVIVORS: return take_signature(s, i, data, n, err);
     case SHOAL_SA_UNMASK: return take_unmask(s, i, data, n, err);
@@ -384,12 +467,15 @@ static bool answered(const shoal_sa_server *s, shoal_sa_stage stage, size_t i)
     return stage == SHOAL_SA_ADVERTISE || shoal_sa_set_has(&s->answered[stage], i + 1);
 }
 
-/* U3 may reveal whether or not it signed; elsewhere only those who answered the stage before. */
+/* U3 may reveal whether or not it signed; an input is one of U2; a survivor set is signed by the
+ * committee; and always only those who answered the stage before. */
 static bool may_answer(const shoal_sa_server *s, shoal_sa_stage stage, size_t i)
 {
     if (i >= s->n) return false;
-    shoal_sa_stage before = stage == SHOAL_SA_UNMASK ? SHOAL_SA_INPUT : stage - 1;
-    return answered(s, before, i);
+    if (stage == SHOAL_SA_INPUT) return shoal_sa_set_has(&s->u2, i + 1);
+    if (stage == SHOAL_SA_UNMASK) return answered(s, SHOAL_SA_INPUT, i);
+    if (stage == SHOAL_SA_SURVIVORS && !shoal_sa_set_has(&s->g.committee, i + 1)) return false;
+    return answered(s, stage - 1, i);
 }
 
 static shoal_status check_stage(const shoal_sa_server *s, shoal_sa_stage stage, shoal_error *err)
@@ -433,7 +519,7 @@ shoal_status shoal_sa_server_receive(shoal_sa_server *s, shoal_sa_stage stage,
     uint8_t hash[32];
     size_t i = find_party(s, client_id);
     if (stage >= SHOAL_SA_DONE) return shoal_fail(err, SHOAL_ERR_STATE, "no such stage");
-    if (stage != SHOAL_SA_INPUT && n > SHOAL_LIMIT_SA_MESSAGE) {
+    if (stage != SHOAL_SA_INPUT && n > SHOAL_LIMIT_SA_DEVICE) {
         return shoal_fail(err, SHOAL_ERR_TOO_LARGE, "a message of %zu bytes", n);
     }
     SHOAL_TRY(fingerprint(stage, data, n, hash, err));
@@ -472,26 +558,56 @@ static shoal_status fail_session(shoal_sa_server *s, shoal_error *err)
     return SHOAL_ERR_DENIED;
 }
 
-/* Roster order: by client id. Few members, once a session: insertion sort. */
+static shoal_status fill_near(shoal_sa_server *s, shoal_error *err)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        uint16_t near[SHOAL_LIMIT_DEGREE];
+        shoal_sa_party *p = s->party[i];
+        shoal_sa_graph_neighbours(&s->g, i + 1, near);
+        p->near = shoal_calloc(s->g.k, sizeof *p->near);
+        if (p->near == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a session");
+        memcpy(p->near, near, s->g.k * sizeof near[0]);
+    }
+    return SHOAL_OK;
+}
+
 static shoal_status fix_roster(shoal_sa_server *s, shoal_error *err)
 {
-    shoal_sa_entry entries[SHOAL_LIMIT_COHORT_MAX];
-    for (size_t i = 1; i < s->n; i++) {
-        shoal_sa_party *p = s->party[i];
-        size_t at = i;
-        for (; at > 0 &&
-               memcmp(s->party[at - 1]->entry.client_id, p->entry.client_id, SHOAL_ID_BYTES) > 0;
-             at--) {
-            s->party[at] = s->party[at - 1];
-        }
-        s->party[at] = p;
-    }
+    shoal_sa_entry *entries = shoal_calloc(s->n, sizeof *entries);
+    if (entries == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
     for (size_t i = 0; i < s->n; i++) {
         entries[i] = s->party[i]->entry;
         shoal_sa_set_add(&s->answered[SHOAL_SA_ADVERTISE], i + 1);
     }
-    s->t = shoal_sa_threshold(s->n);
-    return shoal_sa_roster_hash(entries, s->n, s->ctx, s->roster_hash, err);
+    shoal_status st = shoal_sa_roster_hash(entries, s->n, s->ctx, s->roster_hash, err);
+    shoal_free(entries);
+    SHOAL_TRY(st);
+    SHOAL_TRY(shoal_sa_graph_open(&s->g, &s->d, s->n, s->roster_hash, err));
+    return fill_near(s, err);
+}
+
+/* Spec 5.5.4 */
+static shoal_status fix_members(shoal_sa_server *s, shoal_error *err)
+{
+    shoal_sa_fix_members(s);
+    if (shoal_sa_set_count(&s->u2) >= needed_count(s)) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_ERR_DENIED, "%zu of the %zu clients needed hold enough shares",
+                      shoal_sa_set_count(&s->u2), needed_count(s));
+}
+
+/* Spec 6.1: every secret that will have to be opened has t holders that can still speak. */
+static shoal_status check_openable(const shoal_sa_server *s, shoal_error *err)
+{
+    for (size_t i = 1; i <= s->n; i++) {
+        if (!shoal_sa_set_has(&s->u2, i)) continue;
+        size_t holding = shoal_sa_holding(s, i, &s->answered[SHOAL_SA_INPUT]);
+        if (holding < s->g.t) {
+            return shoal_fail(err, SHOAL_ERR_DENIED,
+                              "%zu of the %zu holders needed of a client's shares are left",
+                              holding, s->g.t);
+        }
+    }
+    return SHOAL_OK;
 }
 
 static shoal_status close_stage(shoal_sa_server *s, shoal_error *err)
@@ -501,9 +617,13 @@ static shoal_status close_stage(shoal_sa_server *s, shoal_error *err)
                           "%zu of the %zu clients needed answered in stage %s", answered_count(s),
                           needed_count(s), shoal_sa_stage_name(s->stage));
     }
-    if (s->stage == SHOAL_SA_ADVERTISE) return fix_roster(s, err);
-    if (s->stage == SHOAL_SA_UNMASK) return shoal_sa_unmask(s, err);
-    return SHOAL_OK;
+    switch (s->stage) {
+    case SHOAL_SA_ADVERTISE: return fix_roster(s, err);
+    case SHOAL_SA_CONFIRM: return fix_members(s, err);
+    case SHOAL_SA_INPUT: return check_openable(s, err);
+    case SHOAL_SA_UNMASK: return shoal_sa_unmask(s, err);
+    default: return SHOAL_OK;
+    }
 }
 
 shoal_status shoal_sa_server_advance(shoal_sa_server *s, bool deadline_passed, shoal_error *err)
@@ -523,57 +643,72 @@ shoal_status shoal_sa_server_advance(shoal_sa_server *s, bool deadline_passed, s
 
 static void put_roster(const shoal_sa_server *s, size_t reader, shoal_sa_roster *r, shoal_buf *out)
 {
-    r->n = s->n;
+    const shoal_sa_party *me = s->party[reader];
     for (size_t j = 0; j < s->n; j++) {
-        const shoal_sa_party *p = s->party[j];
-        r->entries[j] = p->entry;
-        if (!shoal_sa_neighbours(&s->d, s->n, reader + 1, j + 1)) continue;
-        r->credentials[r->n_credentials++] = (shoal_sa_credential){
-            .index = (uint16_t)(j + 1), .cert = p->cert, .cert_n = p->cert_n, .sig = p->advert_sig};
+        r->entries[j] = s->party[j]->entry;
     }
+    for (size_t at = 0; at < s->g.k; at++) {
+        const shoal_sa_party *p = s->party[me->near[at] - 1];
+        r->credentials[at] = (shoal_sa_credential){
+            .index = me->near[at], .cert = p->cert, .cert_n = p->cert_n, .sig = p->advert_sig};
+    }
+    r->n = s->n;
+    r->n_credentials = s->g.k;
     shoal_sa_put_roster(out, s->d.session_id, r);
 }
 
 static shoal_status write_roster(const shoal_sa_server *s, size_t reader, shoal_buf *out,
                                  shoal_error *err)
 {
-    shoal_sa_roster *r = shoal_calloc(1, sizeof *r);
-    if (r == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
-    put_roster(s, reader, r, out);
-    shoal_free(r);
+    shoal_sa_roster r = {.entries = shoal_calloc(s->n, sizeof *r.entries)};
+    if (r.entries == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
+    put_roster(s, reader, &r, out);
+    shoal_sa_roster_clear(&r);
     return shoal_buf_status(out, err);
 }
 
-/* What each other member of U2 sealed for the reader. */
-static void write_delivery(const shoal_sa_server *s, size_t reader, shoal_buf *out)
+/* What each neighbour that dealt sealed for the reader. */
+static shoal_status write_delivery(const shoal_sa_server *s, size_t reader, shoal_buf *out,
+                                   shoal_error *err)
 {
-    const shoal_sa_set *u2 = &s->answered[SHOAL_SA_SHARES];
-    shoal_sa_boxes m = {.n = 0};
-    for (size_t i = 0; i < s->n; i++) {
-        const shoal_sa_boxes *from = &s->party[i]->boxes;
-        for (size_t k = 0; shoal_sa_set_has(u2, i + 1) && k < from->n; k++) {
-            if (from->items[k].peer != reader + 1) continue;
-            m.items[m.n] = from->items[k];
-            m.items[m.n++].peer = (uint16_t)(i + 1);
-        }
+    const shoal_sa_set *dealt = &s->answered[SHOAL_SA_SHARES];
+    const shoal_sa_party *me = s->party[reader];
+    shoal_sa_boxes *m = shoal_calloc(1, sizeof *m);
+    if (m == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a delivery");
+    for (size_t at = 0; at < s->g.k; at++) {
+        const shoal_sa_party *from = s->party[me->near[at] - 1];
+        size_t place = shoal_sa_place(from, s->g.k, reader + 1);
+        if (!shoal_sa_set_has(dealt, me->near[at]) || place == s->g.k) continue;
+        m->items[m->n] = from->boxes[place];
+        m->items[m->n++].peer = me->near[at];
     }
-    shoal_sa_put_delivery(out, s->d.session_id, s->n, u2, &m);
+    shoal_sa_put_delivery(out, s->d.session_id, s->n, dealt, m);
+    shoal_free(m);
+    return shoal_buf_status(out, err);
 }
 
-static void write_request(const shoal_sa_server *s, shoal_buf *out)
+/* Spec 5.8: q signatures; more would only cost the readers time. */
+static shoal_status write_request(const shoal_sa_server *s, shoal_buf *out, shoal_error *err)
 {
-    shoal_sa_quorum q = {.n = 0};
-    for (size_t i = 0; i < s->n; i++) {
+    shoal_sa_quorum *q = shoal_calloc(1, sizeof *q);
+    if (q == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a request");
+    for (size_t i = 0; i < s->n && q->n < s->g.q; i++) {
+        const shoal_sa_party *p = s->party[i];
         if (!shoal_sa_set_has(&s->answered[SHOAL_SA_SURVIVORS], i + 1)) continue;
-        q.index[q.n] = (uint16_t)(i + 1);
-        memcpy(q.sig[q.n++], s->party[i]->survivors_sig, SHOAL_SIG_BYTES);
+        shoal_sa_voucher *v = &q->items[q->n++];
+        *v = (shoal_sa_voucher){.index = (uint16_t)(i + 1), .cert = p->cert};
+        v->cert_n = s->g.complete ? 0 : p->cert_n;
+        memcpy(v->sig, p->survivors_sig, SHOAL_SIG_BYTES);
     }
-    shoal_sa_put_request(out, s->d.session_id, s->n, &s->answered[SHOAL_SA_INPUT], &q);
+    shoal_sa_put_request(out, s->d.session_id, s->n, &s->answered[SHOAL_SA_INPUT], q);
+    shoal_free(q);
+    return shoal_buf_status(out, err);
 }
 
 /* Whether this client reads what comes after `stage`. */
 static bool may_read(const shoal_sa_server *s, shoal_sa_stage stage, size_t i)
 {
+    if (stage == SHOAL_SA_CONFIRM) return i < s->n && shoal_sa_set_has(&s->u2, i + 1);
     return answered(s, stage == SHOAL_SA_SURVIVORS ? SHOAL_SA_INPUT : stage, i);
 }
 
@@ -595,11 +730,12 @@ shoal_status shoal_sa_server_message(const shoal_sa_server *s, shoal_sa_stage st
     }
     switch (stage) {
     case SHOAL_SA_ADVERTISE: return write_roster(s, i, out, err);
-    case SHOAL_SA_SHARES: write_delivery(s, i, out); break;
+    case SHOAL_SA_SHARES: return write_delivery(s, i, out, err);
+    case SHOAL_SA_CONFIRM: shoal_sa_put_members(out, s->d.session_id, s->n, &s->u2); break;
     case SHOAL_SA_INPUT:
         shoal_sa_put_claim(out, s->d.session_id, s->n, &s->answered[SHOAL_SA_INPUT]);
         break;
-    default: write_request(s, out); break;
+    default: return write_request(s, out, err);
     }
     return shoal_buf_status(out, err);
 }

@@ -8,9 +8,9 @@
  *   advance(s, deadline_passed)       next stage, DONE, or FAILED with a reason
  *   message(s, client)                what that client reads after the stage was closed
  *
- * A stage goes on when at least t = floor(2n/3) + 1 of the roster are still there (ADVERTISE: at
- * least n_min), otherwise the session fails. advance after UNMASK does the heavy work: it expands
- * masks over the exec's pool.
+ * A stage goes on when at least n_min clients answered and every secret keeps t holders, otherwise
+ * the session fails (PROTOCOL.md 6.1). Memory: what each client said, in proportion to n k, and one
+ * vector. advance after UNMASK does the heavy work: it expands masks over the exec's pool.
  *
  * Layer: proto/. Threads: one owner.
  */
@@ -44,7 +44,7 @@ const uint8_t *shoal_sa_server_context(const shoal_sa_server *s);
 shoal_sa_stage shoal_sa_server_stage(const shoal_sa_server *s);
 
 /* One message of the client whose certificate the transport checked, for the stage it belongs to
- * (SHOAL_SA_ADVERTISE: M1, SHARES: M3, INPUT: M5, SURVIVORS: M6, UNMASK: M8).
+ * (SHOAL_SA_ADVERTISE: M1, SHARES: M3, CONFIRM: confirm, INPUT: M5, SURVIVORS: M6, UNMASK: M8).
  *   OK        accepted, or exactly the bytes accepted before (also after the stage was closed)
  *   DENIED    not a member, or other bytes than before
  *   STATE     too early, too late, or the session is over
@@ -69,8 +69,8 @@ SHOAL_MUST_USE shoal_status shoal_sa_server_advance(shoal_sa_server *s, bool dea
                                                     shoal_error *err);
 
 /* Appends what `client_id` reads once `stage` is closed (ADVERTISE: M2 roster, SHARES: M4 delivery,
- * INPUT: M6 claim, SURVIVORS: M7 request). AGAIN: not yet. DENIED: not among those who go on.
- * STATE: the session failed. */
+ * CONFIRM: M4 members, INPUT: M6 claim, SURVIVORS: M7 request). AGAIN: not yet. DENIED: not among
+ * those who go on. STATE: the session failed. */
 SHOAL_MUST_USE shoal_status shoal_sa_server_message(const shoal_sa_server *s, shoal_sa_stage stage,
                                                     const uint8_t client_id[SHOAL_ID_BYTES],
                                                     shoal_buf *out, shoal_error *err);
@@ -87,7 +87,7 @@ typedef struct shoal_sa_counts {
     size_t expected;  /* in the current stage */
     size_t threshold; /* t; n_min while advertising */
     size_t survivors; /* in the sum; 0 before INPUT is closed */
-    size_t liars;     /* share holders caught with false shares */
+    size_t liars;     /* caught with false shares, or lying about boxes */
 } shoal_sa_counts;
 shoal_sa_counts shoal_sa_server_counts(const shoal_sa_server *s);
 
@@ -96,7 +96,7 @@ typedef struct shoal_sa_member {
     uint8_t id[SHOAL_ID_BYTES];
     bool shared, uploaded, signed_set, unmasked, lied;
 } shoal_sa_member;
-/* i in 0..counts.roster-1; in arrival order while advertising, then in roster order. */
+/* i in 0..counts.roster-1, by client id: more may come in between while advertising. */
 bool shoal_sa_server_member(const shoal_sa_server *s, size_t i, shoal_sa_member *out);
 
 /* Hash of the roster (zeros while advertising) and of the final sum, for transcript and result. */

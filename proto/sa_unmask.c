@@ -21,21 +21,33 @@
 /* The shares of one secret, by holder. */
 typedef struct share_list {
     size_t n;
-    uint8_t x[SHOAL_LIMIT_COHORT_MAX]; /* holder's index, which is its place */
-    uint8_t share[SHOAL_LIMIT_COHORT_MAX][32];
+    uint8_t x[SHOAL_LIMIT_DEGREE];       /* the holder's place, from 1 */
+    uint16_t holder[SHOAL_LIMIT_DEGREE]; /* its index */
+    uint8_t share[SHOAL_LIMIT_DEGREE][32];
 } share_list;
+
+/* The share of j that holder i revealed, or NULL. */
+static const uint8_t *share_from(const shoal_sa_server *s, size_t i, size_t j)
+{
+    const shoal_sa_party *p = s->party[i - 1];
+    if (!shoal_sa_set_has(&s->answered[SHOAL_SA_UNMASK], i) || shoal_sa_set_has(&s->liars, i)) {
+        return NULL;
+    }
+    size_t place = i == j ? s->g.k : shoal_sa_place(p, s->g.k, j);
+    return i != j && p->refused != NULL && p->refused[place] ? NULL : p->revealed[place];
+}
 
 static void gather(const shoal_sa_server *s, size_t j, share_list *l)
 {
+    uint16_t holders[SHOAL_LIMIT_DEGREE];
+    size_t n = shoal_sa_graph_holders(&s->g, j, holders);
     l->n = 0;
-    for (size_t i = 1; i <= s->n; i++) {
-        bool holds = i == j || shoal_sa_neighbours(&s->d, s->n, i, j);
-        if (!holds || !shoal_sa_set_has(&s->answered[SHOAL_SA_UNMASK], i) ||
-            shoal_sa_set_has(&s->liars, i)) {
-            continue;
-        }
-        l->x[l->n] = (uint8_t)i;
-        memcpy(l->share[l->n++], s->party[i - 1]->revealed[j - 1], 32);
+    for (size_t at = 0; at < n; at++) {
+        const uint8_t *share = share_from(s, holders[at], j);
+        if (share == NULL) continue;
+        l->x[l->n] = (uint8_t)(at + 1);
+        l->holder[l->n] = holders[at];
+        memcpy(l->share[l->n++], share, 32);
     }
 }
 
@@ -68,7 +80,7 @@ static const uint8_t (*rows(const share_list *l))[32]
 
 /* How a secret was searched for. */
 typedef struct search {
-    const share_list *all;
+    share_list all;
     bool found;    /* `secret` is right, whatever the polynomial */
     bool decisive; /* `used` lies on the right polynomial, and shares in `off` do not */
     share_list used;
@@ -80,15 +92,15 @@ typedef struct search {
 static size_t count_off(const shoal_sa_server *s, search *q)
 {
     size_t count = 0;
-    uint8_t right[SHOAL_LIMIT_COHORT_MAX][32];
+    uint8_t right[SHOAL_LIMIT_DEGREE][32];
     memset(&q->off, 0, sizeof q->off);
-    if (shoal_shamir_evaluate(q->used.x, rows(&q->used), s->t, q->all->x, q->all->n, right, NULL) !=
+    if (shoal_shamir_evaluate(q->used.x, rows(&q->used), s->g.t, q->all.x, q->all.n, right, NULL) !=
         SHOAL_OK) {
-        return q->all->n;
+        return q->all.n;
     }
-    for (size_t i = 0; i < q->all->n; i++) {
-        if (shoal_equal(right[i], q->all->share[i], 32)) continue;
-        shoal_sa_set_add(&q->off, q->all->x[i]);
+    for (size_t i = 0; i < q->all.n; i++) {
+        if (shoal_equal(right[i], q->all.share[i], 32)) continue;
+        shoal_sa_set_add(&q->off, q->all.holder[i]);
         count++;
     }
     shoal_wipe(right, sizeof right);
@@ -100,8 +112,8 @@ static void try_without(const shoal_sa_server *s, size_t j, bool alive, search *
                         size_t b)
 {
     uint8_t candidate[32];
-    if (q->decisive || !pick(q->all, s->t, a, b, &q->used) ||
-        shoal_shamir_combine(q->used.x, rows(&q->used), s->t, 0, candidate, NULL) != SHOAL_OK) {
+    if (q->decisive || !pick(&q->all, s->g.t, a, b, &q->used) ||
+        shoal_shamir_combine(q->used.x, rows(&q->used), s->g.t, 0, candidate, NULL) != SHOAL_OK) {
         return;
     }
     bool right =
@@ -109,7 +121,7 @@ static void try_without(const shoal_sa_server *s, size_t j, bool alive, search *
     if (right) {
         q->found = true;
         memcpy(q->secret, candidate, 32);
-        q->decisive = 2 * count_off(s, q) < q->all->n - s->t + 2;
+        q->decisive = 2 * count_off(s, q) < q->all.n - s->g.t + 2;
     }
     shoal_wipe(candidate, sizeof candidate);
 }
@@ -117,7 +129,7 @@ static void try_without(const shoal_sa_server *s, size_t j, bool alive, search *
 /* All t-subsets made by leaving out nobody, one, or two holders, until one is decisive. */
 static void search_secret(const shoal_sa_server *s, size_t j, bool alive, search *q)
 {
-    size_t n = q->all->n; /* as a place: nobody */
+    size_t n = q->all.n; /* as a place: nobody */
     try_without(s, j, alive, q, n, n);
     for (size_t a = 0; a < n && !q->decisive; a++) {
         try_without(s, j, alive, q, a, n);
@@ -133,7 +145,7 @@ static void search_secret(const shoal_sa_server *s, size_t j, bool alive, search
 typedef struct opening {
     uint16_t j;
     bool alive; /* in U3: b_j, otherwise sk_mask_j */
-    bool found, decisive;
+    bool found, decisive, out_of_memory;
     uint8_t secret[32];
     size_t shares;      /* that it was searched in */
     shoal_sa_set liars; /* holders found out by it */
@@ -151,17 +163,18 @@ typedef struct unmasking {
 
 static void open_secret(const shoal_sa_server *s, opening *o)
 {
-    share_list all;
-    search q = {.all = &all};
-    gather(s, o->j, &all);
-    search_secret(s, o->j, o->alive, &q);
-    o->shares = all.n;
-    o->decisive = q.decisive;
-    if (q.found) memcpy(o->secret, q.secret, 32);
-    o->found = o->found || q.found;
-    if (q.decisive) o->liars = q.off;
-    shoal_wipe(&all, sizeof all);
-    shoal_wipe(&q, sizeof q);
+    search *q = shoal_calloc(1, sizeof *q);
+    o->out_of_memory = q == NULL;
+    if (q == NULL) return;
+    gather(s, o->j, &q->all);
+    search_secret(s, o->j, o->alive, q);
+    o->shares = q->all.n;
+    o->decisive = q->decisive;
+    if (q->found) memcpy(o->secret, q->secret, 32);
+    o->found = o->found || q->found;
+    if (q->decisive) o->liars = q->off;
+    shoal_wipe(q, sizeof *q);
+    shoal_free(q);
 }
 
 static void open_range(void *ctx, size_t begin, size_t end, unsigned worker)
@@ -187,6 +200,7 @@ static bool note_liars(shoal_sa_server *s, const opening *o)
 static shoal_status not_opened(const shoal_sa_server *s, const opening *o, shoal_error *err)
 {
     char id[2 * SHOAL_ID_BYTES + 1];
+    if (o->out_of_memory) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for shares");
     shoal_hex_encode(s->party[o->j - 1]->entry.client_id, SHOAL_ID_BYTES, id);
     return shoal_fail(err, SHOAL_ERR_DENIED, "%zu shares do not open the mask of client %s",
                       o->shares, id);
@@ -256,11 +270,9 @@ static size_t list_edges(const shoal_sa_server *s, const opening *o, edge *out)
         if (out != NULL) out[0] = (edge){.o = o, .i = o->j};
         return 1;
     }
-    for (uint16_t i = 1; i <= s->n; i++) {
-        if (!shoal_sa_set_has(&s->answered[SHOAL_SA_INPUT], i) ||
-            !shoal_sa_neighbours(&s->d, s->n, i, o->j)) {
-            continue;
-        }
+    for (size_t at = 0; at < s->g.k; at++) {
+        uint16_t i = s->party[o->j - 1]->near[at];
+        if (!shoal_sa_set_has(&s->answered[SHOAL_SA_INPUT], i)) continue;
         if (out != NULL) out[n] = (edge){.o = o, .i = i};
         n++;
     }
@@ -293,7 +305,7 @@ static shoal_status derive_streams(const shoal_sa_server *s, unmasking *u, shoal
 
 static shoal_status begin_unmasking(const shoal_sa_server *s, unmasking *u, shoal_error *err)
 {
-    const shoal_sa_set *u2 = &s->answered[SHOAL_SA_SHARES];
+    const shoal_sa_set *u2 = &s->u2;
     u->openings = shoal_calloc(shoal_sa_set_count(u2), sizeof *u->openings);
     if (u->openings == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory to unmask");
     for (uint16_t j = 1; j <= s->n; j++) {

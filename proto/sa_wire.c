@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "kernels/base/mem.h"
+
 #include "proto/sa_label.h"
 
 enum {
@@ -14,7 +16,9 @@ enum {
     M6_CLAIM = 6,
     M6_SIGNATURE = 7,
     M7_REQUEST = 8,
-    M8_UNMASK = 9
+    M8_UNMASK = 9,
+    M4_CONFIRM = 10,
+    M4_MEMBERS = 11
 };
 
 /* ---- heads, tails, sets ---- */
@@ -187,19 +191,38 @@ void shoal_sa_put_roster(shoal_buf *out, const uint8_t *session, const shoal_sa_
     }
 }
 
+void shoal_sa_roster_clear(shoal_sa_roster *m)
+{
+    shoal_free(m->entries);
+    *m = (shoal_sa_roster){.n = 0};
+}
+
+/* False when they are out of order. */
+static bool read_entries(shoal_cursor *c, shoal_sa_roster *m)
+{
+    bool ordered = true;
+    for (size_t i = 0; i < m->n; i++) {
+        shoal_sa_entry *e = &m->entries[i];
+        read_entry(c, e);
+        ordered = ordered && (i == 0 || memcmp(e[-1].client_id, e->client_id, SHOAL_ID_BYTES) < 0);
+    }
+    return ordered;
+}
+
 shoal_status shoal_sa_read_roster(const void *data, size_t n, const uint8_t *session,
                                   shoal_sa_roster *out, shoal_error *err)
 {
-    bool ordered = true;
     memset(out, 0, sizeof *out);
     shoal_cursor c = open_message(data, n, M2_ROSTER, session);
-    out->n = read_count(&c, SHOAL_LIMIT_COHORT_MAX);
-    for (size_t i = 0; i < out->n; i++) {
-        read_entry(&c, &out->entries[i]);
-        ordered = ordered && (i == 0 || memcmp(out->entries[i - 1].client_id,
-                                               out->entries[i].client_id, SHOAL_ID_BYTES) < 0);
+    size_t count = read_count(&c, SHOAL_LIMIT_COHORT_MAX);
+    if (count > c.left / SHOAL_SA_ENTRY_BYTES) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "a malformed roster message");
     }
-    out->n_credentials = read_count(&c, SHOAL_LIMIT_COHORT_MAX);
+    out->entries = shoal_calloc(count + 1, sizeof *out->entries);
+    if (out->entries == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
+    out->n = count;
+    bool ordered = read_entries(&c, out);
+    out->n_credentials = read_count(&c, SHOAL_LIMIT_DEGREE);
     for (size_t i = 0; i < out->n_credentials; i++) {
         shoal_sa_credential *k = &out->credentials[i];
         k->index = shoal_cursor_u16(&c);
@@ -216,19 +239,23 @@ static const char commit_label[] = "shoal/sa1/comb";
 shoal_status shoal_sa_roster_hash(const shoal_sa_entry *entries, size_t n, const uint8_t ctx[32],
                                   uint8_t out[32], shoal_error *err)
 {
-    shoal_buf b = shoal_buf_init(128 + SHOAL_LIMIT_COHORT_MAX * SHOAL_SA_ENTRY_BYTES);
-    (void)shoal_buf_put(&b, roster_label, sizeof roster_label); /* terminator = 00 */
-    (void)shoal_buf_put(&b, ctx, 32);
-    (void)shoal_buf_put_u32(&b, (uint32_t)n);
+    const uint8_t count[4] = {(uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16),
+                              (uint8_t)(n >> 24)};
+    shoal_sha256_ctx h;
+    shoal_sha256_init(&h);
+    shoal_sha256_update(&h, roster_label, sizeof roster_label); /* terminator = 00 */
+    shoal_sha256_update(&h, ctx, 32);
+    shoal_sha256_update(&h, count, sizeof count);
     for (size_t i = 0; i < n; i++) {
-        put_entry(&b, &entries[i]);
+        const shoal_sa_entry *e = &entries[i];
+        shoal_sha256_update(&h, e->client_id, SHOAL_ID_BYTES);
+        shoal_sha256_update(&h, e->epk_enc, 32);
+        shoal_sha256_update(&h, e->epk_mask, 32);
+        shoal_sha256_update(&h, e->nonce, 32);
+        shoal_sha256_update(&h, e->com_b, 32);
+        shoal_sha256_update(&h, e->cert_hash, 32);
     }
-    shoal_status st = shoal_buf_status(&b, err);
-    if (st == SHOAL_OK) {
-        st = shoal_sha256(b.data, b.len, out, err);
-    }
-    shoal_buf_clear(&b);
-    return st;
+    return shoal_sha256_final(&h, out, err);
 }
 
 shoal_status shoal_sa_commit(const uint8_t ctx[32], const uint8_t *client_id, const uint8_t b[32],
@@ -269,7 +296,7 @@ static void put_boxes(shoal_buf *out, const shoal_sa_boxes *m)
 static bool read_boxes(shoal_cursor *c, shoal_sa_boxes *m)
 {
     bool ordered = true;
-    m->n = read_count(c, SHOAL_LIMIT_COHORT_MAX);
+    m->n = read_count(c, SHOAL_LIMIT_DEGREE);
     for (size_t i = 0; i < m->n; i++) {
         shoal_sa_box *box = &m->items[i];
         box->peer = shoal_cursor_u16(c);
@@ -311,6 +338,44 @@ shoal_status shoal_sa_read_delivery(const void *data, size_t n, const uint8_t *s
     read_set(&c, roster_n, u2);
     bool ordered = read_boxes(&c, out);
     return close_message(&c, ordered, "delivery", err);
+}
+
+void shoal_sa_put_confirm(shoal_buf *out, const uint8_t *session, const shoal_sa_refusals *m)
+{
+    put_head(out, M4_CONFIRM, session);
+    (void)shoal_buf_put_u16(out, (uint16_t)m->n);
+    for (size_t i = 0; i < m->n; i++) {
+        (void)shoal_buf_put_u16(out, m->items[i]);
+    }
+}
+
+shoal_status shoal_sa_read_confirm(const void *data, size_t n, const uint8_t *session,
+                                   shoal_sa_refusals *out, shoal_error *err)
+{
+    bool ordered = true;
+    shoal_cursor c = open_message(data, n, M4_CONFIRM, session);
+    out->n = read_count(&c, SHOAL_LIMIT_DEGREE);
+    for (size_t i = 0; i < out->n; i++) {
+        out->items[i] = shoal_cursor_u16(&c);
+        ordered = ordered && (i == 0 || out->items[i - 1] < out->items[i]);
+    }
+    return close_message(&c, ordered, "confirm", err);
+}
+
+void shoal_sa_put_members(shoal_buf *out, const uint8_t *session, size_t roster_n,
+                          const shoal_sa_set *u2)
+{
+    put_head(out, M4_MEMBERS, session);
+    (void)shoal_buf_put_u16(out, (uint16_t)roster_n);
+    put_set(out, roster_n, u2);
+}
+
+shoal_status shoal_sa_read_members(const void *data, size_t n, const uint8_t *session,
+                                   size_t roster_n, shoal_sa_set *u2, shoal_error *err)
+{
+    shoal_cursor c = open_message(data, n, M4_MEMBERS, session);
+    read_sized_set(&c, roster_n, u2);
+    return close_message(&c, true, "members", err);
 }
 
 /* ---- M5 ---- */
@@ -367,7 +432,7 @@ static void put_survivors(shoal_buf *out, const shoal_sa_survivors *s)
 shoal_status shoal_sa_survivors_sign(const shoal_sa_survivors *s, const shoal_key *key,
                                      uint8_t sig[SHOAL_SIG_BYTES], shoal_error *err)
 {
-    shoal_buf b = shoal_buf_init(128);
+    shoal_buf b = shoal_buf_init(64 + SHOAL_LIMIT_COHORT_MAX / 8);
     put_survivors(&b, s);
     shoal_status st = shoal_buf_status(&b, err);
     if (st == SHOAL_OK) {
@@ -381,7 +446,7 @@ shoal_status shoal_sa_survivors_verify(const shoal_sa_survivors *s,
                                        const uint8_t spki[SHOAL_SPKI_BYTES],
                                        const uint8_t sig[SHOAL_SIG_BYTES], shoal_error *err)
 {
-    shoal_buf b = shoal_buf_init(128);
+    shoal_buf b = shoal_buf_init(64 + SHOAL_LIMIT_COHORT_MAX / 8);
     put_survivors(&b, s);
     shoal_status st = shoal_buf_status(&b, err);
     if (st == SHOAL_OK) {
@@ -418,8 +483,11 @@ void shoal_sa_put_request(shoal_buf *out, const uint8_t *session, size_t roster_
     put_set(out, roster_n, u3);
     (void)shoal_buf_put_u16(out, (uint16_t)q->n);
     for (size_t i = 0; i < q->n; i++) {
-        (void)shoal_buf_put_u16(out, q->index[i]);
-        (void)shoal_buf_put(out, q->sig[i], SHOAL_SIG_BYTES);
+        const shoal_sa_voucher *v = &q->items[i];
+        (void)shoal_buf_put_u16(out, v->index);
+        (void)shoal_buf_put_u16(out, (uint16_t)v->cert_n);
+        (void)shoal_buf_put(out, v->cert, v->cert_n);
+        (void)shoal_buf_put(out, v->sig, SHOAL_SIG_BYTES);
     }
 }
 
@@ -430,11 +498,13 @@ shoal_status shoal_sa_read_request(const void *data, size_t n, const uint8_t *se
     bool ordered = true;
     shoal_cursor c = open_message(data, n, M7_REQUEST, session);
     read_sized_set(&c, roster_n, u3);
-    q->n = read_count(&c, SHOAL_LIMIT_COHORT_MAX);
+    q->n = read_count(&c, SHOAL_LIMIT_COMMITTEE);
     for (size_t i = 0; i < q->n; i++) {
-        q->index[i] = shoal_cursor_u16(&c);
-        (void)shoal_cursor_copy(&c, q->sig[i], SHOAL_SIG_BYTES);
-        ordered = ordered && (i == 0 || q->index[i - 1] < q->index[i]);
+        shoal_sa_voucher *v = &q->items[i];
+        v->index = shoal_cursor_u16(&c);
+        v->cert = read_cert(&c, &v->cert_n);
+        (void)shoal_cursor_copy(&c, v->sig, SHOAL_SIG_BYTES);
+        ordered = ordered && (i == 0 || v[-1].index < v->index);
     }
     return close_message(&c, ordered, "request", err);
 }
@@ -457,7 +527,7 @@ shoal_status shoal_sa_read_unmask(const void *data, size_t n, const uint8_t *ses
 {
     bool ordered = true;
     shoal_cursor c = open_message(data, n, M8_UNMASK, session);
-    out->n = read_count(&c, SHOAL_LIMIT_COHORT_MAX);
+    out->n = read_count(&c, SHOAL_LIMIT_DEGREE);
     for (size_t i = 0; i < out->n; i++) {
         shoal_sa_reveal *r = &out->items[i];
         r->index = shoal_cursor_u16(&c);

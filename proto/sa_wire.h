@@ -59,13 +59,15 @@ typedef struct shoal_sa_credential {
     const uint8_t *sig; /* [64] of M1 */
 } shoal_sa_credential;
 
+/* entries is allocated by read and freed by clear. */
 typedef struct shoal_sa_roster {
     size_t n;
-    shoal_sa_entry entries[SHOAL_LIMIT_COHORT_MAX];
+    shoal_sa_entry *entries; /* [n] */
     size_t n_credentials;
-    shoal_sa_credential credentials[SHOAL_LIMIT_COHORT_MAX];
+    shoal_sa_credential credentials[SHOAL_LIMIT_DEGREE];
 } shoal_sa_roster;
 
+void shoal_sa_roster_clear(shoal_sa_roster *m);
 void shoal_sa_put_roster(shoal_buf *out, const uint8_t *session, const shoal_sa_roster *m);
 SHOAL_MUST_USE shoal_status shoal_sa_read_roster(const void *data, size_t n, const uint8_t *session,
                                                  shoal_sa_roster *out, shoal_error *err);
@@ -89,7 +91,7 @@ typedef struct shoal_sa_box {
 
 typedef struct shoal_sa_boxes {
     size_t n;
-    shoal_sa_box items[SHOAL_LIMIT_COHORT_MAX];
+    shoal_sa_box items[SHOAL_LIMIT_DEGREE];
 } shoal_sa_boxes;
 
 void shoal_sa_put_shares(shoal_buf *out, const uint8_t *session, const shoal_sa_boxes *m);
@@ -101,6 +103,22 @@ SHOAL_MUST_USE shoal_status shoal_sa_read_delivery(const void *data, size_t n,
                                                    const uint8_t *session, size_t roster_n,
                                                    shoal_sa_set *u2, shoal_sa_boxes *out,
                                                    shoal_error *err);
+
+/* Spec 5.5.2: whose boxes did not open. */
+typedef struct shoal_sa_refusals {
+    size_t n;
+    uint16_t items[SHOAL_LIMIT_DEGREE];
+} shoal_sa_refusals;
+
+void shoal_sa_put_confirm(shoal_buf *out, const uint8_t *session, const shoal_sa_refusals *m);
+SHOAL_MUST_USE shoal_status shoal_sa_read_confirm(const void *data, size_t n,
+                                                  const uint8_t *session, shoal_sa_refusals *out,
+                                                  shoal_error *err);
+void shoal_sa_put_members(shoal_buf *out, const uint8_t *session, size_t roster_n,
+                          const shoal_sa_set *u2);
+SHOAL_MUST_USE shoal_status shoal_sa_read_members(const void *data, size_t n,
+                                                  const uint8_t *session, size_t roster_n,
+                                                  shoal_sa_set *u2, shoal_error *err);
 
 /* ---- M5 ---- */
 
@@ -145,10 +163,17 @@ SHOAL_MUST_USE shoal_status shoal_sa_read_signature(const void *data, size_t n,
                                                     shoal_sa_set *u3, uint8_t sig[SHOAL_SIG_BYTES],
                                                     shoal_error *err);
 
+/* A member of the committee and its word on U3. */
+typedef struct shoal_sa_voucher {
+    uint16_t index;
+    const uint8_t *cert; /* [cert_n] */
+    size_t cert_n;       /* 0 in the complete graph, where the reader has it */
+    uint8_t sig[SHOAL_SIG_BYTES];
+} shoal_sa_voucher;
+
 typedef struct shoal_sa_quorum {
     size_t n;
-    uint16_t index[SHOAL_LIMIT_COHORT_MAX];
-    uint8_t sig[SHOAL_LIMIT_COHORT_MAX][SHOAL_SIG_BYTES];
+    shoal_sa_voucher items[SHOAL_LIMIT_COMMITTEE];
 } shoal_sa_quorum;
 
 void shoal_sa_put_request(shoal_buf *out, const uint8_t *session, size_t roster_n,
@@ -173,7 +198,7 @@ typedef struct shoal_sa_reveal {
 
 typedef struct shoal_sa_reveals {
     size_t n;
-    shoal_sa_reveal items[SHOAL_LIMIT_COHORT_MAX];
+    shoal_sa_reveal items[SHOAL_LIMIT_DEGREE];
 } shoal_sa_reveals;
 
 void shoal_sa_put_unmask(shoal_buf *out, const uint8_t *session, const shoal_sa_reveals *m);

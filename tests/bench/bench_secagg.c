@@ -14,10 +14,11 @@
 #include "kernels/base/cpu.h"
 #include "kernels/base/mem.h"
 #include "proto/sa_client.h"
+#include "proto/sa_params.h"
 #include "proto/sa_server.h"
 #include "proto/x509.h"
 
-enum { NOW = 1790000000, STAGES = 5 };
+enum { NOW = 1790000000, STAGES = SHOAL_SA_STAGES };
 
 typedef struct options {
     size_t clients, drop; /* drop: gone before the masked upload */
@@ -117,6 +118,21 @@ static void enrol(bench *b, device *dev)
          "a certificate");
 }
 
+/* Neighbours and threshold for the cohort's size, as `task create` chooses them; --degree K: that
+ * many, and the threshold in the middle. */
+static void choose_graph(bench *b, shoal_sa_descriptor *d)
+{
+    shoal_sa_rules rules = shoal_sa_rules_default();
+    size_t k = b->o.degree, t = 3 * (b->o.degree / 2) / 2 + 1;
+    d->committee = 128;
+    if (b->o.degree == 0 && b->o.clients <= SHOAL_LIMIT_COMPLETE) return;
+    if (b->o.degree == 0 && !shoal_sa_params_find(&rules, b->o.clients, &k, &t)) {
+        must(SHOAL_ERR_ARG, NULL, "neighbours for so many clients");
+    }
+    d->degree = (uint32_t)k;
+    d->threshold = (uint32_t)t;
+}
+
 static void describe(bench *b)
 {
     shoal_sa_descriptor *d = &b->d;
@@ -134,7 +150,7 @@ static void describe(bench *b)
     d->noise_den = 1;
     d->n_min = (uint32_t)(b->o.clients - b->o.drop) / 2;
     d->n_target = (uint32_t)b->o.clients;
-    d->degree = b->o.degree;
+    choose_graph(b, d);
     for (size_t i = 0; i < STAGES; i++) {
         d->deadline_ms[i] = 1000;
     }
@@ -182,6 +198,7 @@ static void open_session(bench *b)
                                        .now_s = NOW,
                                        .ex = &b->ex};
         opt.policy.n_min = b->d.n_min;
+        if (b->o.degree != 0) opt.policy.security_bits = 0; /* an owner would not take any K */
         opt.policy.dim = b->d.codec.dim;
         memcpy(opt.task_id, b->d.task_id, sizeof opt.task_id);
         memcpy(opt.base_model_hash, b->d.base_model_hash, 32);
@@ -237,8 +254,10 @@ static shoal_status act(bench *b, device *dev, shoal_sa_stage stage, const shoal
     case SHOAL_SA_ADVERTISE: return shoal_sa_client_advertise(dev->client, out, &b->err);
     case SHOAL_SA_SHARES:
         return shoal_sa_client_roster(dev->client, in->data, in->len, out, &b->err);
+    case SHOAL_SA_CONFIRM:
+        return shoal_sa_client_delivery(dev->client, in->data, in->len, out, &b->err);
     case SHOAL_SA_INPUT:
-        SHOAL_TRY(shoal_sa_client_delivery(dev->client, in->data, in->len, &b->err));
+        SHOAL_TRY(shoal_sa_client_members(dev->client, in->data, in->len, &b->err));
         return shoal_sa_client_input(dev->client, b->words, out, &b->err);
     case SHOAL_SA_SURVIVORS:
         return shoal_sa_client_claim(dev->client, in->data, in->len, out, &b->err);
@@ -280,6 +299,7 @@ static void run_stage(bench *b, shoal_sa_stage stage)
 {
     for (size_t i = 0; i < b->o.clients; i++) {
         if (stage >= SHOAL_SA_INPUT && b->dev[i].gone) continue;
+        if (stage == SHOAL_SA_SURVIVORS && !shoal_sa_client_signs(b->dev[i].client)) continue;
         take_turn(b, i, stage);
     }
     double t0 = cpu_s();

@@ -3,8 +3,8 @@
  * others signed for any set it likes; in any order. Cheap cryptography (cheap_crypto.c).
  *
  * Whatever it does: one signed set and one answer a session, of each peer one kind of share, of the
- * kind that a quorum signed; and after a failure nothing at all. Spec 5.7.1, Spec 5.8.1, Spec 5.9,
- * Spec 6.3. */
+ * kind that a quorum signed; and after a failure nothing at all. Spec 5.5.3, Spec 5.7.1,
+ * Spec 5.8.1, Spec 5.9, Spec 6.3. */
 #include <stdint.h>
 #include <string.h>
 
@@ -20,7 +20,8 @@ typedef struct game {
     cohort *c;
     uint8_t ctx[32];
     size_t said[SHOAL_SA_DONE]; /* messages of the victim, by stage */
-    shoal_sa_set u2;            /* of the delivery that the victim took */
+    shoal_sa_set dealt;         /* of the delivery that the victim took */
+    shoal_sa_set u2;            /* of the members that it took */
     bool signed_any;
     shoal_sa_set signed_set; /* that the victim signed */
     shoal_sa_set asked;      /* U3 of the request at hand */
@@ -61,8 +62,16 @@ static void check_reveals(game *g, const shoal_buf *m)
 static void note_delivery(game *g, const shoal_buf *m)
 {
     static shoal_sa_boxes boxes;
-    must(shoal_sa_read_delivery(m->data, m->len, g->c->d.session_id, DEVICES, &g->u2, &boxes,
+    must(shoal_sa_read_delivery(m->data, m->len, g->c->d.session_id, DEVICES, &g->dealt, &boxes,
                                 NULL) == SHOAL_OK);
+}
+
+static void note_members(game *g, const shoal_buf *m)
+{
+    must(shoal_sa_read_members(m->data, m->len, g->c->d.session_id, DEVICES, &g->u2, NULL) ==
+         SHOAL_OK);
+    must(shoal_sa_set_count(&g->u2) >= threshold(g));
+    must(shoal_sa_set_subset(&g->u2, &g->dealt));
 }
 
 /* One call of the victim's machine and everything that must hold after it. */
@@ -80,7 +89,8 @@ static void feed(game *g, shoal_sa_stage stage, const shoal_buf *in)
     if (st != SHOAL_OK && st != SHOAL_ERR_STATE) must(after == SHOAL_SA_FAILED);
     if (st != SHOAL_OK || out->len == 0) return;
     must(g->said[stage]++ == 0);
-    if (stage == SHOAL_SA_INPUT) note_delivery(g, in);
+    if (stage == SHOAL_SA_CONFIRM) note_delivery(g, in);
+    if (stage == SHOAL_SA_INPUT) note_members(g, in);
     if (stage == SHOAL_SA_SURVIVORS) check_signature(g, out);
     if (stage == SHOAL_SA_UNMASK) check_reveals(g, out);
 }
@@ -140,9 +150,10 @@ static void vouch(game *g, shoal_sa_quorum *q, unsigned signers, const shoal_sa_
         if ((signers >> (j - 1) & 1u) == 0) continue;
         size_t i = device_at(g, j);
         bool given = i != VICTIM || (g->signed_any && shoal_sa_set_equal(u3, &g->signed_set));
-        uint8_t *sig = q->sig[q->n];
+        shoal_sa_voucher *v = &q->items[q->n++];
+        uint8_t *sig = v->sig;
+        *v = (shoal_sa_voucher){.index = j};
         memset(sig, 1, SHOAL_SIG_BYTES);
-        q->index[q->n++] = j;
         if (given) must(shoal_sa_survivors_sign(&what, g->c->dev[i].key, sig, NULL) == SHOAL_OK);
         g->vouchers += given && shoal_sa_set_has(u3, j) ? 1 : 0;
     }
@@ -199,8 +210,17 @@ static void thinned_delivery(game *g, script *s)
         }
         b.len = 0;
         shoal_sa_put_delivery(&b, g->c->d.session_id, DEVICES, &less, &kept);
-        feed(g, SHOAL_SA_INPUT, &b);
+        feed(g, SHOAL_SA_CONFIRM, &b);
     }
+    shoal_buf_clear(&b);
+}
+
+static void forged_members(game *g, script *s)
+{
+    shoal_sa_set u2 = set_of(script_byte(s));
+    shoal_buf b = shoal_buf_init(256);
+    shoal_sa_put_members(&b, g->c->d.session_id, DEVICES, &u2);
+    feed(g, SHOAL_SA_INPUT, &b);
     shoal_buf_clear(&b);
 }
 
@@ -220,8 +240,8 @@ static void move(game *g, script *s)
     shoal_sa_stage stage = (shoal_sa_stage)((op >> 4) % SHOAL_SA_DONE);
     switch (op % 8) {
     case 0: others_go_on(g); break;
-    case 1:
-    case 2: served(g, s, stage, false); break;
+    case 1: served(g, s, stage, false); break;
+    case 2: forged_members(g, s); break;
     case 3: served(g, s, stage, true); break;
     case 4: forged_claim(g, s); break;
     case 5: forged_request(g, s); break;

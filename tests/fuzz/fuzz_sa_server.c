@@ -55,6 +55,7 @@ static void give(game *g, size_t i, shoal_sa_stage stage, const shoal_buf *b, bo
     }
     must(!g->taken[i][stage] || hash == g->hash[i][stage]);
     const shoal_buf *said = &g->c->dev[i].sent[stage];
+    own = own || stage == SHOAL_SA_CONFIRM; /* Spec 5.5.2: not signed, the connection vouches */
     own = own || (b->len == said->len && memcmp(b->data, said->data, b->len) == 0);
     must(g->taken[i][stage] || (stage == g->stage && own));
     g->taken[i][stage] = true;

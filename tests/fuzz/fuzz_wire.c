@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { SA_TYPES = 9, ROSTER_N = 3 };
+enum { SA_TYPES = 11, ROSTER_N = 3 };
 
 static void read_sa(unsigned type, const uint8_t *data, size_t n)
 {
@@ -22,6 +22,7 @@ static void read_sa(unsigned type, const uint8_t *data, size_t n)
     static shoal_sa_boxes boxes;
     static shoal_sa_quorum quorum;
     static shoal_sa_reveals reveals;
+    shoal_sa_refusals refusals;
     shoal_sa_advert advert;
     shoal_sa_input input;
     shoal_sa_set set;
@@ -30,17 +31,24 @@ static void read_sa(unsigned type, const uint8_t *data, size_t n)
     memset(session, 2, sizeof session);
     switch (type) {
     case 0: (void)(shoal_sa_read_advert(data, n, session, &advert, NULL) == SHOAL_OK); break;
-    case 1: (void)(shoal_sa_read_roster(data, n, session, &roster, NULL) == SHOAL_OK); break;
+    case 1:
+        (void)(shoal_sa_read_roster(data, n, session, &roster, NULL) == SHOAL_OK);
+        shoal_sa_roster_clear(&roster);
+        break;
     case 2: (void)(shoal_sa_read_shares(data, n, session, &boxes, NULL) == SHOAL_OK); break;
     case 3:
         (void)(shoal_sa_read_delivery(data, n, session, ROSTER_N, &set, &boxes, NULL) == SHOAL_OK);
         break;
-    case 4: (void)(shoal_sa_read_input(data, n, session, &input, NULL) == SHOAL_OK); break;
-    case 5: (void)(shoal_sa_read_claim(data, n, session, ROSTER_N, &set, NULL) == SHOAL_OK); break;
-    case 6:
+    case 4: (void)(shoal_sa_read_confirm(data, n, session, &refusals, NULL) == SHOAL_OK); break;
+    case 5:
+        (void)(shoal_sa_read_members(data, n, session, ROSTER_N, &set, NULL) == SHOAL_OK);
+        break;
+    case 6: (void)(shoal_sa_read_input(data, n, session, &input, NULL) == SHOAL_OK); break;
+    case 7: (void)(shoal_sa_read_claim(data, n, session, ROSTER_N, &set, NULL) == SHOAL_OK); break;
+    case 8:
         (void)(shoal_sa_read_signature(data, n, session, ROSTER_N, &set, sig, NULL) == SHOAL_OK);
         break;
-    case 7:
+    case 9:
         (void)(shoal_sa_read_request(data, n, session, ROSTER_N, &set, &quorum, NULL) == SHOAL_OK);
         break;
     default: (void)(shoal_sa_read_unmask(data, n, session, &reveals, NULL) == SHOAL_OK); break;

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Rounds of the real aggregator with real devices and one device of the reference.
 
-SHOAL_BIN holds `shoal` and `shoal-aggregator`, MAKE_TINY_MODEL the tool that writes a model. Six
+SHOAL_BIN holds `shoal` and `shoal-aggregator`, MAKE_TINY_MODEL the tool that writes a model. Seven
 rounds of three real devices and the reference's:
 
     all        everyone stays
     silent     the reference leaves after its masked input: it counts all the same
     gone       the reference leaves before its masked input: the others open its pair masks
+    unsure     the reference leaves before it confirms: nobody masks with it
     stuck      a real device stops before its masked input: the reference helps to open its masks
     killed     a real device is killed (-9) in the middle of its masked input: nothing of it counts
     back       it was started again: it has left that session for good (Spec 5.6.3) and takes part in this
@@ -33,7 +34,7 @@ from sa1.primitives import check
 from sa1.wire import Answered, Member
 
 BIN = pathlib.Path(os.environ["SHOAL_BIN"])
-PLANS = ["all", "silent", "gone", "stuck", "killed", "back"]
+PLANS = ["all", "silent", "gone", "unsure", "stuck", "killed", "back"]
 REAL, RANK, PATIENCE_S = 3, 256, 180
 HALF_AN_INPUT = 350_000  # bytes up: more than everything before it and its first chunk
 STAGES_S = [6, 30]  # on a loaded machine a device may miss the short one
@@ -167,9 +168,12 @@ class Reference:
         m3 = v.roster(hear(s, "roster"))
         say(s, "shares", m3)
         say(s, "shares", m3)  # 3.5: a repeat is no news
+        if plan == "unsure":
+            return
+        say(s, "confirm", v.delivery(hear(s, "delivery")))
+        v.members(hear(s, "members"))
         if plan == "gone":
             return
-        v.delivery(hear(s, "delivery"))
         m5 = v.input(codec.encode(v.d, update, weight, os.urandom(32), v.ctx))
         self.member.upload(s, m5, broken_at=[0])
         self.member.upload(s, m5)  # 3.6.1: all of it again is no news
@@ -214,7 +218,7 @@ def run_round(world, ref, plan):
             raise TooSlow(str(e)) from None
         raise
     parts = [updates[n] for n in range(REAL) if not (plan in ("stuck", "killed") and n == 0)]
-    parts += [mine] if plan != "gone" else []
+    parts += [mine] if plan not in ("gone", "unsure") else []
     file = ref.member.download(result["release"])
     new = parameters(file)
     if delta.ZSTD:  # 3.8: the same file from the one before

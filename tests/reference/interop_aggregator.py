@@ -46,7 +46,7 @@ def open_aggregator(place, model):
     d = messages.Descriptor(task_id=TASK_ID, base_model_hash=base, dim=len(parameters(adapter)),
                             ring_bits=32, scale_log2=16, clip_norm=10.0, weight_max=1024,
                             n_max=DEVICES, n_min=DEVICES, n_target=DEVICES,
-                            deadline_ms=(120_000,) * 5)
+                            deadline_ms=(120_000,) * 6)
 
     def advance(data, server):
         mean, _ = codec.decode(server.d, server.sum, server.ctx)

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""One whole session of SA-1 and every control message, from the reference alone, deterministic.
+"""Whole sessions of SA-1 and every control message, from the reference alone, deterministic.
 
-    tests/reference/make_vectors.py > tests/kat/sa1.vec
+    tests/reference/make_vectors.py complete > tests/kat/sa1.vec
+    tests/reference/make_vectors.py ring > tests/kat/sa1_ring.vec
 
-Ten devices (t = 7). Of the roster's order, device 3 leaves before M3, 6 before M5; 9 never hears the
-claim and answers the request all the same. Device 1's update is clipped.
+Complete: ten devices (t = 7). Of the roster's order, device 3 leaves before M3, 6 before M5; 9 never
+hears the claim and answers the request all the same. Ring: sixteen devices, each next to twelve, t = 7,
+a committee of six; 3 leaves before M3, 5 before its confirmation, 12 before M5; 7 seals a box that
+does not open, 8 so many that it is left out. Device 1's update is clipped in both.
 """
 import hashlib
 import sys
@@ -15,12 +18,21 @@ from sa1 import certificates, codec, control, device, messages
 from sa1.primitives import Key
 from sa1.server import Server
 
-NOW, N, DIM = 1790000000, 10, 37
-SILENT_FROM = {3: "shares", 6: "input"}
-MISSES_CLAIM = {9}
+NOW, DIM = 1790000000, 37
 DRAWS = ["sk_enc", "sk_mask", "b", "nonce", "coefficients_b", "coefficients_sk"]
-LABELS = [("advertise", "m1"), ("shares", "m3"), ("input", "m5"), ("survivors", "m6"),
-          ("unmask", "m8")]
+LABELS = [("advertise", "m1"), ("shares", "m3"), ("confirm", "m4_confirm"), ("input", "m5"),
+          ("survivors", "m6"), ("unmask", "m8")]
+
+
+class Complete:
+    n, silent_from, misses_claim, bad_boxes = 10, {3: "shares", 6: "input"}, {9}, {}
+    graph = {}
+
+
+class Ring:
+    n, silent_from, misses_claim = 16, {3: "shares", 5: "confirm", 12: "input"}, {}
+    bad_boxes = {7: 1, 8: 8}
+    graph = {"degree": 12, "threshold": 7, "committee": 6}
 
 
 def stream(label, n):
@@ -43,21 +55,21 @@ def update_of(i):
 class Session:
     """Runs it, and keeps every byte: lines of (name, place, bytes), place 0 for what is common."""
 
-    def __init__(self):
-        self.lines = []
+    def __init__(self, plan):
+        self.plan, self.n, self.lines = plan, plan.n, []
         self.ca_key, self.task = key("ca"), key("task")
         self.ca = certificates.make_ca(self.ca_key, "reference CA", (NOW - 60, NOW + 10**7),
                                        int.from_bytes(b"\x40" + stream("serial ca", 15), "big"))
         self.d = messages.Descriptor(
             task_id=stream("task id", 16), round=41, session_id=stream("session", 32),
             base_model_hash=stream("base", 32), adapter_hash=stream("adapter", 32), dim=DIM,
-            ring_bits=20, scale_log2=9, clip_norm=1.5, weight_max=40, n_max=12, n_min=5,
-            n_target=N, deadline_ms=(1000, 2000, 3000, 4000, 5000))
+            ring_bits=20, scale_log2=8, clip_norm=1.5, weight_max=48, n_max=20, n_min=5,
+            n_target=self.n, deadline_ms=(1000, 2000, 2500, 3000, 4000, 5000), **plan.graph)
         self.m0 = self.d.sign(self.task)
         self.server = Server(self.m0, self.task.spki, self.ca, NOW)
-        self.keys = sorted((key(f"device {i}") for i in range(N)), key=lambda k: k.id)
-        self.draws = {place: {} for place in range(1, N + 1)}
-        self.devices = {place: self.make_device(place) for place in range(1, N + 1)}
+        self.keys = sorted((key(f"device {i}") for i in range(self.n)), key=lambda k: k.id)
+        self.draws = {place: {} for place in range(1, self.n + 1)}
+        self.devices = {place: self.make_device(place) for place in range(1, self.n + 1)}
 
     def make_device(self, place):
         k = self.keys[place - 1]
@@ -65,7 +77,7 @@ class Session:
         cert = certificates.issue(self.ca_key, "reference CA", k.spki, (NOW - 60, NOW + 86400),
                                   serial)
         expected = device.Expected(self.d.task_id, self.d.base_model_hash, self.d.adapter_hash,
-                                   DIM, last_round=40, n_min=5)
+                                   DIM, last_round=40, n_min=5, committee_min=6)
 
         def draw(name, n):
             self.draws[place][name] = stream(f"{place} {name}", n)
@@ -84,8 +96,8 @@ class Session:
         if name == "roster" and place > 1:
             self.put("m2_sha256", hashlib.sha256(m).digest(), place)
         elif name in ("roster", "delivery") or place == 1:
-            self.put({"roster": "m2", "delivery": "m4", "claim": "m6_claim", "request": "m7"}[name],
-                     m, place)
+            self.put({"roster": "m2", "delivery": "m4", "members": "m4_members", "claim": "m6_claim",
+                      "request": "m7"}[name], m, place)
         return m
 
     def answer(self, stage, place):
@@ -94,8 +106,10 @@ class Session:
             return dev.advertise()
         if stage == "shares":
             return dev.roster(self.ask("roster", place))
+        if stage == "confirm":
+            return dev.delivery(self.ask("delivery", place))
         if stage == "input":
-            dev.delivery(self.ask("delivery", place))
+            dev.members(self.ask("members", place))
             words = codec.encode(self.d, update_of(place), place * 3, stream(f"seed {place}", 32),
                                  dev.ctx)
             self.put("words", words.astype("<u4").tobytes(), place)
@@ -105,15 +119,29 @@ class Session:
         return dev.request(self.ask("request", place))
 
     def run(self):
-        left = set(SILENT_FROM)
-        alive = set(range(1, N + 1))
+        silent, alive = self.plan.silent_from, set(range(1, self.n + 1))
         for stage, label in LABELS:
-            alive -= {p for p in left if SILENT_FROM[p] == stage}
-            for place in sorted(alive - (MISSES_CLAIM if stage == "survivors" else set())):
+            alive -= {p for p in silent if silent[p] == stage}
+            if stage != "advertise":
+                alive &= self.server.may(stage) if stage == "input" else alive
+            acting = alive - set(self.plan.misses_claim) if stage == "survivors" else alive
+            for place in sorted(acting):
+                if stage == "survivors" and not self.devices[place].signs:
+                    continue
                 m = self.put(label, self.answer(stage, place), place)
+                if stage == "shares" and place in self.plan.bad_boxes:
+                    m = self.put("m3_sent", self.spoil(m, place), place)
                 self.server.receive(stage, self.keys[place - 1].id, m)
             self.server.advance()
         return self
+
+    def spoil(self, m3, place):
+        """Boxes that do not open, properly signed."""
+        body = bytearray(m3[:-64])
+        for box in range(self.plan.bad_boxes[place]):
+            body[36 + 94 * box + 50] ^= 0x11
+        return bytes(body) + self.keys[place - 1].sign_body("shoal/sa1/shares", self.server.ctx,
+                                                            bytes(body))
 
     def head(self):
         """What the session starts from, for the head of the file."""
@@ -122,7 +150,7 @@ class Session:
                ("m0", 0, self.m0), ("ctx", 0, self.server.ctx),
                ("roster_hash", 0, self.server.hash)]
         for place, dev in self.devices.items():
-            names = DRAWS + [f"box_nonce_{j}" for j in range(1, N + 1)]
+            names = DRAWS + [f"box_nonce_{j}" for j in range(1, self.n + 1)]
             drawn = b"".join(self.draws[place].get(n, b"") for n in names)
             out += [("scalar", place, dev.me.key.scalar.to_bytes(32, "big")),
                     ("cert", place, dev.me.cert), ("drawn", place, drawn),
@@ -152,7 +180,7 @@ def control_samples(session):
              "local_steps": 300, "batch": 4, "ctx": 512, "base_name": "smollm2-135m"}
     task = {"task_id": release["task_id"], "name": "h\u00f6me", "state": 1, "base_name": "smollm2-135m",
             "base_sha256": release["base_sha256"], "rounds_done": 2, "rounds_total": 130,
-            "cohort_min": 5, "cohort_target": N, "rank": 8, "alpha": 16.0, "targets": 127,
+            "cohort_min": 5, "cohort_target": session.n, "rank": 8, "alpha": 16.0, "targets": 127,
             "release": release}
     cert = session.devices[1].me.cert
     return {
@@ -174,7 +202,7 @@ def control_samples(session):
         "checkin_response": {"kind": 3, "train": train, "release": release, "session": session.m0,
                              "retry_after_ms": 0, "reason": ""},
         "adapter_release": release,
-        "round_result": {"session_id": session.d.session_id, "round": 41, "cohort": N,
+        "round_result": {"session_id": session.d.session_id, "round": 41, "cohort": session.n,
                          "survivors": 8, "weight_sum": 138, "roster_hash": session.server.hash,
                          "release": release},
         "error_reply": {"code": 9, "message": "many uploads are in progress", "hint": "wait",
@@ -182,16 +210,18 @@ def control_samples(session):
     }
 
 
-def lines():
-    session = Session().run()
+def lines(plan):
+    session = Session(plan).run()
     yield "# A session of SA-1 and the control messages. Source: tests/reference/make_vectors.py"
     yield "# NAME PLACE BYTES HEX; place: index in the roster, 0 for what all share. drawn: sk_enc,"
     yield "# sk_mask, b, nonce, coefficients of b from x^1 on, of sk_mask, nonces of the boxes."
-    control_lines = [(name, 0, control.encode(name, m))
-                     for name, m in control_samples(session).items()]
+    yield "# m3_sent: what the server gets in place of m3, with boxes that do not open."
+    samples = control_samples(session) if plan is Complete else {}
+    control_lines = [(name, 0, control.encode(name, m)) for name, m in samples.items()]
     for name, place, data in session.head() + session.lines + session.tail() + control_lines:
         yield f"{name} {place} {len(data)} {data.hex() or '-'}"
 
 
 if __name__ == "__main__":
-    sys.stdout.write("".join(line + "\n" for line in lines()))
+    chosen = {"complete": Complete, "ring": Ring}[sys.argv[1]]
+    sys.stdout.write("".join(line + "\n" for line in lines(chosen)))

@@ -302,10 +302,17 @@ static bool go_through(sitting *s)
         return false;
     }
     s->out.len = 0;
-    if (shoal_sa_client_delivery(s->sa, s->in.data, s->in.len, &err) != SHOAL_OK ||
+    if (shoal_sa_client_delivery(s->sa, s->in.data, s->in.len, &s->out, &err) != SHOAL_OK) {
+        return trouble(s, "delivery", 0, &err);
+    }
+    if (!say(s, "POST", "confirm") || p->last == FED_CONFIRMS || !hear(s, "members")) {
+        return false;
+    }
+    s->out.len = 0;
+    if (shoal_sa_client_members(s->sa, s->in.data, s->in.len, &err) != SHOAL_OK ||
         !encode_words(s, &err) ||
         shoal_sa_client_input(s->sa, s->words, &s->out, &err) != SHOAL_OK) {
-        return trouble(s, "delivery", 0, &err);
+        return trouble(s, "members", 0, &err);
     }
     if (!upload(s) || p->last == FED_UPLOADS || !hear(s, "claim")) {
         return false;

@@ -51,6 +51,7 @@ typedef enum fed_last {
     FED_JOINS, /* gets a descriptor, advertises nothing */
     FED_ADVERTISES,
     FED_SHARES,
+    FED_CONFIRMS,
     FED_UPLOADS,
     FED_SIGNS,
     FED_FINISHES

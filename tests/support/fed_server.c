@@ -41,7 +41,9 @@ static void make_task(fed_server *s, const fed_task *t)
         .codec = {.ring_bits = 32, .clip_norm = 4, .weight_max = 100, .n_max = t->n_target},
         .n_min = t->n_min,
         .n_target = t->n_target,
-        .deadline_ms = {t->gather_ms, t->stage_ms, t->stage_ms, t->stage_ms, t->stage_ms},
+        .committee = 128,
+        .deadline_ms = {t->gather_ms, t->stage_ms, t->stage_ms, t->stage_ms, t->stage_ms,
+                        t->stage_ms},
         .rounds_total = t->rounds,
         .created_s = (int64_t)time(NULL)};
     (void)snprintf(k->model_path, sizeof k->model_path, "%s", s->model);

@@ -75,13 +75,14 @@ static void default_descriptor(cohort *c, uint32_t dim)
     memset(d->session_id, 2, sizeof d->session_id);
     memset(d->base_model_hash, 3, 32);
     memset(d->adapter_hash, 4, 32);
-    d->codec = (shoal_codec){
-        .dim = dim, .ring_bits = 24, .clip_norm = 1.0, .weight_max = 8, .n_max = COHORT_MAX};
+    d->codec =
+        (shoal_codec){.dim = dim, .ring_bits = 24, .clip_norm = 1.0, .weight_max = 8, .n_max = 8};
     assert_int_equal(shoal_codec_fit_scale(&d->codec, NULL), SHOAL_OK);
     d->noise_den = 1;
+    d->committee = 128;
     d->n_min = 3;
     d->n_target = (uint32_t)c->n;
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < SHOAL_SA_STAGES; i++) {
         d->deadline_ms[i] = 1000;
     }
 }
@@ -100,6 +101,8 @@ void cohort_open(cohort *c, size_t n, uint32_t dim, uint64_t seed)
                                      &e.source, &c->ca, &c->err),
                      SHOAL_OK);
     c->n = n;
+    c->dev = shoal_calloc(n, sizeof *c->dev);
+    assert_non_null(c->dev);
     for (size_t i = 0; i < n; i++) {
         make_device(c, &c->dev[i], seed * 100 + 10 + i);
         c->dev[i].plain = shoal_calloc(dim + 1, sizeof(uint32_t));
@@ -130,6 +133,7 @@ void cohort_close(cohort *c)
         shoal_buf_clear(&c->dev[i].cert);
         shoal_free(c->dev[i].plain);
     }
+    shoal_free(c->dev);
     shoal_buf_clear(&c->ca);
     shoal_key_close(c->ca_key);
     shoal_key_close(c->task_key);
@@ -150,6 +154,8 @@ shoal_sa_client_options cohort_options(cohort *c, size_t i)
                                    .ex = &c->ex,
                                    .entropy = &c->dev[i].entropy.source};
     opt.policy.n_min = 3;
+    opt.policy.security_bits = 0; /* small graphs promise little */
+    opt.policy.committee_min = 1;
     opt.policy.dim = c->d.codec.dim;
     memset(opt.task_id, 1, sizeof opt.task_id);
     memset(opt.base_model_hash, 3, 32);
@@ -194,7 +200,7 @@ static shoal_status encode_update(cohort *c, size_t i)
     for (size_t k = 0; k < dim; k++) {
         x[k] = cohort_update(i, k);
     }
-    shoal_status st = shoal_codec_encode(&c->ex, &c->d.codec, x, (uint32_t)(i + 1), &keys,
+    shoal_status st = shoal_codec_encode(&c->ex, &c->d.codec, x, (uint32_t)(i % 8 + 1), &keys,
                                          c->dev[i].plain, NULL, &c->err);
     shoal_free(x);
     return st;
@@ -204,7 +210,7 @@ static shoal_status upload(cohort *c, size_t i, const shoal_buf *m4)
 {
     device *dev = &c->dev[i];
     size_t words = shoal_codec_words(&c->d.codec);
-    SHOAL_TRY(shoal_sa_client_delivery(dev->client, m4->data, m4->len, &c->err));
+    SHOAL_TRY(shoal_sa_client_members(dev->client, m4->data, m4->len, &c->err));
     SHOAL_TRY(encode_update(c, i));
     uint32_t *masked = shoal_alloc(words * sizeof *masked);
     if (masked == NULL) return SHOAL_ERR_NOMEM;
@@ -231,6 +237,7 @@ shoal_status cohort_feed(cohort *c, size_t i, shoal_sa_stage stage, const shoal_
     switch (stage) {
     case SHOAL_SA_ADVERTISE: return shoal_sa_client_advertise(k, out, &c->err);
     case SHOAL_SA_SHARES: return shoal_sa_client_roster(k, in->data, in->len, out, &c->err);
+    case SHOAL_SA_CONFIRM: return shoal_sa_client_delivery(k, in->data, in->len, out, &c->err);
     case SHOAL_SA_INPUT: return upload(c, i, in);
     case SHOAL_SA_SURVIVORS: return shoal_sa_client_claim(k, in->data, in->len, out, &c->err);
     case SHOAL_SA_UNMASK: return shoal_sa_client_request(k, in->data, in->len, out, &c->err);
@@ -244,6 +251,8 @@ shoal_status cohort_answer(cohort *c, size_t i, shoal_sa_stage stage)
 {
     shoal_buf in = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
     shoal_status st = SHOAL_OK;
+    shoal_buf_clear(&c->dev[i].sent[stage]);
+    if (stage == SHOAL_SA_SURVIVORS && !shoal_sa_client_signs(c->dev[i].client)) return SHOAL_OK;
     if (stage != SHOAL_SA_ADVERTISE) {
         st = shoal_sa_server_message(c->server, stage - 1, c->dev[i].id, &in, &c->err);
     }
@@ -255,6 +264,7 @@ shoal_status cohort_answer(cohort *c, size_t i, shoal_sa_stage stage)
 shoal_status cohort_send(cohort *c, size_t i, shoal_sa_stage stage)
 {
     const shoal_buf *sent = &c->dev[i].sent[stage];
+    if (stage == SHOAL_SA_SURVIVORS && sent->len == 0) return SHOAL_OK; /* not on the committee */
     return shoal_sa_server_receive(c->server, stage, c->dev[i].id, sent->data, sent->len,
                                    COHORT_NOW, &c->err);
 }

@@ -9,7 +9,7 @@
 #include "proto/sa_client.h"
 #include "proto/sa_server.h"
 
-enum { COHORT_MAX = 8, COHORT_NOW = 1790000000 };
+enum { COHORT_NOW = 1790000000 };
 
 /* Deterministic bytes: SHA-256 of seed and counter. */
 typedef struct test_entropy {
@@ -34,14 +34,15 @@ typedef struct cohort {
     uint8_t task_spki[SHOAL_SPKI_BYTES];
     shoal_buf ca;
     size_t n;
-    device dev[COHORT_MAX];
+    device *dev; /* [n] */
     shoal_sa_descriptor d;
     shoal_buf descriptor;
     shoal_sa_server *server;
     shoal_error err;
 } cohort;
 
-/* Keys, certificates and a default descriptor (dim, ring 24, n_min 3, n_target n). */
+/* Keys, certificates and a default descriptor (dim, ring 24, n_min 3, n_target n, n_max 8,
+ * complete). */
 void cohort_open(cohort *c, size_t n, uint32_t dim, uint64_t seed);
 void cohort_close(cohort *c);
 
@@ -50,7 +51,8 @@ void cohort_start(cohort *c);
 shoal_sa_client_options cohort_options(cohort *c, size_t device_index);
 
 /* One device's part of a stage, its message kept in sent[stage]. ADVERTISE: M1. SHARES: reads M2,
- * writes M3. INPUT: reads M4, encodes, masks, writes M5. SURVIVORS: reads and signs the claim.
+ * writes M3. CONFIRM: reads M4, confirms. INPUT: reads the members, encodes, masks, writes M5.
+ * SURVIVORS: reads and signs the claim; nothing, when it is not on the committee.
  * UNMASK: reads M7, writes M8. */
 shoal_status cohort_answer(cohort *c, size_t device_index, shoal_sa_stage stage);
 /* The same with another message in place of the server's (NULL for ADVERTISE). */

@@ -15,7 +15,11 @@
 #include "tests/support/fed_fleet.h"
 #include "tests/support/web_fixture.h"
 
-enum { CONTROL = SHOAL_LIMIT_CONTROL, MESSAGE = SHOAL_LIMIT_SA_MESSAGE };
+enum {
+    CONTROL = SHOAL_LIMIT_CONTROL,
+    MESSAGE = SHOAL_LIMIT_SA_MESSAGE,
+    DEVICE = SHOAL_LIMIT_SA_DEVICE
+};
 
 /* ---- what devices send ------------------------------------------------------------------------
  */
@@ -30,8 +34,9 @@ typedef struct route_cap {
 static const route_cap ROUTES[] = {
     {"POST", "/v1/enrol/begin", CONTROL, 0}, {"POST", "/v1/enrol", CONTROL, 0},
     {"POST", "/v1/renew", CONTROL, 0},       {"POST", "/v1/checkin", CONTROL, 400},
-    {"POST", "advertise", MESSAGE, 400},     {"POST", "shares", MESSAGE, 425},
-    {"POST", "survivors", MESSAGE, 425},     {"POST", "unmask", MESSAGE, 425},
+    {"POST", "advertise", DEVICE, 400},      {"POST", "shares", DEVICE, 425},
+    {"POST", "confirm", DEVICE, 425},        {"POST", "survivors", DEVICE, 425},
+    {"POST", "unmask", DEVICE, 425},
 };
 
 /* Nothing may come with these. */
@@ -40,6 +45,7 @@ static const char *const READS[] = {
     "/v1/ca",
     "roster",
     "delivery",
+    "members",
     "input",
     "claim",
     "request",

@@ -56,7 +56,10 @@ static void setup(fixture *f)
                                         .n_max = 8},
                               .n_min = 3,
                               .n_target = 8,
-                              .deadline_ms = {1, 2, 3, 4, 5},
+                              .degree = 6,
+                              .threshold = 5,
+                              .committee = 128,
+                              .deadline_ms = {1, 2, 3, 4, 5, 6},
                               .rounds_total = 2,
                               .created_s = 1000};
     shoal_adapter_release first = release(f, 0);
@@ -81,6 +84,9 @@ static void test_task_survives(void **state)
     assert_memory_equal(t.id, f.task.id, sizeof t.id);
     assert_memory_equal(&t.train, &f.task.train, sizeof t.train);
     assert_memory_equal(t.deadline_ms, f.task.deadline_ms, sizeof t.deadline_ms);
+    assert_int_equal(t.degree, 6);
+    assert_int_equal(t.threshold, 5);
+    assert_int_equal(t.committee, 128);
     assert_int_equal(t.codec.scale_log2, -3);
     assert_true(t.codec.clip_norm == 1.5);
     assert_int_equal(t.codec.dim, 1000);

@@ -88,7 +88,7 @@ static void test_too_few(void **state)
     assert_non_null(strstr(f.parts[1].trouble, "410"));
     shoal_db_round r = fed_fleet_last(&f);
     assert_int_equal(r.state, SHOAL_ROUND_FAILED);
-    assert_int_equal(r.stage, SHOAL_SA_INPUT);
+    assert_int_equal(r.stage, SHOAL_SA_CONFIRM);
     assert_non_null(strstr(r.reason, "2 of the 3 clients needed"));
     assert_int_equal(fed_fleet_task(&f).version, 0);
     fed_fleet_round(&f, ALL);

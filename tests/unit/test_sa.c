@@ -163,10 +163,9 @@ static const uint8_t *packed_of(const cohort *c, size_t i)
 /* Device i uploads a vector whose words are all the same. */
 static void upload_constant(cohort *c, size_t i, uint32_t word)
 {
-    shoal_buf m4 = cohort_message(c, i, SHOAL_SA_SHARES);
+    shoal_buf m4 = cohort_message(c, i, SHOAL_SA_CONFIRM);
     uint32_t *words = shoal_alloc((BIG_DIM + 1) * sizeof *words);
-    assert_int_equal(shoal_sa_client_delivery(c->dev[i].client, m4.data, m4.len, &c->err),
-                     SHOAL_OK);
+    assert_int_equal(shoal_sa_client_members(c->dev[i].client, m4.data, m4.len, &c->err), SHOAL_OK);
     for (size_t w = 0; w <= BIG_DIM; w++) {
         words[w] = word;
     }
@@ -197,7 +196,7 @@ static void test_single_uploads_are_uniform(void **state)
         c.d.session_id[0] = (uint8_t)run;
         assert_int_equal(shoal_codec_fit_scale(&c.d.codec, NULL), SHOAL_OK);
         cohort_start(&c);
-        cohort_run(&c, SHOAL_SA_SHARES);
+        cohort_run(&c, SHOAL_SA_CONFIRM);
         for (size_t i = 0; i < 5; i++) {
             upload_constant(&c, i, run % 2 == 0 ? 0 : 0x00123456u);
             double x2 = chi_square(packed_of(&c, i),

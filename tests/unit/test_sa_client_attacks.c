@@ -136,7 +136,7 @@ static void test_inputs(void **state)
 {
     cohort *c = *state;
     cohort_start(c);
-    cohort_run(c, SHOAL_SA_SHARES);
+    cohort_run(c, SHOAL_SA_CONFIRM);
     for (size_t i = 0; i < N; i++) {
         assert_int_equal(cohort_answer(c, i, SHOAL_SA_INPUT), SHOAL_OK);
     }

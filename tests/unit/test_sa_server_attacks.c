@@ -44,7 +44,8 @@ static shoal_status feed(cohort *c, shoal_sa_stage stage, const shoal_buf *m, sh
     shoal_error e = {0};
     switch (stage) {
     case SHOAL_SA_ADVERTISE: return shoal_sa_client_roster(k, m->data, m->len, out, &e);
-    case SHOAL_SA_SHARES: return shoal_sa_client_delivery(k, m->data, m->len, &e);
+    case SHOAL_SA_SHARES: return shoal_sa_client_delivery(k, m->data, m->len, out, &e);
+    case SHOAL_SA_CONFIRM: return shoal_sa_client_members(k, m->data, m->len, &e);
     case SHOAL_SA_INPUT: return shoal_sa_client_claim(k, m->data, m->len, out, &e);
     default: return shoal_sa_client_request(k, m->data, m->len, out, &e);
     }
@@ -93,9 +94,10 @@ static void assert_open(cohort *c, shoal_sa_client_options opt, shoal_status wan
 static void test_descriptor_policy(void **state)
 {
     cohort *c = *state;
+    c->d.committee = 7; /* of at most 8 */
     shoal_sa_client_options good = cohort_options(c, 0);
     assert_open(c, good, SHOAL_OK);
-    for (int attack = 0; attack < 9; attack++) {
+    for (int attack = 0; attack < 10; attack++) {
         shoal_sa_client_options opt = good;
         switch (attack) {
         case 0: opt.last_round = c->d.round; break;
@@ -106,6 +108,7 @@ static void test_descriptor_policy(void **state)
         case 5: opt.policy.n_min = 4; break;
         case 6: opt.policy.ring_bits_min = 25; break;
         case 7: opt.policy.dim++; break;
+        case 8: opt.policy.committee_min = 8; break;
         default: opt.policy.weight_max = 7; break;
         }
         assert_open(c, opt, SHOAL_ERR_DENIED);
@@ -287,6 +290,7 @@ static void test_roster_lies(void **state)
         lies[i](c, r, own_index(c));
         shoal_sa_put_roster(&m2, c->d.session_id, r);
         assert_refused(c, SHOAL_SA_ADVERTISE, &m2);
+        shoal_sa_roster_clear(r);
         shoal_buf_clear(&honest);
     }
     shoal_free(r);
@@ -329,47 +333,6 @@ static void test_expired_certificates(void **state)
 
 /* ---- M4 ---- */
 
-/* Spec 5.5.1 */
-static void test_delivery_lies(void **state)
-{
-    cohort *c = *state;
-    for (int attack = 0; attack < 7; attack++) {
-        shoal_sa_set u2;
-        shoal_sa_boxes b;
-        cohort_start(c);
-        cohort_run(c, SHOAL_SA_SHARES);
-        size_t own = own_index(c);
-        shoal_buf honest = cohort_message(c, 0, SHOAL_SA_SHARES);
-        shoal_buf m4 = message();
-        assert_int_equal(
-            shoal_sa_read_delivery(honest.data, honest.len, c->d.session_id, N, &u2, &b, NULL),
-            SHOAL_OK);
-        switch (attack) {
-        case 0: b.items[1].sealed[5] ^= 1; break;
-        case 1: b.items[0].nonce[0] ^= 1; break;
-        case 2: /* ciphertexts of two senders exchanged */
-            memcpy(b.items[0].sealed, b.items[1].sealed, sizeof b.items[0].sealed);
-            memcpy(b.items[0].nonce, b.items[1].nonce, sizeof b.items[0].nonce);
-            break;
-        case 3: /* what the victim sealed itself, reflected */
-            memcpy(b.items[0].sealed, c->server->party[own - 1]->boxes.items[0].sealed, 80);
-            memcpy(b.items[0].nonce, c->server->party[own - 1]->boxes.items[0].nonce, 12);
-            break;
-        case 4: b.n--; break;
-        case 5: u2.w[0] &= ~((uint64_t)1 << (own - 1)); break;
-        default: /* fewer than t */
-            u2.w[0] = (uint64_t)1 << (own - 1) | (uint64_t)1 << (b.items[0].peer - 1);
-            b.n = 1;
-            break;
-        }
-        shoal_sa_put_delivery(&m4, c->d.session_id, N, &u2, &b);
-        assert_refused(c, SHOAL_SA_SHARES, &m4);
-        shoal_buf_clear(&honest);
-    }
-}
-
-/* ---- M6, M7 ---- */
-
 static shoal_sa_set everyone(void)
 {
     return (shoal_sa_set){.w = {(1u << N) - 1u}};
@@ -381,6 +344,131 @@ static shoal_sa_set without(size_t index)
     s.w[0] &= ~((uint64_t)1 << (index - 1));
     return s;
 }
+
+/* Spec 5.5.1 */
+static void test_delivery_lies(void **state)
+{
+    cohort *c = *state;
+    static shoal_sa_boxes b;
+    for (int attack = 0; attack < 3; attack++) {
+        shoal_sa_set dealt;
+        cohort_start(c);
+        cohort_run(c, SHOAL_SA_SHARES);
+        size_t own = own_index(c);
+        shoal_buf honest = cohort_message(c, 0, SHOAL_SA_SHARES);
+        shoal_buf m4 = message();
+        assert_int_equal(
+            shoal_sa_read_delivery(honest.data, honest.len, c->d.session_id, N, &dealt, &b, NULL),
+            SHOAL_OK);
+        switch (attack) {
+        case 0: b.n--; break;
+        case 1: shoal_sa_set_remove(&dealt, own); break;
+        default: /* fewer than t */
+            dealt = (shoal_sa_set){.w = {(uint64_t)1 << (own - 1)}};
+            shoal_sa_set_add(&dealt, b.items[0].peer);
+            b.n = 1;
+            break;
+        }
+        shoal_sa_put_delivery(&m4, c->d.session_id, N, &dealt, &b);
+        assert_refused(c, SHOAL_SA_SHARES, &m4);
+        shoal_buf_clear(&honest);
+    }
+}
+
+/* Boxes that do not open: changed, of another sender, or what the victim sealed itself. */
+static void spoil_boxes(const cohort *c, int attack, shoal_sa_boxes *b)
+{
+    const shoal_sa_box *mine = &c->server->party[own_index(c) - 1]->boxes[0];
+    switch (attack) {
+    case 0: b->items[0].sealed[5] ^= 1; break;
+    case 1: b->items[0].nonce[0] ^= 1; break;
+    case 2:
+        memcpy(b->items[0].sealed, b->items[1].sealed, sizeof b->items[0].sealed);
+        memcpy(b->items[0].nonce, b->items[1].nonce, sizeof b->items[0].nonce);
+        break;
+    default:
+        memcpy(b->items[0].sealed, mine->sealed, sizeof mine->sealed);
+        memcpy(b->items[0].nonce, mine->nonce, sizeof mine->nonce);
+        break;
+    }
+}
+
+/* Spec 5.5.2. A box that does not open ends nothing: it is named, and of that dealer no share is
+ * ever revealed, of either kind, whatever the server says next. */
+static void test_boxes_that_do_not_open(void **state)
+{
+    cohort *c = *state;
+    static shoal_sa_boxes b;
+    static shoal_sa_reveals r;
+    for (int attack = 0; attack < 4; attack++) {
+        shoal_sa_set dealt;
+        shoal_sa_refusals named;
+        cohort_start(c);
+        cohort_run(c, SHOAL_SA_SHARES);
+        shoal_buf honest = cohort_message(c, 0, SHOAL_SA_SHARES);
+        shoal_buf m4 = message(), out = message();
+        assert_int_equal(
+            shoal_sa_read_delivery(honest.data, honest.len, c->d.session_id, N, &dealt, &b, NULL),
+            SHOAL_OK);
+        spoil_boxes(c, attack, &b);
+        shoal_sa_put_delivery(&m4, c->d.session_id, N, &dealt, &b);
+        assert_int_equal(feed(c, SHOAL_SA_SHARES, &m4, &out), SHOAL_OK);
+        assert_int_equal(shoal_sa_read_confirm(out.data, out.len, c->d.session_id, &named, NULL),
+                         SHOAL_OK);
+        assert_int_equal(named.n, 1);
+        assert_int_equal(named.items[0], b.items[0].peer);
+        /* The server keeps the refusal to itself and goes on with everyone. */
+        for (size_t i = 1; i < N; i++) {
+            assert_int_equal(cohort_act(c, i, SHOAL_SA_CONFIRM), SHOAL_OK);
+        }
+        shoal_buf_clear(&c->dev[0].sent[SHOAL_SA_CONFIRM]);
+        shoal_sa_put_confirm(&c->dev[0].sent[SHOAL_SA_CONFIRM], c->d.session_id,
+                             &(shoal_sa_refusals){.n = 0});
+        assert_int_equal(cohort_send(c, 0, SHOAL_SA_CONFIRM), SHOAL_OK);
+        assert_int_equal(shoal_sa_server_advance(c->server, true, &c->err), SHOAL_OK);
+        for (shoal_sa_stage stage = SHOAL_SA_INPUT; stage <= SHOAL_SA_SURVIVORS; stage++) {
+            for (size_t i = 0; i < N; i++) {
+                assert_int_equal(cohort_act(c, i, stage), SHOAL_OK);
+            }
+            assert_int_equal(shoal_sa_server_advance(c->server, true, &c->err), SHOAL_OK);
+        }
+        assert_int_equal(cohort_answer(c, 0, SHOAL_SA_UNMASK), SHOAL_OK);
+        const shoal_buf *m8 = &c->dev[0].sent[SHOAL_SA_UNMASK];
+        assert_int_equal(shoal_sa_read_unmask(m8->data, m8->len, c->d.session_id, &r, NULL),
+                         SHOAL_OK);
+        assert_int_equal(r.n, N - 1);
+        for (size_t i = 0; i < r.n; i++) {
+            assert_int_not_equal(r.items[i].index, named.items[0]);
+        }
+        shoal_buf_clear(&honest);
+        shoal_buf_clear(&m4);
+        shoal_buf_clear(&out);
+    }
+}
+
+/* Spec 5.5.3. Members without the reader, too few, of another roster, or who never dealt. */
+static void test_members_lies(void **state)
+{
+    cohort *c = *state;
+    for (int attack = 0; attack < 4; attack++) {
+        cohort_start(c);
+        cohort_run(c, SHOAL_SA_ADVERTISE);
+        for (size_t i = 0; i < N; i++) {
+            if (attack == 3 && i == N - 1) continue;
+            assert_int_equal(cohort_act(c, i, SHOAL_SA_SHARES), SHOAL_OK);
+        }
+        assert_int_equal(shoal_sa_server_advance(c->server, true, &c->err), SHOAL_OK);
+        assert_int_equal(cohort_answer(c, 0, SHOAL_SA_CONFIRM), SHOAL_OK);
+        size_t own = own_index(c);
+        shoal_sa_set u2 = attack == 0 ? without(own) : everyone();
+        if (attack == 1) u2.w[0] = (uint64_t)1 << (own - 1) | (uint64_t)1 << other(own);
+        shoal_buf m = message();
+        shoal_sa_put_members(&m, c->d.session_id, attack == 2 ? N + 1 : N, &u2);
+        assert_refused(c, SHOAL_SA_CONFIRM, &m);
+    }
+}
+
+/* ---- M6, M7 ---- */
 
 /* Spec 5.7.1 */
 static void test_claim_lies(void **state)
@@ -406,10 +494,12 @@ static void test_claim_outside_u2(void **state)
     cohort *c = *state;
     cohort_start(c);
     cohort_run(c, SHOAL_SA_ADVERTISE);
-    for (size_t i = 0; i < N - 1; i++) {
-        assert_int_equal(cohort_act(c, i, SHOAL_SA_SHARES), SHOAL_OK);
+    for (shoal_sa_stage stage = SHOAL_SA_SHARES; stage <= SHOAL_SA_CONFIRM; stage++) {
+        for (size_t i = 0; i < N - 1; i++) {
+            assert_int_equal(cohort_act(c, i, stage), SHOAL_OK);
+        }
+        assert_int_equal(shoal_sa_server_advance(c->server, true, &c->err), SHOAL_OK);
     }
-    assert_int_equal(shoal_sa_server_advance(c->server, true, &c->err), SHOAL_OK);
     assert_int_equal(cohort_act(c, 0, SHOAL_SA_INPUT), SHOAL_OK);
     shoal_sa_set u3 = everyone();
     shoal_buf m6 = message();
@@ -428,8 +518,8 @@ static void collude(cohort *c, const shoal_sa_set *u3, size_t n_sigs, shoal_sa_q
             if (memcmp(c->server->party[i]->entry.client_id, c->dev[d].id, SHOAL_ID_BYTES) != 0) {
                 continue;
             }
-            q->index[q->n] = (uint16_t)(i + 1);
-            assert_int_equal(shoal_sa_survivors_sign(&s, c->dev[d].key, q->sig[q->n++], NULL),
+            q->items[q->n] = (shoal_sa_voucher){.index = (uint16_t)(i + 1)};
+            assert_int_equal(shoal_sa_survivors_sign(&s, c->dev[d].key, q->items[q->n++].sig, NULL),
                              SHOAL_OK);
         }
     }
@@ -439,8 +529,8 @@ static void collude(cohort *c, const shoal_sa_set *u3, size_t n_sigs, shoal_sa_q
 static void test_request_lies(void **state)
 {
     cohort *c = *state;
-    for (int attack = 0; attack < 8; attack++) {
-        shoal_sa_quorum q;
+    static shoal_sa_quorum q;
+    for (int attack = 0; attack < 9; attack++) {
         cohort_start(c);
         cohort_run(c, SHOAL_SA_SURVIVORS);
         size_t own = own_index(c);
@@ -449,13 +539,17 @@ static void test_request_lies(void **state)
         shoal_sa_set smaller = without(peer);
         collude(c, attack == 4 ? &smaller : &u3, 4, &q);
         switch (attack) {
-        case 0: break;                          /* a certified, but different set */
-        case 1: q.n = 0; break;                 /* no certificate */
-        case 2: q.n = 3; break;                 /* undersized: q is 4 */
-        case 3: q.sig[2][10] ^= 1; break;       /* forged */
-        case 4: break;                          /* signatures for another set */
-        case 5: q.index[1] = q.index[0]; break; /* one signer twice */
-        case 6: memcpy(q.sig[1], q.sig[0], 64); break;
+        case 0: break;                                      /* a certified, but different set */
+        case 1: q.n = 0; break;                             /* no certificate */
+        case 2: q.n = 3; break;                             /* undersized: q is 4 */
+        case 3: q.items[2].sig[10] ^= 1; break;             /* forged */
+        case 4: break;                                      /* signatures for another set */
+        case 5: q.items[1].index = q.items[0].index; break; /* one signer twice */
+        case 6: memcpy(q.items[1].sig, q.items[0].sig, 64); break;
+        case 7: /* a certificate where the reader has them all */
+            q.items[1].cert = c->dev[1].cert.data;
+            q.items[1].cert_n = c->dev[1].cert.len;
+            break;
         default: u3 = without(own); break; /* own bit missing */
         }
         shoal_buf m7 = message();
@@ -474,14 +568,14 @@ static void test_both_kinds_of_share(void **state)
     cohort_run(c, SHOAL_SA_SURVIVORS);
     size_t peer = other(own_index(c)) + 1;
     assert_int_equal(cohort_answer(c, 0, SHOAL_SA_UNMASK), SHOAL_OK);
-    shoal_sa_reveals r;
+    static shoal_sa_reveals r;
     const shoal_buf *m8 = &c->dev[0].sent[SHOAL_SA_UNMASK];
     assert_int_equal(shoal_sa_read_unmask(m8->data, m8->len, c->d.session_id, &r, NULL), SHOAL_OK);
     assert_int_equal(r.n, N);
     for (size_t i = 0; i < r.n; i++) {
         assert_int_equal(r.items[i].kind, SHOAL_SA_REVEAL_B);
     }
-    shoal_sa_quorum q;
+    static shoal_sa_quorum q;
     shoal_sa_set u3 = without(peer);
     shoal_buf m7 = message();
     shoal_buf out = message();
@@ -534,7 +628,7 @@ static void test_one_input(void **state)
     uint32_t words[256] = {0};
     shoal_buf out = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
     cohort_start(c);
-    cohort_run(c, SHOAL_SA_SHARES);
+    cohort_run(c, SHOAL_SA_CONFIRM);
     assert_in_range(shoal_codec_words(&c->d.codec), 2, 256);
     assert_int_equal(cohort_act(c, 0, SHOAL_SA_INPUT), SHOAL_OK);
     assert_int_equal(shoal_sa_client_input(c->dev[0].client, words, &out, NULL), SHOAL_ERR_STATE);
@@ -553,6 +647,8 @@ int main(void)
         cmocka_unit_test(test_two_descriptors),
         cmocka_unit_test(test_expired_certificates),
         cmocka_unit_test(test_delivery_lies),
+        cmocka_unit_test(test_boxes_that_do_not_open),
+        cmocka_unit_test(test_members_lies),
         cmocka_unit_test(test_claim_lies),
         cmocka_unit_test(test_claim_outside_u2),
         cmocka_unit_test(test_request_lies),

@@ -23,9 +23,10 @@ from .server import STAGES, Server
 
 LIFE_S, POLL_MS = 86400, 200
 SENT = {("POST", "advertise"): "advertise", ("POST", "shares"): "shares",
-        ("POST", "survivors"): "survivors", ("POST", "unmask"): "unmask"}
-READ = {"roster": "advertise", "delivery": "shares", "claim": "input", "request": "survivors",
-        "result": "unmask"}  # there once that stage is closed
+        ("POST", "confirm"): "confirm", ("POST", "survivors"): "survivors",
+        ("POST", "unmask"): "unmask"}
+READ = {"roster": "advertise", "delivery": "shares", "members": "confirm", "claim": "input",
+        "request": "survivors", "result": "unmask"}  # there once that stage is closed
 CODES = {"BAD_REQUEST": (400, 1), "UNAUTHORISED": (401, 2), "FORBIDDEN": (403, 3),
          "NOT_FOUND": (404, 4), "CONFLICT": (409, 5), "GONE": (410, 6), "TOO_EARLY": (425, 8)}
 
@@ -152,8 +153,7 @@ class Aggregator:
     def receive(self, stage, device, data):
         s = self.server
         s.receive(stage, device, data)
-        expected = {"advertise": self.d.n_target, "unmask": len(s.answers["input"])}.get(
-            stage, len(s.answers[STAGES[STAGES.index(stage) - 1]]))
+        expected = self.d.n_target if stage == "advertise" else len(s.may(stage))
         if s.stage == stage and len(s.answers[stage]) >= expected:
             s.advance()
             if s.stage == "done":

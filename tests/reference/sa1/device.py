@@ -5,13 +5,9 @@ import secrets
 import numpy
 
 from . import certificates, codec, messages, shamir
+from .graph import Graph
 from .primitives import (H, Refused, check, hkdf, is_canonical, prg, seal, u16, unseal, verify,
                          x25519_public, x25519_shared)
-
-
-def threshold(n):
-    """5.3.3"""
-    return 2 * n // 3 + 1
 
 
 def commitment(ctx, client_id, b):
@@ -57,6 +53,7 @@ class Expected:
     ring_bits_min: int = 16
     clip_norm_max: float = 1e9
     weight_max: int = 2**32 - 1
+    committee_min: int = 128
 
 
 def one_way(stage):
@@ -91,6 +88,7 @@ class Device:
         check(d.adapter_hash == w.adapter_hash, "another adapter")
         check(d.dim == w.dim and d.n_min >= w.n_min and d.ring_bits >= w.ring_bits_min, "policy")
         check(d.clip_norm <= w.clip_norm_max and d.weight_max <= w.weight_max, "policy")
+        check(d.committee >= min(w.committee_min, d.n_max), "policy")
 
     def die(self):
         self.stage, self.b, self.sk_enc, self.sk_mask, self.held = "failed", None, None, None, None
@@ -117,9 +115,7 @@ class Device:
     def roster(self, m2):
         entries, credentials = messages.read_roster(self.session, m2)
         self._check_roster(entries, credentials)
-        self.entries, self.n, self.t = entries, len(entries), threshold(len(entries))
-        self.index = entries.index(self.entry) + 1
-        self.hash = messages.roster_hash(self.ctx, entries)
+        self.entries = entries
         self.stage = "delivery"
         return self._sign("shares", messages.put_shares(self.session, self._deal()))
 
@@ -130,26 +126,30 @@ class Device:
         keys = [k for e in entries for k in (e.epk_enc, e.epk_mask)]
         check(len(set(keys)) == 2 * n and all(map(is_canonical, keys)), "keys of the roster")
         check(entries.count(self.entry) == 1, "own entry")
-        others = [j for j in range(1, n + 1) if entries[j - 1] != self.entry]
-        check([j for j, _, _ in credentials] == others, "certificates for others than neighbours")
-        self.spki = {entries.index(self.entry) + 1: self.me.key.spki}
+        self.n, self.index = n, entries.index(self.entry) + 1
+        self.hash = messages.roster_hash(self.ctx, entries)
+        self.graph = Graph(self.d, n, self.hash)
+        self.near, self.t = self.graph.neighbours(self.index), self.graph.t
+        check([j for j, _, _ in credentials] == self.near, "certificates for others than neighbours")
+        self.spki = {self.index: self.me.key.spki}
         for j, cert, sig in credentials:
-            e = entries[j - 1]
-            check(H(cert) == e.cert_hash, "another certificate than the roster's")
-            spki = certificates.check_leaf(self.me.ca, cert, self.now)
-            check(H(spki)[:16] == e.client_id, "another client's certificate")
-            body = messages.put_advert(self.session, e, cert)
-            verify(spki, "shoal/sa1/advertise", self.ctx, body, sig)
-            self.spki[j] = spki
+            self.spki[j] = self._key_of(entries[j - 1], cert)
+            body = messages.put_advert(self.session, entries[j - 1], cert)
+            verify(self.spki[j], "shoal/sa1/advertise", self.ctx, body, sig)
+
+    def _key_of(self, entry, cert):
+        check(H(cert) == entry.cert_hash, "another certificate than the roster's")
+        spki = certificates.check_leaf(self.me.ca, cert, self.now)
+        check(H(spki)[:16] == entry.client_id, "another client's certificate")
+        return spki
 
     def _deal(self):
-        """5.4: boxes for the others; its own shares stay."""
-        size = 32 * (self.t - 1)
-        of_b = shamir.split(self.b, self.draw("coefficients_b", size), self.n)
-        of_sk = shamir.split(self.sk_mask, self.draw("coefficients_sk", size), self.n)
+        """5.4: boxes for the others; in the complete graph its own shares stay."""
+        size, holders = 32 * (self.t - 1), self.graph.holders(self.index)
+        of_b = shamir.split(self.b, self.draw("coefficients_b", size), len(holders))
+        of_sk = shamir.split(self.sk_mask, self.draw("coefficients_sk", size), len(holders))
         self.held, self.shared, boxes = {}, {}, []
-        for j in range(1, self.n + 1):
-            pair = of_b[j - 1], of_sk[j - 1]
+        for j, *pair in zip(holders, of_b, of_sk):
             if j == self.index:
                 self.held[j] = pair
                 continue
@@ -162,18 +162,32 @@ class Device:
     # ---- M4, M5 ----
 
     def _enough(self, members):
-        return len(members) >= max(self.t, self.d.n_min, self.want.n_min) and self.index in members
+        holders = members.intersection(self.graph.holders(self.index))
+        return (self.index in members and len(members) >= max(self.d.n_min, self.want.n_min) and
+                len(holders) >= self.t)
 
     @one_way(["delivery"])
     def delivery(self, m4):
-        """Spec 5.5.1"""
-        u2, boxes = messages.read_delivery(self.session, self.n, m4)
-        check(self._enough(u2), "U2")
-        check([j for j, _, _ in boxes] == sorted(u2 - {self.index}), "boxes of others than U2")
+        """Spec 5.5.1, 5.5.2"""
+        dealt, boxes = messages.read_delivery(self.session, self.n, m4)
+        check(self._enough(dealt), "who dealt")
+        check([j for j, _, _ in boxes] == [j for j in self.near if j in dealt], "boxes of others")
+        refused = []
         for j, nonce, sealed in boxes:
             key, aad = box_key(self.ctx, self.hash, self.shared[j], j, self.index)
-            plain = unseal(key, nonce, sealed, aad)
-            self.held[j] = plain[:32], plain[32:]
+            try:
+                plain = unseal(key, nonce, sealed, aad)
+                self.held[j] = plain[:32], plain[32:]
+            except Refused:
+                refused.append(j)
+        self.dealt, self.stage = dealt, "members"
+        return messages.put_confirm(self.session, refused)
+
+    @one_way(["members"])
+    def members(self, m):
+        """Spec 5.5.3"""
+        u2 = messages.read_members(self.session, self.n, m)
+        check(self._enough(u2) and u2 <= self.dealt, "U2")
         self.u2, self.stage = u2, "input"
 
     @one_way(["input"])
@@ -182,7 +196,7 @@ class Device:
         check(len(words) == self.d.words, "another number of words")
         y = words.astype(numpy.uint32) + prg(self_key(self.ctx, self.hash, self.b, self.index),
                                              self.d.words)
-        for j in self.u2 - {self.index}:
+        for j in self.u2.intersection(self.near):
             key = pair_key(self.ctx, self.hash, self.sk_mask, self.entries[j - 1].epk_mask,
                            self.index, j)
             mask = prg(key, self.d.words)
@@ -198,8 +212,14 @@ class Device:
         """Spec 5.7.1"""
         check(self._enough(u3) and u3 <= self.u2, "U3")
 
+    @property
+    def signs(self):
+        """5.8.1: whether it is on the committee."""
+        return self.index in self.graph.committee
+
     @one_way(["claim"])
     def claim(self, m6):
+        check(self.signs, "not on the committee")
         u3 = messages.read_claim(self.session, self.n, m6)
         self._check_survivors(u3)
         body = messages.survivors_body(self.hash, self.n, u3)
@@ -215,13 +235,15 @@ class Device:
         u3, sigs = messages.read_request(self.session, self.n, m7)
         self._check_survivors(u3)
         check(self.signed in (None, u3), "another set than the one signed")
-        check(len(sigs) >= self.t, "too few signatures")  # 5.8.1: q = t
+        check(len(sigs) >= self.graph.q, "too few signatures")
         body = messages.survivors_body(self.hash, self.n, u3)
-        for j, sig in sigs:
-            check(j in u3, "a signature of someone who is not in the set")
-            verify(self.spki[j], "shoal/sa1/survivors", self.ctx, body, sig)
+        for j, cert, sig in sigs:
+            check(j in u3 & self.graph.committee, "a signature of someone who has no say")
+            check((cert == b"") == self.graph.complete, "a certificate too many or too few")
+            spki = self.spki[j] if self.graph.complete else self._key_of(self.entries[j - 1], cert)
+            verify(spki, "shoal/sa1/survivors", self.ctx, body, sig)
         items = [(j, messages.KIND_B, self.held[j][0]) if j in u3 else
-                 (j, messages.KIND_SK, self.held[j][1]) for j in sorted(self.u2)]
+                 (j, messages.KIND_SK, self.held[j][1]) for j in sorted(self.u2 & set(self.held))]
         m8 = self._sign("unmask", messages.put_unmask(self.session, items))
         self.die()
         self.stage = "done"

@@ -5,9 +5,11 @@ import struct
 
 from .primitives import H, check, u16, u32, verify
 
-ADVERTISE, ROSTER, SHARES, DELIVERY, INPUT, CLAIM, SIGNATURE, REQUEST, UNMASK = range(1, 10)
+(ADVERTISE, ROSTER, SHARES, DELIVERY, INPUT, CLAIM, SIGNATURE, REQUEST, UNMASK, CONFIRM,
+ MEMBERS) = range(1, 12)
 KIND_B, KIND_SK = 1, 2
-COHORT_MAX, CERT_MAX, MESSAGE_MAX, STAGE_MS_MAX = 64, 1024, 1 << 18, 600_000
+COHORT_MAX, COMPLETE_MAX, DEGREE_MAX, COMMITTEE_MAX = 4096, 64, 254, 256
+CERT_MAX, MESSAGE_MAX, STAGE_MS_MAX = 1024, 1 << 20, 600_000
 INPUT_HEAD = 138
 
 
@@ -32,7 +34,7 @@ class Reader:
 
 # ---- M0 --------------------------------------------------------------------------------------
 
-SD = struct.Struct("<HH16sQ32s32s32sIIidIIIIIIIII5I")
+SD = struct.Struct("<HH16sQ32s32s32sIIidIIIIIIIIIII6I")
 
 
 @dataclasses.dataclass
@@ -58,7 +60,9 @@ class Descriptor:
     n_min: int = 0
     n_target: int = 0
     degree: int = 0
-    deadline_ms: tuple = (0,) * 5
+    threshold: int = 0
+    committee: int = 128
+    deadline_ms: tuple = (0,) * 6
 
     def encode(self):
         fields = [getattr(self, f.name) for f in dataclasses.fields(self)]
@@ -84,8 +88,13 @@ class Descriptor:
         check(16 <= self.ring_bits <= 32 and 1 <= self.dim <= 2**26, "ring or dimensions")
         check(-32 <= self.scale_log2 <= 40 and self.weight_max >= 1, "scale or weight")
         check(math.isfinite(self.clip_norm) and self.clip_norm > 0, "clip norm")
-        check((self.degree, self.noise_num, self.noise_den, self.noise_parties) == (0, 0, 1, 0),
-              "degree or noise")
+        check((self.noise_num, self.noise_den, self.noise_parties) == (0, 1, 0), "noise")
+        check(1 <= self.committee <= COMMITTEE_MAX, "committee")
+        if self.degree == 0:
+            check(self.threshold == 0 and self.n_max <= COMPLETE_MAX, "complete graph")
+        else:
+            check(self.degree % 2 == 0 and 2 <= self.degree <= DEGREE_MAX and
+                  self.degree // 2 < self.threshold <= self.degree, "k-regular graph")
         check(all(1 <= ms <= STAGE_MS_MAX for ms in self.deadline_ms), "deadlines")
         check(self.rotation == 0 or (self.rotation in range(10, 21, 2) and
                                      2**self.rotation <= self.dim), "rotation")
@@ -100,7 +109,7 @@ def open_descriptor(signed, task_spki):
     check(len(body) == SD.size, "a descriptor of the wrong size")
     verify(task_spki, "shoal/sa1/descriptor", bytes(32), body, sig)
     fields = SD.unpack(body)
-    d = Descriptor(*fields[:-5], fields[-5:])
+    d = Descriptor(*fields[:-6], fields[-6:])
     d.check()
     return d, H(b"shoal/sa1/ctx\0", body)
 
@@ -232,6 +241,29 @@ def read_delivery(session, n, data):
     return u2, boxes
 
 
+def put_confirm(session, refused):
+    return head(CONFIRM, session) + u16(len(refused)) + b"".join(map(u16, refused))
+
+
+def read_confirm(session, data):
+    r = open_message(CONFIRM, session, data)
+    refused = [r.number(2) for _ in range(r.number(2))]
+    r.end()
+    check_ascending(refused)
+    return refused
+
+
+def put_members(session, n, u2):
+    return head(MEMBERS, session) + u16(n) + bitmap(n, u2)
+
+
+def read_members(session, n, data):
+    r = open_message(MEMBERS, session, data)
+    u2 = read_sized_bitmap(r, n)
+    r.end()
+    return u2
+
+
 # ---- M5 --------------------------------------------------------------------------------------
 
 def put_input(session, words, ring_bits, packed):
@@ -275,16 +307,17 @@ def read_signature(session, n, data):
 
 
 def put_request(session, n, u3, sigs):
+    """sigs: [(index, certificate or b"", signature)]"""
     out = head(REQUEST, session) + u16(n) + bitmap(n, u3) + u16(len(sigs))
-    return out + b"".join(u16(j) + sig for j, sig in sigs)
+    return out + b"".join(u16(j) + u16(len(cert)) + cert + sig for j, cert, sig in sigs)
 
 
 def read_request(session, n, data):
     r = open_message(REQUEST, session, data)
     u3 = read_sized_bitmap(r, n)
-    sigs = [(r.number(2), r.take(64)) for _ in range(r.number(2))]
+    sigs = [(r.number(2), read_cert(r), r.take(64)) for _ in range(r.number(2))]
     r.end()
-    check_ascending([j for j, _ in sigs])
+    check_ascending([j for j, _, _ in sigs])
     return u3, sigs
 
 
