@@ -203,7 +203,6 @@ bool shoal_equal(const void *a, const void *b, size_t n)
  * mask the peer's top bit, and fail on an all-zero result. */
 static int montgomery(uint8_t out[32], const uint8_t secret[32], const uint8_t *point)
 {
-    if (shoal_libcrypto_ready()) return shoal_libcrypto_x25519(out, secret, point) ? 0 : -1;
     mbedtls_ecp_keypair key;
     mbedtls_ecp_point peer;
     mbedtls_ecp_point result;
@@ -230,21 +229,44 @@ static int montgomery(uint8_t out[32], const uint8_t secret[32], const uint8_t *
 
 shoal_status shoal_x25519_public(uint8_t out[32], const uint8_t secret[32], shoal_error *err)
 {
-    if (montgomery(out, secret, NULL) != 0) return broken(err, "X25519");
+    bool ok = shoal_libcrypto_ready() ? shoal_libcrypto_x25519(out, secret, NULL)
+                                      : montgomery(out, secret, NULL) == 0;
+    if (!ok) return broken(err, "X25519");
     SHOAL_PUBLIC(out, 32);
     return SHOAL_OK;
 }
 
+static bool exchange_all(uint8_t (*out)[32], const uint8_t secret[32], const uint8_t *const *peers,
+                         size_t n)
+{
+    static const uint8_t zero[32] = {0};
+    bool ok = true;
+    if (shoal_libcrypto_ready()) {
+        ok = shoal_libcrypto_x25519_many(out, secret, peers, n);
+    } else {
+        for (size_t i = 0; ok && i < n; i++) {
+            ok = montgomery(out[i], secret, peers[i]) == 0;
+        }
+    }
+    for (size_t i = 0; ok && i < n; i++) {
+        ok = !shoal_equal(out[i], zero, 32);
+    }
+    return ok;
+}
+
 /* Spec 1.2: an all-zero result is a failed check. */
+shoal_status shoal_x25519_many(uint8_t (*out)[32], const uint8_t secret[32],
+                               const uint8_t *const *peers, size_t n, shoal_error *err)
+{
+    if (exchange_all(out, secret, peers, n)) return SHOAL_OK;
+    shoal_wipe(out, n * 32);
+    return shoal_fail(err, SHOAL_ERR_TAMPERED, "a public key is not usable");
+}
+
 shoal_status shoal_x25519(uint8_t out[32], const uint8_t secret[32], const uint8_t peer[32],
                           shoal_error *err)
 {
-    static const uint8_t zero[32] = {0};
-    if (montgomery(out, secret, peer) != 0 || shoal_equal(out, zero, 32)) {
-        shoal_wipe(out, 32);
-        return shoal_fail(err, SHOAL_ERR_TAMPERED, "a public key is not usable");
-    }
-    return SHOAL_OK;
+    return shoal_x25519_many((uint8_t(*)[32])out, secret, &peer, 1, err);
 }
 
 /* ---- ECDSA P-256 ---- */

@@ -74,6 +74,11 @@ bool shoal_equal(const void *a, const void *b, size_t n);
 
 SHOAL_MUST_USE shoal_status shoal_x25519_public(uint8_t out[32], const uint8_t secret[32],
                                                 shoal_error *err);
+/* out [n][32]: one secret with n peers' values, faster than one by one. TAMPERED, all of out wiped,
+ * when one of them has low order. */
+SHOAL_MUST_USE shoal_status shoal_x25519_many(uint8_t (*out)[32], const uint8_t secret[32],
+                                              const uint8_t *const *peers, size_t n,
+                                              shoal_error *err);
 /* TAMPERED when the peer's value has low order (an all-zero result). */
 SHOAL_MUST_USE shoal_status shoal_x25519(uint8_t out[32], const uint8_t secret[32],
                                          const uint8_t peer[32], shoal_error *err);

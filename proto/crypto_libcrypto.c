@@ -28,6 +28,15 @@ bool shoal_libcrypto_x25519(uint8_t out[32], const uint8_t secret[32], const uin
     return false;
 }
 
+bool shoal_libcrypto_x25519_many(uint8_t (*out)[32], const uint8_t secret[32],
+                                 const uint8_t *const *peers, size_t n)
+{
+    (void)secret;
+    (void)peers;
+    if (n > 0) shoal_wipe(out, n * 32);
+    return false;
+}
+
 bool shoal_libcrypto_verify(const uint8_t point[65], const uint8_t digest[32],
                             const uint8_t sig[64])
 {
@@ -117,19 +126,27 @@ static bool derive(EVP_PKEY *own, EVP_PKEY *other, uint8_t out[32])
     return ok;
 }
 
-bool shoal_libcrypto_x25519(uint8_t out[32], const uint8_t secret[32], const uint8_t *peer)
+bool shoal_libcrypto_x25519_many(uint8_t (*out)[32], const uint8_t secret[32],
+                                 const uint8_t *const *peers, size_t n)
 {
-    size_t n = 32;
-    bool ok = false;
     EVP_PKEY *own = lib.new_private(EVP_PKEY_X25519, NULL, secret, 32);
-    if (own != NULL && peer == NULL) {
-        ok = lib.get_public(own, out, &n) == 1 && n == 32;
-    } else if (own != NULL) {
-        EVP_PKEY *other = lib.new_public(EVP_PKEY_X25519, NULL, peer, 32);
-        ok = other != NULL && derive(own, other, out);
+    bool ok = own != NULL;
+    for (size_t i = 0; ok && i < n; i++) {
+        EVP_PKEY *other = lib.new_public(EVP_PKEY_X25519, NULL, peers[i], 32);
+        ok = other != NULL && derive(own, other, out[i]);
         lib.pkey_free(other);
     }
     lib.pkey_free(own); /* which wipes it */
+    return ok;
+}
+
+bool shoal_libcrypto_x25519(uint8_t out[32], const uint8_t secret[32], const uint8_t *peer)
+{
+    if (peer != NULL) return shoal_libcrypto_x25519_many((uint8_t(*)[32])out, secret, &peer, 1);
+    size_t n = 32;
+    EVP_PKEY *own = lib.new_private(EVP_PKEY_X25519, NULL, secret, 32);
+    bool ok = own != NULL && lib.get_public(own, out, &n) == 1 && n == 32;
+    lib.pkey_free(own);
     return ok;
 }
 

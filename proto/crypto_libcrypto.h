@@ -28,6 +28,10 @@ void shoal_libcrypto_allow(bool allow);
 
 /* RFC 7748; peer NULL: the base point. False when the result is zero. */
 bool shoal_libcrypto_x25519(uint8_t out[32], const uint8_t secret[32], const uint8_t *peer);
+/* One secret, n peers: out [n][32]. The library computes a public key from each secret it is given,
+ * which takes as long as the exchange. */
+bool shoal_libcrypto_x25519_many(uint8_t (*out)[32], const uint8_t secret[32],
+                                 const uint8_t *const *peers, size_t n);
 
 /* Whether r || s is a signature of the digest under 04 || x || y; checks that the point is on the
  * curve. Both s and n - s count. */

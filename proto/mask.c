@@ -6,16 +6,11 @@
 #include "proto/crypto.h"
 #include "proto/sa_label.h"
 
-shoal_status shoal_mask_pair_key(const shoal_mask_scope *scope, const uint8_t sk[32],
-                                 const uint8_t peer_pk[32], uint16_t i, uint16_t j, uint8_t key[32],
-                                 shoal_error *err)
+shoal_status shoal_mask_pair_key(const shoal_mask_scope *scope, const uint8_t shared[32],
+                                 uint16_t i, uint16_t j, uint8_t key[32], shoal_error *err)
 {
-    uint8_t shared[32];
     uint16_t places[2] = {i < j ? i : j, i < j ? j : i};
-    SHOAL_TRY(shoal_x25519(shared, sk, peer_pk, err));
-    shoal_status st = shoal_sa_derive("shoal/sa1/pair", scope, shared, places, 2, key, err);
-    shoal_wipe(shared, sizeof shared);
-    return st;
+    return shoal_sa_derive("shoal/sa1/pair", scope, shared, places, 2, key, err);
 }
 
 shoal_status shoal_mask_self_key(const shoal_mask_scope *scope, const uint8_t b[32], uint16_t i,

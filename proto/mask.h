@@ -29,9 +29,10 @@ typedef struct shoal_mask_scope {
     const uint8_t *roster_hash; /* [32] */
 } shoal_mask_scope;
 
-/* Key of the pair (i, j), the same from both sides; i != j are session indices from 1. */
-SHOAL_MUST_USE shoal_status shoal_mask_pair_key(const shoal_mask_scope *scope, const uint8_t sk[32],
-                                                const uint8_t peer_pk[32], uint16_t i, uint16_t j,
+/* Key of the pair (i, j), the same from both sides; i != j are session indices from 1. `shared` is
+ * X25519 of one's secret and the other's public key. */
+SHOAL_MUST_USE shoal_status shoal_mask_pair_key(const shoal_mask_scope *scope,
+                                                const uint8_t shared[32], uint16_t i, uint16_t j,
                                                 uint8_t key[32], shoal_error *err);
 SHOAL_MUST_USE shoal_status shoal_mask_self_key(const shoal_mask_scope *scope, const uint8_t b[32],
                                                 uint16_t i, uint8_t key[32], shoal_error *err);

@@ -437,7 +437,6 @@ static shoal_status seal_for(shoal_sa_client *c, peer *p, const uint8_t share_b[
     uint8_t plain[64];
     box_keys k;
     box->peer = p->index;
-    SHOAL_TRY(shoal_x25519(p->box_dh, c->sk_enc, c->entries[p->index - 1].epk_enc, err));
     SHOAL_TRY(shoal_entropy_fill(c->opt.entropy, box->nonce, sizeof box->nonce, err));
     shoal_status st = derive_box(c, p->box_dh, c->index, p->index, &k, err);
     if (st == SHOAL_OK) {
@@ -451,6 +450,22 @@ static shoal_status seal_for(shoal_sa_client *c, peer *p, const uint8_t share_b[
     return st;
 }
 
+/* X25519 of sk_enc with every neighbour's epk_enc. */
+static shoal_status agree_on_boxes(shoal_sa_client *c, shoal_error *err)
+{
+    const uint8_t *theirs[SHOAL_LIMIT_DEGREE] = {0};
+    uint8_t shared[SHOAL_LIMIT_DEGREE][32];
+    for (size_t p = 0; p < c->g.k; p++) {
+        theirs[p] = c->entries[c->peers[p].index - 1].epk_enc;
+    }
+    SHOAL_TRY(shoal_x25519_many(shared, c->sk_enc, theirs, c->g.k, err));
+    for (size_t p = 0; p < c->g.k; p++) {
+        memcpy(c->peers[p].box_dh, shared[p], 32);
+    }
+    shoal_wipe(shared, sizeof shared);
+    return SHOAL_OK;
+}
+
 /* A share for each holder. In the complete graph its own stay here; all others go into boxes. */
 static shoal_status deal(shoal_sa_client *c, shoal_error *err)
 {
@@ -460,6 +475,7 @@ static shoal_status deal(shoal_sa_client *c, shoal_error *err)
     size_t place = 0;
     shoal_status st = split(c, c->b, of_b, err);
     if (st == SHOAL_OK) st = split(c, c->sk_mask, of_sk, err);
+    if (st == SHOAL_OK) st = agree_on_boxes(c, err);
     for (size_t p = 0; st == SHOAL_OK && p < c->g.k; p++, place++) {
         if (c->g.complete && place == c->index - 1u) place++;
         st = seal_for(c, &c->peers[p], of_b[place], of_sk[place], &boxes->items[p], err);
@@ -587,13 +603,22 @@ shoal_status shoal_sa_client_members(shoal_sa_client *c, const void *m, size_t n
 
 /* ---- M5: masked input ---- */
 
-static shoal_status pair_stream(const shoal_sa_client *c, uint16_t j, shoal_key_stream *out,
-                                shoal_error *err)
+static shoal_status self_stream(const shoal_sa_client *c, shoal_key_stream *out, shoal_error *err)
 {
     uint8_t key[32];
     shoal_mask_scope scope = scope_of(c);
-    SHOAL_TRY(
-        shoal_mask_pair_key(&scope, c->sk_mask, c->entries[j - 1].epk_mask, c->index, j, key, err));
+    SHOAL_TRY(shoal_mask_self_key(&scope, c->b, c->index, key, err));
+    *out = shoal_mask_stream(key, false);
+    shoal_wipe(key, sizeof key);
+    return SHOAL_OK;
+}
+
+static shoal_status pair_stream(const shoal_sa_client *c, uint16_t j, const uint8_t shared[32],
+                                shoal_key_stream *out, shoal_error *err)
+{
+    uint8_t key[32];
+    shoal_mask_scope scope = scope_of(c);
+    SHOAL_TRY(shoal_mask_pair_key(&scope, shared, c->index, j, key, err));
     *out = shoal_mask_stream(key, j < c->index);
     shoal_wipe(key, sizeof key);
     return SHOAL_OK;
@@ -603,17 +628,23 @@ static shoal_status pair_stream(const shoal_sa_client *c, uint16_t j, shoal_key_
 static shoal_status list_streams(const shoal_sa_client *c, shoal_key_stream *out, size_t *n,
                                  shoal_error *err)
 {
-    uint8_t key[32];
-    shoal_mask_scope scope = scope_of(c);
-    SHOAL_TRY(shoal_mask_self_key(&scope, c->b, c->index, key, err));
-    out[(*n)++] = shoal_mask_stream(key, false);
-    shoal_wipe(key, sizeof key);
+    uint16_t there[SHOAL_LIMIT_DEGREE];
+    const uint8_t *theirs[SHOAL_LIMIT_DEGREE] = {0};
+    uint8_t shared[SHOAL_LIMIT_DEGREE][32];
+    size_t m = 0;
     for (size_t p = 0; p < c->g.k; p++) {
-        if (shoal_sa_set_has(&c->u2, c->peers[p].index)) {
-            SHOAL_TRY(pair_stream(c, c->peers[p].index, &out[(*n)++], err));
-        }
+        uint16_t j = c->peers[p].index;
+        if (!shoal_sa_set_has(&c->u2, j)) continue;
+        theirs[m] = c->entries[j - 1].epk_mask;
+        there[m++] = j;
     }
-    return SHOAL_OK;
+    SHOAL_TRY(shoal_x25519_many(shared, c->sk_mask, theirs, m, err));
+    shoal_status st = self_stream(c, &out[(*n)++], err);
+    for (size_t i = 0; st == SHOAL_OK && i < m; i++) {
+        st = pair_stream(c, there[i], shared[i], &out[(*n)++], err);
+    }
+    shoal_wipe(shared, sizeof shared);
+    return st;
 }
 
 static shoal_status mask_words(const shoal_sa_client *c, uint32_t *words, size_t n,

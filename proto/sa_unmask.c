@@ -91,16 +91,26 @@ typedef struct search {
 /* Shares of the list that are not on the polynomial through the t used ones; named in q->off. */
 static size_t count_off(const shoal_sa_server *s, search *q)
 {
+    size_t n = 0;
     size_t count = 0;
+    uint8_t at[SHOAL_LIMIT_DEGREE] = {0};
+    size_t which[SHOAL_LIMIT_DEGREE]; /* in q->all: the shares that were not used */
     uint8_t right[SHOAL_LIMIT_DEGREE][32];
     memset(&q->off, 0, sizeof q->off);
-    if (shoal_shamir_evaluate(q->used.x, rows(&q->used), s->g.t, q->all.x, q->all.n, right, NULL) !=
-        SHOAL_OK) {
+    for (size_t i = 0, used = 0; i < q->all.n; i++) {
+        if (used < q->used.n && q->used.x[used] == q->all.x[i]) {
+            used++;
+            continue;
+        }
+        at[n] = q->all.x[i];
+        which[n++] = i;
+    }
+    if (shoal_shamir_evaluate(q->used.x, rows(&q->used), s->g.t, at, n, right, NULL) != SHOAL_OK) {
         return q->all.n;
     }
-    for (size_t i = 0; i < q->all.n; i++) {
-        if (shoal_equal(right[i], q->all.share[i], 32)) continue;
-        shoal_sa_set_add(&q->off, q->all.holder[i]);
+    for (size_t i = 0; i < n; i++) {
+        if (shoal_equal(right[i], q->all.share[which[i]], 32)) continue;
+        shoal_sa_set_add(&q->off, q->all.holder[which[i]]);
         count++;
     }
     shoal_wipe(right, sizeof right);
@@ -233,23 +243,55 @@ static shoal_status open_secrets(shoal_sa_server *s, unmasking *u, shoal_error *
  * left after M3. */
 typedef struct edge {
     const opening *o;
-    uint16_t i; /* o->j: the self mask */
-    shoal_status st;
+    uint16_t i;      /* o->j: the self mask */
+    shoal_status st; /* of the run that begins here */
 } edge;
 
-/* Spec 5.10: survivor i added the stream of the pair when i < j and subtracted it when i > j. */
-static shoal_status derive_stream(const shoal_sa_server *s, const edge *e, shoal_key_stream *out)
+static shoal_mask_scope scope_of(const shoal_sa_server *s)
+{
+    return (shoal_mask_scope){.ctx = s->ctx, .roster_hash = s->roster_hash};
+}
+
+static shoal_status self_stream(const shoal_sa_server *s, const opening *o, shoal_key_stream *out)
 {
     uint8_t key[32];
-    shoal_mask_scope scope = {.ctx = s->ctx, .roster_hash = s->roster_hash};
-    uint16_t i = e->i;
-    uint16_t j = e->o->j;
-    shoal_status st = e->o->alive
-                          ? shoal_mask_self_key(&scope, e->o->secret, j, key, NULL)
-                          : shoal_mask_pair_key(&scope, e->o->secret,
-                                                s->party[i - 1]->entry.epk_mask, i, j, key, NULL);
-    if (st == SHOAL_OK) *out = shoal_mask_stream(key, e->o->alive || i < j);
+    shoal_mask_scope scope = scope_of(s);
+    shoal_status st = shoal_mask_self_key(&scope, o->secret, o->j, key, NULL);
+    *out = shoal_mask_stream(key, true);
     shoal_wipe(key, sizeof key);
+    return st;
+}
+
+/* Spec 5.10: survivor i added the stream of the pair when i < j and subtracted it when i > j. */
+static shoal_status pair_stream(const shoal_sa_server *s, const edge *e, const uint8_t shared[32],
+                                shoal_key_stream *out)
+{
+    uint8_t key[32];
+    shoal_mask_scope scope = scope_of(s);
+    shoal_status st = shoal_mask_pair_key(&scope, shared, e->i, e->o->j, key, NULL);
+    *out = shoal_mask_stream(key, e->i < e->o->j);
+    shoal_wipe(key, sizeof key);
+    return st;
+}
+
+enum { RUN = 16 }; /* edges whose keys are agreed together */
+
+/* Streams of n <= RUN edges of one opening. */
+static shoal_status derive_run(const shoal_sa_server *s, const edge *e, size_t n,
+                               shoal_key_stream *out)
+{
+    const uint8_t *peers[RUN] = {0};
+    uint8_t shared[RUN][32];
+    if (e->o->alive) return self_stream(s, e->o, out);
+    for (size_t i = 0; i < n; i++) {
+        peers[i] = s->party[e[i].i - 1]->entry.epk_mask;
+    }
+    SHOAL_TRY(shoal_x25519_many(shared, e->o->secret, peers, n, NULL));
+    shoal_status st = SHOAL_OK;
+    for (size_t i = 0; st == SHOAL_OK && i < n; i++) {
+        st = pair_stream(s, &e[i], shared[i], &out[i]);
+    }
+    shoal_wipe(shared, sizeof shared);
     return st;
 }
 
@@ -257,8 +299,11 @@ static void derive_range(void *ctx, size_t begin, size_t end, unsigned worker)
 {
     (void)worker;
     const unmasking *u = ctx;
-    for (size_t i = begin; i < end; i++) {
-        u->edges[i].st = derive_stream(u->s, &u->edges[i], &u->streams[i]);
+    for (size_t at = begin, n = 1; at < end; at += n) {
+        edge *first = &u->edges[at];
+        for (n = 1; at + n < end && first[n].o == first->o; n++) {
+        }
+        first->st = derive_run(u->s, first, n, &u->streams[at]);
     }
 }
 
@@ -295,7 +340,7 @@ static shoal_status derive_streams(const shoal_sa_server *s, unmasking *u, shoal
     for (size_t i = 0; i < u->n_openings; i++) {
         n += list_edges(s, &u->openings[i], u->edges + n);
     }
-    shoal_parallel_for(s->ex->pool, n, 1, derive_range, u);
+    shoal_parallel_for(s->ex->pool, n, RUN, derive_range, u);
     for (size_t i = 0; i < n; i++) {
         if (u->edges[i].st == SHOAL_OK) continue;
         return shoal_fail(err, u->edges[i].st, "a mask's key cannot be derived");

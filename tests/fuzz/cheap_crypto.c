@@ -121,6 +121,15 @@ shoal_status shoal_x25519(uint8_t out[32], const uint8_t secret[32], const uint8
     return SHOAL_OK;
 }
 
+shoal_status shoal_x25519_many(uint8_t (*out)[32], const uint8_t secret[32],
+                               const uint8_t *const *peers, size_t n, shoal_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        SHOAL_TRY(shoal_x25519(out[i], secret, peers[i], err));
+    }
+    return SHOAL_OK;
+}
+
 /* ---- signatures: a hash that anyone can make ---- */
 
 struct shoal_key {

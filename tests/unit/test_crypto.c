@@ -154,6 +154,34 @@ static void test_x25519_agreement(void **state)
     }
 }
 
+/* Many peers at once are each of them alone, and one bad value among them spoils the call. */
+static void test_x25519_many(void **state)
+{
+    (void)state;
+    enum { N = 5 };
+    uint8_t secret[32], pk[N][32], got[N][32], want[32];
+    const uint8_t *peers[N];
+    assert_int_equal(shoal_random(secret, 32, NULL), SHOAL_OK);
+    for (size_t i = 0; i < N; i++) {
+        uint8_t other[32];
+        assert_int_equal(shoal_random(other, 32, NULL), SHOAL_OK);
+        assert_int_equal(shoal_x25519_public(pk[i], other, NULL), SHOAL_OK);
+        peers[i] = pk[i];
+    }
+    assert_int_equal(shoal_x25519_many(got, secret, peers, N, NULL), SHOAL_OK);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(shoal_x25519(want, secret, pk[i], NULL), SHOAL_OK);
+        assert_memory_equal(got[i], want, 32);
+    }
+    assert_int_equal(shoal_x25519_many(got, secret, peers, 0, NULL), SHOAL_OK);
+    memset(pk[3], 0, 32);
+    assert_int_equal(shoal_x25519_many(got, secret, peers, N, NULL), SHOAL_ERR_TAMPERED);
+    memset(want, 0, 32);
+    for (size_t i = 0; i < N; i++) {
+        assert_memory_equal(got[i], want, 32);
+    }
+}
+
 /* All points of small order (RFC 7748, 6.1: "MAY check for the all-zero value"; Spec 1.2: a must),
  * canonical and not. */
 static void test_x25519_low_order(void **state)
@@ -423,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_hkdf),
         cmocka_unit_test(test_x25519),
         cmocka_unit_test(test_x25519_agreement),
+        cmocka_unit_test(test_x25519_many),
         cmocka_unit_test(test_x25519_low_order),
         cmocka_unit_test(test_ecdsa),
         cmocka_unit_test(test_ecdsa_refuses_changes),
