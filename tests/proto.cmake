@@ -5,6 +5,8 @@ if(TARGET shoal_proto)
   # One session, timed; started by tests/bench/run.sh secagg: build/tests/bench_secagg [--clients N] ...
   add_executable(bench_secagg bench/bench_secagg.c)
   target_link_libraries(bench_secagg PRIVATE shoal_proto shoal_flags)
+  target_link_options(bench_secagg PRIVATE
+    "LINKER:--wrap=shoal_sign,--wrap=shoal_verify,--wrap=shoal_cert_check")
   set_target_properties(bench_secagg PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   foreach(name codec crypto mask rotate sa sa_client_attacks sa_dropouts sa_kat sa_params
           sa_server_attacks shamir wire x509 x509_ca)

@@ -2,9 +2,10 @@
  * process. Started by secagg.py; by hand: build/tests/bench_secagg --clients 64 --dim 100000
  *
  * Prints one JSON object of processor seconds: the server's by stage, one client's (the median of
- * all) by stage, and what single signatures and key agreements cost here. No network and no disk;
- * the transport's own checks are not part of either side's figures.
+ * all) by stage and, of it, signing and checking signatures and certificates; and what single ones
+ * cost here. No network and no disk: the transport's own checks are in neither side's figures.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,9 @@
 
 #include "kernels/base/cpu.h"
 #include "kernels/base/mem.h"
+#include "proto/crypto_libcrypto.h"
 #include "proto/sa_client.h"
+#include "proto/sa_graph.h"
 #include "proto/sa_params.h"
 #include "proto/sa_server.h"
 #include "proto/x509.h"
@@ -22,8 +25,9 @@ enum { NOW = 1790000000, STAGES = SHOAL_SA_STAGES };
 
 typedef struct options {
     size_t clients, drop; /* drop: gone before the masked upload */
-    uint32_t dim, degree, ring;
+    uint32_t dim, degree, threshold, ring;
     unsigned threads;
+    bool mbedtls; /* all by mbedTLS, as where there is no libcrypto */
 } options;
 
 typedef struct device {
@@ -33,6 +37,7 @@ typedef struct device {
     shoal_sa_client *client;
     bool gone;
     double stage_s[STAGES];
+    double signatures_s;
 } device;
 
 typedef struct bench {
@@ -49,6 +54,7 @@ typedef struct bench {
     double server_s[STAGES];     /* receiving, answering and closing each stage */
     double after_upload_s;       /* from the last M5 to the sum */
     double unmask_wall_s;
+    size_t server_bytes, server_peak; /* what the server's calls hold, now and at most */
     size_t upload_bytes;
     shoal_error err;
 } bench;
@@ -80,6 +86,13 @@ static double cpu_s(void)
     return clock_s(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+/* Bytes that malloc has given out. */
+static size_t heap_bytes(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
 static int by_value(const void *a, const void *b)
 {
     const double *x = a;
@@ -91,6 +104,51 @@ static double median(double *v, size_t n)
 {
     qsort(v, n, sizeof *v, by_value);
     return n > 0 ? v[n / 2] : 0.0;
+}
+
+/* ---- what is spent on signatures ---- */
+
+/* The linker sends these three here (--wrap); a certificate's signature counts once. */
+shoal_status __real_shoal_sign(const shoal_key *, const uint8_t *, uint8_t *, shoal_error *);
+shoal_status __wrap_shoal_sign(const shoal_key *, const uint8_t *, uint8_t *, shoal_error *);
+shoal_status __real_shoal_verify(const uint8_t *, const uint8_t *, const uint8_t *, shoal_error *);
+shoal_status __wrap_shoal_verify(const uint8_t *, const uint8_t *, const uint8_t *, shoal_error *);
+shoal_status __real_shoal_cert_check(const void *, size_t, const void *, size_t, shoal_cert_kind,
+                                     int64_t, shoal_cert_info *, shoal_error *);
+shoal_status __wrap_shoal_cert_check(const void *, size_t, const void *, size_t, shoal_cert_kind,
+                                     int64_t, shoal_cert_info *, shoal_error *);
+
+static double g_signatures_s;
+static bool g_in_certificate;
+
+shoal_status __wrap_shoal_sign(const shoal_key *key, const uint8_t *digest, uint8_t *sig,
+                               shoal_error *err)
+{
+    double t0 = cpu_s();
+    shoal_status st = __real_shoal_sign(key, digest, sig, err);
+    g_signatures_s += cpu_s() - t0;
+    return st;
+}
+
+shoal_status __wrap_shoal_verify(const uint8_t *spki, const uint8_t *digest, const uint8_t *sig,
+                                 shoal_error *err)
+{
+    double t0 = cpu_s();
+    shoal_status st = __real_shoal_verify(spki, digest, sig, err);
+    if (!g_in_certificate) g_signatures_s += cpu_s() - t0;
+    return st;
+}
+
+shoal_status __wrap_shoal_cert_check(const void *ca, size_t ca_n, const void *leaf, size_t leaf_n,
+                                     shoal_cert_kind kind, int64_t now_s, shoal_cert_info *out,
+                                     shoal_error *err)
+{
+    double t0 = cpu_s();
+    g_in_certificate = true;
+    shoal_status st = __real_shoal_cert_check(ca, ca_n, leaf, leaf_n, kind, now_s, out, err);
+    g_in_certificate = false;
+    g_signatures_s += cpu_s() - t0;
+    return st;
 }
 
 /* ---- a deployment ---- */
@@ -118,12 +176,12 @@ static void enrol(bench *b, device *dev)
          "a certificate");
 }
 
-/* Neighbours and threshold for the cohort's size, as `task create` chooses them; --degree K: that
- * many, and the threshold in the middle. */
+/* Neighbours and threshold for the cohort's size, as `task create` chooses them; or as asked for.
+ */
 static void choose_graph(bench *b, shoal_sa_descriptor *d)
 {
     shoal_sa_rules rules = shoal_sa_rules_default();
-    size_t k = b->o.degree, t = 3 * (b->o.degree / 2) / 2 + 1;
+    size_t k = b->o.degree, t = b->o.threshold;
     d->committee = 128;
     if (b->o.degree == 0 && b->o.clients <= SHOAL_LIMIT_COMPLETE) return;
     if (b->o.degree == 0 && !shoal_sa_params_find(&rules, b->o.clients, &k, &t)) {
@@ -180,12 +238,26 @@ static void open_deployment(bench *b)
     describe(b);
 }
 
+/* Around calls that leave something in the server's memory. */
+static void server_begins(bench *b)
+{
+    b->server_bytes -= heap_bytes();
+}
+
+static void server_ends(bench *b)
+{
+    b->server_bytes += heap_bytes();
+    if (b->server_bytes > b->server_peak) b->server_peak = b->server_bytes;
+}
+
 static void open_session(bench *b)
 {
     shoal_sa_server_options so = {
         .ca = b->ca.data, .ca_n = b->ca.len, .task_spki = b->task_spki, .ex = &b->ex};
+    server_begins(b);
     must(shoal_sa_server_open(&b->server, &so, b->descriptor.data, b->descriptor.len, &b->err),
          &b->err, "the server");
+    server_ends(b);
     for (size_t i = 0; i < b->o.clients; i++) {
         device *dev = &b->dev[i];
         shoal_sa_client_options opt = {.key = dev->key,
@@ -282,15 +354,19 @@ static void take_turn(bench *b, size_t i, shoal_sa_stage stage)
     }
     shoal_buf_clear(&dev->sent);
     if (stage == SHOAL_SA_INPUT) make_update(b, i);
+    g_signatures_s = 0;
     t0 = cpu_s();
     must(act(b, dev, stage, &in), &b->err, "a client's part");
     dev->stage_s[stage] += cpu_s() - t0;
+    dev->signatures_s += g_signatures_s;
     if (stage == SHOAL_SA_INPUT) b->upload_bytes = dev->sent.len;
+    server_begins(b);
     t0 = cpu_s();
     must(shoal_sa_server_receive(b->server, stage, dev->id, dev->sent.data, dev->sent.len, NOW,
                                  &b->err),
          &b->err, "receiving");
     b->server_s[stage] += cpu_s() - t0;
+    server_ends(b);
     shoal_buf_clear(&dev->sent);
     shoal_buf_clear(&in);
 }
@@ -302,10 +378,12 @@ static void run_stage(bench *b, shoal_sa_stage stage)
         if (stage == SHOAL_SA_SURVIVORS && !shoal_sa_client_signs(b->dev[i].client)) continue;
         take_turn(b, i, stage);
     }
+    server_begins(b);
     double t0 = cpu_s();
     double wall = clock_s(CLOCK_MONOTONIC);
     must(shoal_sa_server_advance(b->server, true, &b->err), &b->err, "closing a stage");
     b->server_s[stage] += cpu_s() - t0;
+    server_ends(b);
     if (stage == SHOAL_SA_UNMASK) b->unmask_wall_s = clock_s(CLOCK_MONOTONIC) - wall;
     if (stage > SHOAL_SA_INPUT) b->after_upload_s += b->server_s[stage];
 }
@@ -391,12 +469,14 @@ static double measure_limit(bench *b)
 
 /* ---- output ---- */
 
+/* Of those who stayed; stage STAGES: signatures in all of them. */
 static double client_median(const bench *b, size_t stage)
 {
     double *v = must_have(shoal_calloc(b->o.clients, sizeof *v));
     size_t n = 0;
     for (size_t i = 0; i < b->o.clients; i++) {
-        if (!b->dev[i].gone) v[n++] = b->dev[i].stage_s[stage];
+        const device *dev = &b->dev[i];
+        if (!dev->gone) v[n++] = stage < STAGES ? dev->stage_s[stage] : dev->signatures_s;
     }
     double m = median(v, n);
     shoal_free(v);
@@ -414,6 +494,28 @@ static void print_stages(const char *name, const double s[STAGES])
     printf("},\"%s_s\":%.6f", name, total);
 }
 
+/* Bytes of key stream that unmasking makes: a survivor's self mask, and for each who left after the
+ * shares the masks its surviving neighbours had with it. */
+static double unmask_stream_bytes(bench *b)
+{
+    uint8_t hash[32];
+    shoal_sa_graph g;
+    shoal_sa_member i, j;
+    double streams = 0;
+    size_t n = b->o.clients;
+    shoal_sa_server_roster_hash(b->server, hash);
+    must(shoal_sa_graph_open(&g, &b->d, n, hash, &b->err), &b->err, "the graph");
+    for (size_t a = 0; a < n && shoal_sa_server_member(b->server, a, &i); a++) {
+        if (!i.uploaded) continue;
+        streams += 1;
+        for (size_t c = 0; c < n && shoal_sa_server_member(b->server, c, &j); c++) {
+            streams += !j.uploaded && shoal_sa_graph_adjacent(&g, a + 1, c + 1) ? 1 : 0;
+        }
+    }
+    shoal_sa_graph_close(&g);
+    return streams * 4.0 * (double)(b->o.dim + 1);
+}
+
 static void report(bench *b)
 {
     struct rusage use;
@@ -424,16 +526,19 @@ static void report(bench *b)
     for (size_t i = 0; i < STAGES; i++) {
         client[i] = client_median(b, i);
     }
-    printf("{\"clients\":%zu,\"dropped\":%zu,\"dim\":%u,\"degree\":%u,\"ring\":%u,\"threads\":%u",
-           b->o.clients, b->o.drop, b->o.dim, b->o.degree, b->o.ring, b->o.threads);
+    printf("{\"clients\":%zu,\"dropped\":%zu,\"dim\":%u,\"degree\":%u,\"threshold\":%u,\"ring\":%u,"
+           "\"threads\":%u",
+           b->o.clients, b->o.drop, b->o.dim, b->d.degree, b->d.threshold, b->o.ring, b->o.threads);
     print_stages("server", b->server_s);
     print_stages("client", client);
+    printf(",\"client_signatures_s\":%.6f", client_median(b, STAGES));
     printf(",\"after_upload_s\":%.6f,\"unmask_wall_s\":%.6f", b->after_upload_s, b->unmask_wall_s);
     printf(",\"sign_s\":%.7f,\"verify_s\":%.7f,\"exchange_s\":%.7f", u.sign_s, u.verify_s,
            u.exchange_s);
-    printf(",\"stream_limit_bytes_per_s\":%.4g", measure_limit(b));
-    printf(",\"bytes_per_parameter\":%.4f,\"peak_rss_bytes\":%ld}\n",
-           (double)bytes / (double)b->o.dim, use.ru_maxrss * 1024L);
+    printf(",\"unmask_stream_bytes\":%.0f,\"stream_limit_bytes_per_s\":%.4g",
+           unmask_stream_bytes(b), measure_limit(b));
+    printf(",\"bytes_per_parameter\":%.4f,\"peak_rss_bytes\":%ld,\"server_bytes\":%zu}\n",
+           (double)bytes / (double)b->o.dim, use.ru_maxrss * 1024L, b->server_peak);
 }
 
 static bool read_option(options *o, const char *name, const char *value)
@@ -445,10 +550,14 @@ static bool read_option(options *o, const char *name, const char *value)
         o->dim = (uint32_t)v;
     else if (strcmp(name, "--degree") == 0)
         o->degree = (uint32_t)v;
+    else if (strcmp(name, "--threshold") == 0)
+        o->threshold = (uint32_t)v;
     else if (strcmp(name, "--ring") == 0)
         o->ring = (uint32_t)v;
     else if (strcmp(name, "--drop") == 0)
         o->drop = v;
+    else if (strcmp(name, "--mbedtls") == 0)
+        o->mbedtls = v != 0;
     else if (strcmp(name, "--threads") == 0)
         o->threads = (unsigned)v;
     else
@@ -464,10 +573,11 @@ int main(int argc, char **argv)
         if (!read_option(&b.o, argv[i], argv[i + 1])) argc = 0;
     }
     if (argc % 2 == 0 || b.o.clients < 3 || b.o.drop >= b.o.clients) {
-        fprintf(stderr, "usage: bench_secagg [--clients N] [--dim N] [--degree K] [--ring BITS] "
-                        "[--drop CLIENTS] [--threads N]\n");
+        fprintf(stderr, "usage: bench_secagg [--clients N] [--dim N] [--degree K --threshold T] "
+                        "[--ring BITS] [--drop CLIENTS] [--threads N] [--mbedtls 1]\n");
         return 2;
     }
+    shoal_libcrypto_allow(!b.o.mbedtls);
     open_deployment(&b);
     open_session(&b);
     for (shoal_sa_stage stage = SHOAL_SA_ADVERTISE; stage <= SHOAL_SA_UNMASK; stage++) {

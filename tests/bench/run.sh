@@ -14,7 +14,10 @@ WHAT
            step, at --max-ram 150M, with gradient checkpointing, on short chat rows (15 minutes)
   quality  what training on 700 chat rows reaches, beside the figures of torch + PEFT in
            data/snips/BASELINE.md (5 minutes a seed)
-  secagg server rounds serve
+  secagg   a session of secure aggregation against Flower's SecAgg+: processor time of server and
+           client, from the last upload to the sum, bytes a parameter; a session of 500 clients
+           against the limit of its key streams (12 minutes)
+  server rounds serve
            not measured yet
 
 options
@@ -29,17 +32,20 @@ engine:
 train:
   -p N         tokens of a step (512; also half of it)
   --only CASE  of long, checkpointing, half, chat; may be repeated
+secagg:
+  -p N         parameters of an update (100000); the large one has 24 times as many
 quality:
   --seeds N    runs (3)
   --exact      activations in f32 throughout
 
 The peer is installed once, in a virtual environment, from the package index: llama.cpp is built for
-this machine (10 to 20 minutes), torch + PEFT is downloaded (some gigabytes). Afterwards nothing
-needs a network.
+this machine (10 to 20 minutes), torch + PEFT is downloaded (some gigabytes), and so is Flower.
+Afterwards nothing needs a network.
 
 environment
   SHOAL_BENCH_VENV        llama.cpp's virtual environment ($XDG_CACHE_HOME/shoal-bench/venv)
   SHOAL_BENCH_TORCH_VENV  that of torch + PEFT ($XDG_CACHE_HOME/shoal-bench/venv-torch)
+  SHOAL_BENCH_FLOWER_VENV that of Flower ($XDG_CACHE_HOME/shoal-bench/venv-flower)
   SHOAL_BENCH_CACHE       quantised files ($XDG_CACHE_HOME/shoal-bench)
   SHOAL_BIN               folder of the programs (built here when unset)
   SHOAL_SHARED            folder with data/snips, for chat rows (../shared)
@@ -88,7 +94,8 @@ case $what in
 engine) takes="--json --quick --threads --prompt --generate --ctx --text" ;;
 train) takes="--json --quick --threads --prompt --only" ;;
 quality) takes="--json --quick --threads --seeds --exact" ;;
-secagg | server | rounds | serve) wrong "'$what' is not measured yet; there is: engine, train, quality" ;;
+secagg) takes="--json --quick --threads --prompt" ;;
+server | rounds | serve) wrong "'$what' is not measured yet; there is: engine, train, quality, secagg" ;;
 "") wrong "what shall be measured?" ;;
 *) wrong "'$what' is not among engine, train, quality, secagg, server, rounds, serve" ;;
 esac
@@ -99,27 +106,39 @@ done
 cache=${SHOAL_BENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shoal-bench}
 mkdir -p "$cache"
 
-# The program: as given, or built here.
-if [ -z "${SHOAL_BIN:-}" ]; then
-  {
-    bash "$root/examples/quickstart/install-packages.sh" build
-    cd "$root"
-    cmake --preset release >/dev/null
-    cmake --build --preset release --target shoal
-  } >&2
-  SHOAL_BIN=$root/build/release/bin
-fi
-shoal=$SHOAL_BIN/shoal
-[ -x "$shoal" ] || wrong "SHOAL_BIN: there is no program $shoal"
+# The programs: as given, or built here.
+build() { # TARGET
+  bash "$root/examples/quickstart/install-packages.sh" "${2:-build}"
+  cd "$root"
+  cmake --preset release >/dev/null
+  cmake --build --preset release --target "$1"
+}
+if [ "$what" = secagg ]; then
+  # The driver is a program of the tests, and no model is needed.
+  if [ -z "${SHOAL_BIN:-}" ]; then
+    build bench_secagg test >&2
+    SHOAL_BIN=$root/build/release/bin
+  fi
+  driver=$SHOAL_BIN/../tests/bench_secagg
+  [ -x "$driver" ] || wrong "SHOAL_BIN: there is no program $driver"
+  common=(--driver "$driver" "${pass[@]}")
+else
+  if [ -z "${SHOAL_BIN:-}" ]; then
+    build shoal >&2
+    SHOAL_BIN=$root/build/release/bin
+  fi
+  shoal=$SHOAL_BIN/shoal
+  [ -x "$shoal" ] || wrong "SHOAL_BIN: there is no program $shoal"
 
-models=${SHOAL_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/shoal}/models
-model=${SHOAL_TEST_MODEL:-}
-if [ -z "$model" ]; then
-  "$shoal" model fetch smollm2-135m >&2
-  model=$models/smollm2-135m.gguf
+  models=${SHOAL_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/shoal}/models
+  model=${SHOAL_TEST_MODEL:-}
+  if [ -z "$model" ]; then
+    "$shoal" model fetch smollm2-135m >&2
+    model=$models/smollm2-135m.gguf
+  fi
+  [ -r "$model" ] || wrong "there is no model $model"
+  common=(--shoal "$shoal" --model "$model" --cache "$cache" "${pass[@]}")
 fi
-[ -r "$model" ] || wrong "there is no model $model"
-common=(--shoal "$shoal" --model "$model" --cache "$cache" "${pass[@]}")
 measure() { # PROGRAM ARGUMENTS...
   PYTHONDONTWRITEBYTECODE=1 exec python3 "$root/tests/bench/$1" "${common[@]}" "${@:2}"
 }
@@ -157,6 +176,13 @@ torch_install() { # VENV LOG
     safetensors numpy >>"$2" 2>&1
 }
 
+flower_install() { # VENV LOG
+  echo "installing Flower in $1, once (log: $2)" >&2
+  bash "$root/examples/quickstart/install-packages.sh" bench >&2 || return 1
+  python3 -m venv "$1" >"$2" 2>&1 || return 1
+  "$1/bin/python" -m pip install --disable-pip-version-check flwr >>"$2" 2>&1
+}
+
 case $what in
 engine)
   gemma=${SHOAL_TEST_GEMMA:-}
@@ -175,4 +201,8 @@ train)
   measure train.py --peer-python "$peer_python" --peer-missing "$peer_missing"
   ;;
 quality) measure quality.py ;;
+secagg)
+  need_peer "${SHOAL_BENCH_FLOWER_VENV:-$cache/venv-flower}" Flower flwr flower_install
+  measure secagg.py --peer-python "$peer_python" --peer-missing "$peer_missing"
+  ;;
 esac

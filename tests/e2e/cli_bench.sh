@@ -12,7 +12,7 @@ expect 0 "$run" --help
 grep -q '^usage: tests/bench/run.sh WHAT' "$work/out" || fail "no usage on stdout"
 expect 2 "$run"
 said 'what shall be measured?'
-for what in secagg server rounds serve; do
+for what in server rounds serve; do
   expect 2 "$run" "$what" --json
   said "'$what' is not measured yet"
 done
@@ -74,3 +74,11 @@ assert rows.make("decode", 30, None, "p", "tok/s", True)["ratio"] is None
 assert rows.make("decode", None, 20, "p", "tok/s", True)["ratio"] is None
 PY
 echo "bench runner: ok"
+
+# Secure aggregation: every session's sum is checked by the driver.
+SHOAL_BENCH_FLOWER_VENV=$work/no-venv expect 0 "$run" secagg --no-peer --quick -p 500 --json
+json 'all(list(r) == ["what", "shoal", "peer", "peer_name", "ratio", "unit"] for r in lines)'
+json 'all(r["shoal"] > 0 for r in lines) and len({r["what"] for r in lines}) == len(lines)'
+json 'len([r for r in lines if "server, whole session" in r["what"]]) == 4'
+json '[round(r["shoal"], 1) for r in lines if r["unit"] == "bytes/parameter"] == [4.3, 2.8]'
+json 'all(r["peer"] for r in lines if "masks taken off" in r["what"])'
