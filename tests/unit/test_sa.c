@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "kernels/base/cpu.h"
 #include "kernels/base/mem.h"
 #include "proto/sa_session.h"
 #include "tests/support/sa_cohort.h"
@@ -86,6 +87,42 @@ static void test_four_with_one_drop(void **state)
         cohort_check_sum(&c, drop <= SHOAL_SA_INPUT ? 0xd : 0xf);
     }
     cohort_close(&c);
+}
+
+/* Unmasking over a pool gives the same sum, bit for bit, with more threads than ranges and fewer,
+ * and finds out the same liar. One of eight leaves before its upload, one reveals a false share. */
+static void test_any_number_of_threads(void **state)
+{
+    (void)state;
+    static const unsigned threads[] = {1, 2, 5};
+    enum { N = 8, DIM = 3 * 8192 + 77 };
+    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
+        cohort c;
+        shoal_pool *pool = NULL;
+        cohort_open(&c, N, DIM, 21);
+        shoal_exec_close(&c.ex);
+        assert_int_equal(shoal_pool_open(&pool, threads[i], NULL), SHOAL_OK);
+        assert_int_equal(shoal_exec_open(&c.ex, pool, SHOAL_CPU_ALL, false, NULL), SHOAL_OK);
+        cohort_start(&c);
+        size_t liar = 0;
+        for (shoal_sa_stage stage = SHOAL_SA_ADVERTISE; stage <= SHOAL_SA_UNMASK; stage++) {
+            for (size_t d = 0; d < N; d++) {
+                if (stage >= SHOAL_SA_INPUT && d == 2) continue;
+                assert_int_equal(cohort_act(&c, d, stage), SHOAL_OK);
+            }
+            if (stage == SHOAL_SA_UNMASK) {
+                while (!shoal_sa_set_has(&c.server->answered[stage], liar + 1)) {
+                    liar++; /* in roster order: the first who stays */
+                }
+                c.server->party[liar]->revealed[1][5] ^= 1;
+            }
+            assert_int_equal(shoal_sa_server_advance(c.server, true, &c.err), SHOAL_OK);
+        }
+        cohort_check_sum(&c, 0xffu & ~(1u << 2));
+        assert_int_equal(shoal_sa_server_counts(c.server).liars, 1);
+        cohort_close(&c);
+        shoal_pool_close(pool);
+    }
 }
 
 /* A client that missed the claim still opens masks; one that left may come back for the last step.
@@ -248,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_every_ring_width),
         cmocka_unit_test(test_decoded_mean),
         cmocka_unit_test(test_four_with_one_drop),
+        cmocka_unit_test(test_any_number_of_threads),
         cmocka_unit_test(test_missed_claim),
         cmocka_unit_test(test_repeats_are_acknowledged),
         cmocka_unit_test(test_single_uploads_are_uniform),
