@@ -2,6 +2,7 @@
 # under a fuzzer, every allocation failing once.
 if(TARGET shoal_proto)
   shoal_test(test_crypto_kat unit/test_crypto_kat.c LIBS proto_test)
+  shoal_test(test_x25519_million unit/test_x25519_million.c LIBS proto_test LABELS slow TIMEOUT 1800)
   shoal_test(test_rfc8439 unit/test_rfc8439.c LIBS proto_test ${MBEDCRYPTO_LIBRARY})
 
   # Constant time: proto/ once more, with its borders between secret and public marked, and valgrind
