@@ -279,12 +279,21 @@ void shoal_cohort_read(shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[S
     }
 }
 
-/* Called inside a job's `done`, when `sa` may be read. */
+/* Called inside a job's `done`, when `sa` may be read. What a device reads is there once a stage is
+ * closed and not before, so thousands of waiters are not asked again after each message. */
 void cohort_serve_waiters(shoal_cohort *c)
 {
     cohort_waiter *next;
+    shoal_sa_stage now = shoal_sa_server_stage(c->sa);
+    bool news = now != c->served || cohort_over(c) != c->served_end;
+    c->served = now;
+    c->served_end = cohort_over(c);
     for (cohort_waiter *w = c->waiters; w != NULL; w = next) {
         next = w->next;
+        if (w->seen && !news) {
+            continue;
+        }
+        w->seen = true;
         if (answer_read(c, w->stage, w->id, w->req)) {
             unlink_waiter(w);
         }

@@ -21,6 +21,7 @@ typedef struct cohort_waiter {
     shoal_sa_stage stage;
     uint8_t id[SHOAL_ID_BYTES];
     shoal_timer *timer;
+    bool seen; /* there was nothing for it in the stage last served */
 } cohort_waiter;
 
 struct shoal_cohort {
@@ -35,6 +36,8 @@ struct shoal_cohort {
     shoal_timer *deadline;
     cohort_waiter *waiters;
     size_t n_waiters;
+    shoal_sa_stage served; /* waiters have heard what this stage's opening brought */
+    bool served_end;
     size_t jobs;               /* in the lane */
     bool advancing;            /* a job that closes a stage is among them */
     const char *closing;       /* why; NULL: not closing. Freed when jobs is 0. Static text */

@@ -95,6 +95,20 @@ static void name_liar(shoal_sa_server *s, size_t i)
     }
 }
 
+static void leave_out_worst(const shoal_sa_server *s, shoal_sa_set *set)
+{
+    for (size_t out = worst_of(s, set); out != 0; out = worst_of(s, set)) {
+        shoal_sa_set_remove(set, out);
+    }
+}
+
+shoal_sa_set shoal_sa_sustained(const shoal_sa_server *s, const shoal_sa_set *set)
+{
+    shoal_sa_set left = *set;
+    leave_out_worst(s, &left);
+    return left;
+}
+
 void shoal_sa_fix_members(shoal_sa_server *s)
 {
     s->u2 = s->answered[SHOAL_SA_CONFIRM];
@@ -104,7 +118,5 @@ void shoal_sa_fix_members(shoal_sa_server *s)
     for (size_t i = 1; i <= s->n; i++) {
         if (shoal_sa_set_has(&s->liars, i)) shoal_sa_set_remove(&s->u2, i);
     }
-    for (size_t out = worst_of(s, &s->u2); out != 0; out = worst_of(s, &s->u2)) {
-        shoal_sa_set_remove(&s->u2, out);
-    }
+    leave_out_worst(s, &s->u2);
 }

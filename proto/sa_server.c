@@ -586,13 +586,28 @@ static shoal_status fix_roster(shoal_sa_server *s, shoal_error *err)
     return fill_near(s, err);
 }
 
+/* Spec 6.1: enough clients that keep each other's shares. */
+static shoal_status check_members(const shoal_sa_server *s, const shoal_sa_set *set,
+                                  shoal_error *err)
+{
+    size_t n = shoal_sa_set_count(set);
+    if (n >= needed_count(s)) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_ERR_DENIED,
+                      "%zu of the %zu clients needed have enough others to hold their shares", n,
+                      needed_count(s));
+}
+
+static shoal_status check_dealers(const shoal_sa_server *s, shoal_error *err)
+{
+    shoal_sa_set sustained = shoal_sa_sustained(s, &s->answered[SHOAL_SA_SHARES]);
+    return check_members(s, &sustained, err);
+}
+
 /* Spec 5.5.4 */
 static shoal_status fix_members(shoal_sa_server *s, shoal_error *err)
 {
     shoal_sa_fix_members(s);
-    if (shoal_sa_set_count(&s->u2) >= needed_count(s)) return SHOAL_OK;
-    return shoal_fail(err, SHOAL_ERR_DENIED, "%zu of the %zu clients needed hold enough shares",
-                      shoal_sa_set_count(&s->u2), needed_count(s));
+    return check_members(s, &s->u2, err);
 }
 
 /* Spec 6.1: every secret that will have to be opened has t holders that can still speak. */
@@ -619,6 +634,7 @@ static shoal_status close_stage(shoal_sa_server *s, shoal_error *err)
     }
     switch (s->stage) {
     case SHOAL_SA_ADVERTISE: return fix_roster(s, err);
+    case SHOAL_SA_SHARES: return check_dealers(s, err);
     case SHOAL_SA_CONFIRM: return fix_members(s, err);
     case SHOAL_SA_INPUT: return check_openable(s, err);
     case SHOAL_SA_UNMASK: return shoal_sa_unmask(s, err);

@@ -58,6 +58,9 @@ size_t shoal_sa_place(const shoal_sa_party *p, size_t k, size_t index);
 /* Holders of i's secrets that are in the set and, once they confirmed, did not refuse its box. */
 size_t shoal_sa_holding(const shoal_sa_server *s, size_t i, const shoal_sa_set *set);
 
+/* The largest part of a set in which everyone keeps t holders, refusals apart. */
+shoal_sa_set shoal_sa_sustained(const shoal_sa_server *s, const shoal_sa_set *set);
+
 /* Spec 5.5.4: fixes U2 among those who confirmed, and names who lied about a box. */
 void shoal_sa_fix_members(shoal_sa_server *s);
 

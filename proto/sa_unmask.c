@@ -2,8 +2,9 @@
  * from them, and all masks taken off in one pass over the sum; each step over the exec's pool.
  *
  * Every opened secret is checked against what its owner committed to in M1, so a false share never
- * spoils a sum: subsets of the shares are tried, leaving out up to two holders at a time, until one
- * opens the secret.
+ * spoils a sum. The first t shares mostly open it; where they do not, up to (m - t) / 2 false ones
+ * of m are found by decoding, and one more than that can often still be left out, as the owner's
+ * commitment tells the right secret: subsets without up to two holders are tried.
  *
  * Naming the liars needs more care, because colluding ones can choose errors that cancel at 0 and
  * so open the right secret with a wrong polynomial, on which honest shares do not lie. Two
@@ -61,12 +62,12 @@ static bool is_secret_of(const shoal_sa_server *s, size_t j, bool alive, const u
     return st == SHOAL_OK && shoal_equal(image, alive ? e->com_b : e->epk_mask, 32);
 }
 
-/* The first t shares of the list without places a and b (out of range: none left out). */
-static bool pick(const share_list *l, size_t t, size_t a, size_t b, share_list *out)
+/* The first t shares of the list that are not left out. */
+static bool pick(const share_list *l, size_t t, const bool *without, share_list *out)
 {
     out->n = 0;
     for (size_t i = 0; i < l->n && out->n < t; i++) {
-        if (i == a || i == b) continue;
+        if (without[i]) continue;
         out->x[out->n] = l->x[i];
         memcpy(out->share[out->n++], l->share[i], 32);
     }
@@ -84,6 +85,7 @@ typedef struct search {
     bool found;    /* `secret` is right, whatever the polynomial */
     bool decisive; /* `used` lies on the right polynomial, and shares in `off` do not */
     share_list used;
+    bool without[SHOAL_LIMIT_DEGREE]; /* shares left out of the next attempt */
     uint8_t secret[32];
     shoal_sa_set off;
 } search;
@@ -117,12 +119,12 @@ static size_t count_off(const shoal_sa_server *s, search *q)
     return count;
 }
 
-/* One subset. Once the secret is known, candidates are compared with it, which is cheap. */
-static void try_without(const shoal_sa_server *s, size_t j, bool alive, search *q, size_t a,
-                        size_t b)
+/* One subset, of those in q->without. Once the secret is known, candidates are compared with it,
+ * which is cheap. */
+static void attempt(const shoal_sa_server *s, size_t j, bool alive, search *q)
 {
     uint8_t candidate[32];
-    if (q->decisive || !pick(&q->all, s->g.t, a, b, &q->used) ||
+    if (q->decisive || !pick(&q->all, s->g.t, q->without, &q->used) ||
         shoal_shamir_combine(q->used.x, rows(&q->used), s->g.t, 0, candidate, NULL) != SHOAL_OK) {
         return;
     }
@@ -136,18 +138,31 @@ static void try_without(const shoal_sa_server *s, size_t j, bool alive, search *
     shoal_wipe(candidate, sizeof candidate);
 }
 
-/* All t-subsets made by leaving out nobody, one, or two holders, until one is decisive. */
+/* Leaves out holder a, and each other beside it. */
+static void attempt_pairs(const shoal_sa_server *s, size_t j, bool alive, search *q, size_t a)
+{
+    q->without[a] = true;
+    attempt(s, j, alive, q);
+    for (size_t b = a + 1; b < q->all.n && !q->decisive; b++) {
+        q->without[b] = true;
+        attempt(s, j, alive, q);
+        q->without[b] = false;
+    }
+    q->without[a] = false;
+}
+
+/* Spec 5.9.2: nobody left out; then those found by decoding; then one holder or two, until an
+ * attempt is decisive. */
 static void search_secret(const shoal_sa_server *s, size_t j, bool alive, search *q)
 {
-    size_t n = q->all.n; /* as a place: nobody */
-    try_without(s, j, alive, q, n, n);
-    for (size_t a = 0; a < n && !q->decisive; a++) {
-        try_without(s, j, alive, q, a, n);
+    attempt(s, j, alive, q);
+    if (q->decisive || q->all.n < s->g.t) return;
+    if (shoal_shamir_locate(q->all.x, rows(&q->all), q->all.n, s->g.t, q->without)) {
+        attempt(s, j, alive, q);
     }
-    for (size_t a = 0; a < n && !q->decisive; a++) {
-        for (size_t b = a + 1; b < n; b++) {
-            try_without(s, j, alive, q, a, b);
-        }
+    memset(q->without, 0, sizeof q->without);
+    for (size_t a = 0; a < q->all.n && !q->decisive; a++) {
+        attempt_pairs(s, j, alive, q, a);
     }
 }
 

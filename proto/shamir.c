@@ -197,3 +197,139 @@ shoal_status shoal_shamir_combine(const uint8_t *x, const uint8_t (*shares)[32],
 {
     return shoal_shamir_evaluate(x, shares, t, &at, 1, (uint8_t(*)[32])out, err);
 }
+
+/* ---- which shares are false ---- */
+
+/* Shares are a word of a generalised Reed-Solomon code: the value at x_i, times 1 / prod (x_i -
+ * x_j), summed with x_i^l, is 0 for l = 0 .. m - t - 1 when all lie on one polynomial of degree t
+ * - 1. Source: MacWilliams and Sloane 1977, ch. 10 section 8; Massey 1969 for the shift register.
+ */
+typedef struct code_word {
+    size_t m; /* shares left */
+    uint8_t place[SHOAL_SHAMIR_MAX];
+    uint8_t of[SHOAL_SHAMIR_MAX]; /* where each came from */
+    const uint8_t (*shares)[32];
+} code_word;
+
+/* syndromes [m - t] of all 32 bytes at once. */
+static void syndromes_of(const code_word *w, size_t t, lanes *out)
+{
+    memset(out, 0, (w->m - t) * sizeof *out);
+    for (size_t i = 0; i < w->m; i++) {
+        uint8_t scale = 1;
+        for (size_t j = 0; j < w->m; j++) {
+            if (j != i) scale = gf_mul(scale, w->place[i] ^ w->place[j]);
+        }
+        scale = gf_inv(scale);
+        for (size_t l = 0; l < w->m - t; l++) {
+            out[l] = add(out[l], times(load(w->shares[w->of[i]]), scale));
+            scale = gf_mul(scale, w->place[i]);
+        }
+    }
+}
+
+static uint8_t byte_of(const lanes *v, size_t b)
+{
+    uint8_t bytes[SHOAL_SHARE_BYTES];
+    memcpy(bytes, v->w, sizeof bytes);
+    return bytes[b];
+}
+
+/* The shortest shift register c [n + 1], c[0] = 1, that makes s [n]; returns its length. Its roots
+ * are the inverses of the places in error. */
+static size_t shortest_register(const uint8_t *s, size_t n, uint8_t *c)
+{
+    uint8_t before[SHOAL_SHAMIR_MAX + 1] = {1}, kept[SHOAL_SHAMIR_MAX + 1];
+    uint8_t last = 1;
+    size_t length = 0, gap = 1;
+    memset(c, 0, n + 1);
+    c[0] = 1;
+    for (size_t k = 0; k < n; k++, gap++) {
+        uint8_t off = s[k];
+        for (size_t i = 1; i <= length; i++) {
+            off ^= gf_mul(c[i], s[k - i]);
+        }
+        if (off == 0) continue;
+        uint8_t ratio = gf_mul(off, gf_inv(last));
+        memcpy(kept, c, n + 1);
+        for (size_t i = 0; i + gap <= n; i++) {
+            c[i + gap] ^= gf_mul(ratio, before[i]);
+        }
+        if (2 * length > k) continue;
+        length = k + 1 - length;
+        memcpy(before, kept, n + 1);
+        last = off;
+        gap = 0;
+    }
+    return length;
+}
+
+static bool is_root(const uint8_t *c, size_t degree, uint8_t at)
+{
+    uint8_t value = 0;
+    for (size_t i = degree + 1; i-- > 0;) {
+        value = gf_mul(value, at) ^ c[i];
+    }
+    return value == 0;
+}
+
+/* Takes the shares out whose byte b is in error; 0 when there are too many to tell. */
+static size_t remove_errors(code_word *w, size_t t, const lanes *syndromes, size_t b, bool *wrong)
+{
+    uint8_t s[SHOAL_SHAMIR_MAX], c[SHOAL_SHAMIR_MAX + 1];
+    size_t n = w->m - t, kept = 0;
+    for (size_t l = 0; l < n; l++) {
+        s[l] = byte_of(&syndromes[l], b);
+    }
+    size_t length = shortest_register(s, n, c);
+    for (size_t i = 0; i < w->m; i++) {
+        bool bad = is_root(c, length, gf_inv(w->place[i]));
+        wrong[w->of[i]] = wrong[w->of[i]] || bad;
+        if (bad) continue;
+        w->place[kept] = w->place[i];
+        w->of[kept++] = w->of[i];
+    }
+    size_t removed = w->m - kept;
+    w->m = kept;
+    return 2 * length <= n && removed == length ? removed : 0;
+}
+
+/* The first byte in which a syndrome is not zero, or 32. */
+static size_t first_error(const lanes *syndromes, size_t n)
+{
+    lanes any = {{0}};
+    size_t b = 0;
+    for (size_t l = 0; l < n; l++) {
+        for (size_t i = 0; i < 4; i++) {
+            any.w[i] |= syndromes[l].w[i];
+        }
+    }
+    while (b < SHOAL_SHARE_BYTES && byte_of(&any, b) == 0) {
+        b++;
+    }
+    return b;
+}
+
+bool shoal_shamir_locate(const uint8_t *x, const uint8_t (*shares)[32], size_t m, size_t t,
+                         bool *wrong)
+{
+    code_word w = {.m = m, .shares = shares};
+    lanes syndromes[SHOAL_SHAMIR_MAX];
+    size_t removed = 0;
+    memset(wrong, 0, m * sizeof *wrong);
+    if (t < 1 || t > m || m > SHOAL_SHAMIR_MAX || check_points(x, m, NULL) != SHOAL_OK)
+        return false;
+    for (size_t i = 0; i < m; i++) {
+        w.place[i] = x[i];
+        w.of[i] = (uint8_t)i;
+    }
+    for (bool sound = true; sound; sound = 2 * removed <= m - t) {
+        syndromes_of(&w, t, syndromes);
+        size_t b = first_error(syndromes, w.m - t);
+        if (b == SHOAL_SHARE_BYTES) return true;
+        size_t more = remove_errors(&w, t, syndromes, b, wrong);
+        if (more == 0) return false;
+        removed += more;
+    }
+    return false;
+}

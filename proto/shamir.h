@@ -10,6 +10,7 @@
 #ifndef SHOAL_PROTO_SHAMIR_H
 #define SHOAL_PROTO_SHAMIR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,12 @@ SHOAL_MUST_USE shoal_status shoal_shamir_evaluate(const uint8_t *x, const uint8_
 SHOAL_MUST_USE shoal_status shoal_shamir_combine(const uint8_t *x, const uint8_t (*shares)[32],
                                                  size_t t, uint8_t at, uint8_t out[32],
                                                  shoal_error *err);
+
+/* Which of m shares are false: true when all but at most (m - t) / 2 lie on one polynomial of
+ * degree t - 1, the others marked in wrong [m]. Branches on errors only: of true shares nothing
+ * shows. */
+bool shoal_shamir_locate(const uint8_t *x, const uint8_t (*shares)[32], size_t m, size_t t,
+                         bool *wrong);
 
 #ifdef __cplusplus
 }

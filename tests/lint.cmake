@@ -1,7 +1,7 @@
 # The rules of the code that a machine can check.
 function(shoal_lint name)
   add_test(NAME lint_${name} COMMAND ${ARGN})
-  set_tests_properties(lint_${name} PROPERTIES LABELS "fast;lint" SKIP_RETURN_CODE 77 TIMEOUT 300)
+  set_tests_properties(lint_${name} PROPERTIES LABELS "fast;lint" SKIP_RETURN_CODE 77 TIMEOUT 900)
 endfunction()
 shoal_lint(layers ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -P ${CMAKE_CURRENT_LIST_DIR}/lint/layers.cmake)
 shoal_lint(banned ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -P ${CMAKE_CURRENT_LIST_DIR}/lint/banned.cmake)

@@ -9,9 +9,15 @@ if(TARGET shoal_proto)
     "LINKER:--wrap=shoal_sign,--wrap=shoal_verify,--wrap=shoal_cert_check")
   set_target_properties(bench_secagg PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   foreach(name codec crypto mask rotate sa sa_client_attacks sa_dropouts sa_kat sa_params
-          sa_server_attacks shamir wire x509 x509_ca)
+          sa_ring sa_server_attacks shamir wire x509 x509_ca)
     shoal_test(test_${name} unit/test_${name}.c LIBS proto_test)
   endforeach()
+  set_tests_properties(test_sa_dropouts PROPERTIES LABELS medium)
+
+  # Many whole sessions, with verifications of the same bytes remembered.
+  shoal_test(test_sa_random unit/test_sa_random.c support/sa_memo.c LIBS proto_test LABELS slow
+    TIMEOUT 1800)
+  target_link_options(test_sa_random PRIVATE -Wl,--wrap=shoal_verify,--wrap=shoal_cert_check)
 
   # The second implementation (reference/): its vectors made again, its own sessions and refusals.
   foreach(part vectors sessions)

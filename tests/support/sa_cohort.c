@@ -111,7 +111,7 @@ void cohort_open(cohort *c, size_t n, uint32_t dim, uint64_t seed)
     c->descriptor = shoal_buf_init(SHOAL_LIMIT_DESCRIPTOR);
 }
 
-static void end_session(cohort *c)
+void cohort_end(cohort *c)
 {
     shoal_sa_server_close(c->server);
     c->server = NULL;
@@ -127,7 +127,7 @@ static void end_session(cohort *c)
 
 void cohort_close(cohort *c)
 {
-    end_session(c);
+    cohort_end(c);
     for (size_t i = 0; i < c->n; i++) {
         shoal_key_close(c->dev[i].key);
         shoal_buf_clear(&c->dev[i].cert);
@@ -165,7 +165,7 @@ shoal_sa_client_options cohort_options(cohort *c, size_t i)
 
 void cohort_start(cohort *c)
 {
-    end_session(c);
+    cohort_end(c);
     assert_int_equal(shoal_sa_descriptor_sign(&c->d, c->task_key, &c->descriptor, &c->err),
                      SHOAL_OK);
     shoal_sa_server_options so = {

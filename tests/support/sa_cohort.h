@@ -48,6 +48,8 @@ void cohort_close(cohort *c);
 
 /* Signs c->d and opens the server and all clients (closing those of a session before). */
 void cohort_start(cohort *c);
+/* Closes the server and all clients; keys and certificates stay. */
+void cohort_end(cohort *c);
 shoal_sa_client_options cohort_options(cohort *c, size_t device_index);
 
 /* One device's part of a stage, its message kept in sent[stage]. ADVERTISE: M1. SHARES: reads M2,

@@ -1,6 +1,7 @@
-/* test_sa_dropouts.c - every drop-out pattern of 5 clients: each stays, or leaves before one of the
- * 6 stages, 7^5 = 16807 patterns. Each ends in the exact sum of the right survivors, or is refused
- * below the threshold; nothing else.
+/* test_sa_dropouts.c - every drop-out pattern of 5 clients, in the complete graph and in the
+ * 4-regular one (t = 3, three of them on the committee; a roster of 4 is complete there too): each
+ * stays, or leaves before one of the 6 stages, 7^5 = 16807 patterns. Each ends in the exact sum of
+ * the right survivors, or is refused below the threshold; nothing else.
  *
  * Patterns that agree up to a stage are one execution up to there, so they are walked as a tree:
  * each branching forks, and the child continues with a copy of all state. A refused session is
@@ -18,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "proto/sa_session.h"
 #include "tests/support/sa_cohort.h"
 
 enum { CLIENTS = 5, STAGES = SHOAL_SA_STAGES, ALL = (1 << CLIENTS) - 1 };
@@ -55,12 +57,26 @@ static uint32_t futures(unsigned k, shoal_sa_stage stage)
     return ways;
 }
 
-/* PROTOCOL.md 6.1, written down a second time. roster 0: advertising. */
-static bool should_go_on(shoal_sa_stage stage, unsigned roster, unsigned acting)
+/* Those of a set of devices that are on the committee. */
+static unsigned signers(const cohort *c, unsigned devices)
 {
-    if (stage == SHOAL_SA_ADVERTISE) return acting >= 3;
-    unsigned t = 2 * roster / 3 + 1;
-    return acting >= t && acting >= 3;
+    unsigned n = 0;
+    for (size_t i = 0; i < CLIENTS; i++) {
+        n += (devices >> i & 1u) != 0 && shoal_sa_client_signs(c->dev[i].client) ? 1 : 0;
+    }
+    return n;
+}
+
+/* PROTOCOL.md 6.1, written down a second time. With five clients each next to the four others,
+ * t = 3 holders of everyone's secrets are four clients; four are a complete graph of their own. */
+static bool should_go_on(const cohort *c, shoal_sa_stage stage, unsigned roster, unsigned acting)
+{
+    unsigned k = bits_of(acting);
+    unsigned m = roster < c->d.committee ? roster : c->d.committee;
+    if (stage == SHOAL_SA_ADVERTISE) return k >= 3;
+    if (stage == SHOAL_SA_SURVIVORS) return signers(c, acting) >= 2 * m / 3 + 1;
+    if (c->d.degree != 0 && roster > c->d.degree) return k >= 4;
+    return k >= 2 * roster / 3 + 1 && k >= 3;
 }
 
 static tally wrong(const char *what, shoal_sa_stage stage, unsigned acting)
@@ -84,7 +100,7 @@ static tally play(cohort *c, shoal_sa_stage stage, unsigned acting, unsigned ros
         }
     }
     shoal_status st = shoal_sa_server_advance(c->server, true, &c->err);
-    if ((st == SHOAL_OK) != should_go_on(stage, roster, k)) {
+    if ((st == SHOAL_OK) != should_go_on(c, stage, roster, acting)) {
         return wrong("wrong verdict", stage, acting);
     }
     if (st != SHOAL_OK) {
@@ -145,25 +161,46 @@ static tally explore(cohort *c, shoal_sa_stage stage, unsigned alive, unsigned r
     return t;
 }
 
-static void test_all_patterns(void **state)
+static tally all_patterns(cohort *c)
 {
-    (void)state;
-    cohort c;
-    cohort_open(&c, CLIENTS, 33, 77);
-    cohort_start(&c);
-    tally t = explore(&c, SHOAL_SA_ADVERTISE, ALL, 0, 0);
+    cohort_start(c);
+    tally t = explore(c, SHOAL_SA_ADVERTISE, ALL, 0, 0);
     print_message("%u patterns exact, %u refused, %u stages run\n", t.exact, t.refused,
                   t.executions);
     assert_int_equal(t.wrong, 0);
     assert_int_equal(t.exact + t.refused, 16807);
+    return t;
+}
+
+static void test_complete_graph(void **state)
+{
+    (void)state;
+    cohort c;
+    cohort_open(&c, CLIENTS, 33, 77);
+    tally t = all_patterns(&c);
     /* Survive: nobody, or one of 5 leaves at any one of 6 stages; or one before ADVERTISE (t = 3 of
      * 4) and at most one more of the 5 later; or two before ADVERTISE and nobody later. */
     assert_int_equal(t.exact, 1 + 5 * 5 + 5 * (1 + 4 * 5) + 10);
     cohort_close(&c);
 }
 
+static void test_ring(void **state)
+{
+    (void)state;
+    cohort c;
+    cohort_open(&c, CLIENTS, 33, 78);
+    c.d.degree = 4;
+    c.d.threshold = 3;
+    c.d.committee = 3;
+    tally t = all_patterns(&c);
+    /* One of 5 may leave at any stage but SURVIVORS, and there if it does not sign: two of them. */
+    assert_true(t.exact >= 1 + 5 * 5 - 3 && t.exact < 141);
+    cohort_close(&c);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_patterns)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_complete_graph),
+                                       cmocka_unit_test(test_ring)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 
 #include "kernels/base/buf.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/rng.h"
 #include "proto/crypto.h"
 #include "proto/shamir.h"
 #include "tests/support/vec_file.h"
@@ -338,6 +339,74 @@ static void test_bad_points(void **state)
     assert_int_equal(shoal_shamir_split(rows[0], 1, 255, rows[0], shares, NULL), SHOAL_ERR_ARG);
 }
 
+/* What locate finds, for errors in random bytes of random shares: up to (m - t) / 2 exactly those;
+ * beyond, nothing, or a set after which all others lie on one polynomial. */
+static void locate_case(shoal_rng *rng, size_t m, size_t t, size_t errors)
+{
+    static uint8_t coeffs[254 * 32], shares[254][32], at[254][32];
+    static uint8_t x[254];
+    static bool wrong[254], bad[254];
+    uint8_t secret[32];
+    size_t order[254];
+    for (size_t i = 0; i < sizeof coeffs; i++) {
+        coeffs[i] = (uint8_t)shoal_rng_u64(rng);
+    }
+    memcpy(secret, coeffs + 5, 32);
+    assert_int_equal(shoal_shamir_split(secret, t, m, coeffs, shares, NULL), SHOAL_OK);
+    for (size_t i = 0; i < m; i++) {
+        x[i] = (uint8_t)(i + 1);
+        order[i] = i;
+        bad[i] = false;
+    }
+    shoal_rng_shuffle(rng, order, m);
+    for (size_t e = 0; e < errors; e++) {
+        size_t bytes = 1 + (size_t)shoal_rng_below(rng, 4);
+        bad[order[e]] = true;
+        for (size_t b = 0; b < bytes; b++) { /* distinct bytes: no error undoes another */
+            shares[order[e]][(order[e] * 7 + b) % 32] ^= (uint8_t)(1 + shoal_rng_below(rng, 255));
+        }
+    }
+    bool found = shoal_shamir_locate(x, (const uint8_t(*)[32])shares, m, t, wrong);
+    if (2 * errors <= m - t) {
+        assert_true(found);
+        assert_memory_equal(wrong, bad, m * sizeof *wrong);
+        return;
+    }
+    if (!found) return;
+    size_t good = 0;
+    static uint8_t gx[254], gs[254][32];
+    for (size_t i = 0; i < m; i++) {
+        if (wrong[i]) continue;
+        gx[good] = x[i];
+        memcpy(gs[good++], shares[i], 32);
+    }
+    assert_true(2 * (m - good) <= m - t);
+    assert_int_equal(shoal_shamir_evaluate(gx, (const uint8_t(*)[32])gs, t, gx, good, at, NULL),
+                     SHOAL_OK);
+    assert_memory_equal(at, gs, good * 32);
+}
+
+static void test_false_shares_are_located(void **state)
+{
+    (void)state;
+    shoal_rng rng = shoal_rng_init(9);
+    static const size_t SIZES[][2] = {{3, 1},   {5, 4},   {7, 5},    {10, 7},
+                                      {26, 16}, {78, 52}, {254, 200}};
+    for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++) {
+        size_t m = SIZES[i][0], t = SIZES[i][1];
+        for (size_t errors = 0; errors <= (m - t) / 2 + 2 && errors <= m; errors++) {
+            for (size_t again = 0; again < (m > 100 ? 2 : 12); again++) {
+                locate_case(&rng, m, t, errors);
+            }
+        }
+    }
+    bool wrong[3];
+    static const uint8_t same[3] = {1, 2, 2};
+    static const uint8_t none[3][32];
+    assert_false(shoal_shamir_locate(same, none, 3, 1, wrong));
+    assert_false(shoal_shamir_locate(same, none, 2, 3, wrong));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_one_share_says_nothing),
         cmocka_unit_test(test_evaluate),
         cmocka_unit_test(test_bad_points),
+        cmocka_unit_test(test_false_shares_are_located),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

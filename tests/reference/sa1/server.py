@@ -116,6 +116,8 @@ class Server:
             members = frozenset(map(self._index, self.answers[self.stage]))
             if self.stage == "shares":
                 self.dealt = members
+                self.refused = {i: frozenset() for i in members}
+                check(len(self._fix_members(members)) >= need, "too few have holders")
             elif self.stage == "confirm":
                 self.u2 = self._fix_members(members)
                 check(len(self.u2) >= need, "too few hold enough shares")

@@ -52,7 +52,7 @@ def combine(points, at=0):
 
 def open_secret(points, t, is_right):
     """The secret that `is_right` accepts, from any t of the shares; None when there is none among
-    the sets that leave out at most two holders beyond those not needed (5.9.2)."""
+    the sets that leave out at most two holders beyond those not needed (5.9.2 without its decoding)."""
     holders = sorted(points)
     for gone in range(3):
         for out in itertools.combinations(holders, gone):
