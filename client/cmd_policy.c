@@ -17,9 +17,9 @@ static const shoal_usage usage = {
 
 typedef struct options {
     bool json, reset;
-    uint64_t cohort, ring, weight; /* 0: not given */
-    double clip;                   /* 0: not given */
-    uint64_t round, month;         /* bytes */
+    uint64_t cohort, ring, weight, percent, hours, committee, bits; /* 0: not given */
+    double clip;                                                    /* 0: not given */
+    uint64_t round, month;                                          /* bytes */
     bool round_given, month_given;
 } options;
 
@@ -29,6 +29,10 @@ static void change(const options *o, shoal_sa_policy *p)
     if (o->ring != 0) p->ring_bits_min = (uint32_t)o->ring;
     if (o->weight != 0) p->weight_max = (uint32_t)o->weight;
     if (o->clip > 0) p->clip_norm_max = o->clip;
+    if (o->percent != 0) p->new_percent_max = (uint32_t)o->percent;
+    if (o->committee != 0) p->committee_min = (uint32_t)o->committee;
+    if (o->bits != 0) p->security_bits = (uint32_t)o->bits;
+    if (o->hours != 0) p->new_s = (uint32_t)o->hours * 3600;
 }
 
 static void print_bound(const char *what, uint64_t bytes)
@@ -48,9 +52,12 @@ static shoal_status print(const options *o, const shoal_sa_policy *p, const shoa
     if (o->json) {
         return shoal_json_print(
             stdout,
-            json_pack("{s:I, s:I, s:f, s:I, s:b, s:I, s:I}", "min_cohort", (json_int_t)p->n_min,
-                      "min_ring_bits", (json_int_t)p->ring_bits_min, "max_clip", p->clip_norm_max,
-                      "max_weight", (json_int_t)p->weight_max, "weak",
+            json_pack("{s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}", "min_cohort",
+                      (json_int_t)p->n_min, "min_ring_bits", (json_int_t)p->ring_bits_min,
+                      "max_clip", p->clip_norm_max, "max_weight", (json_int_t)p->weight_max,
+                      "min_committee", (json_int_t)p->committee_min, "security_bits",
+                      (json_int_t)p->security_bits, "max_new_percent",
+                      (json_int_t)p->new_percent_max, "new_seconds", (json_int_t)p->new_s, "weak",
                       (int)shoal_policy_is_weak(p->n_min), "budget_round", (json_int_t)l->round,
                       "budget_month", (json_int_t)l->month),
             err);
@@ -60,6 +67,13 @@ static shoal_status print(const options *o, const shoal_sa_policy *p, const shoa
                  p->n_min, p->ring_bits_min, p->clip_norm_max, p->weight_max);
     print_bound("traffic a round ", l->round);
     print_bound("traffic a month ", l->month);
+    (void)printf("signers         %" PRIu32 " or all\ngraph           %" PRIu32 " bits\n",
+                 p->committee_min, p->security_bits);
+    if (p->new_percent_max < 100) {
+        (void)printf("newcomers       at most %" PRIu32
+                     " %% with certificates younger than %" PRIu32 " h\n",
+                     p->new_percent_max, p->new_s / 3600);
+    }
     return SHOAL_OK;
 }
 
@@ -72,7 +86,8 @@ static shoal_status run(const options *o, shoal_error *err)
     if (o->reset) SHOAL_TRY(shoal_policy_reset(&store, err));
     SHOAL_TRY(shoal_policy_load(&store, &p, err));
     SHOAL_TRY(shoal_policy_load_budget(&store, &l, err));
-    if (o->cohort != 0 || o->ring != 0 || o->weight != 0 || o->clip > 0) {
+    if (o->cohort + o->ring + o->weight + o->percent + o->hours + o->committee + o->bits != 0 ||
+        o->clip > 0) {
         change(o, &p);
         SHOAL_TRY(shoal_policy_save(&store, &p, err));
     }
@@ -102,6 +117,15 @@ int shoal_cmd_policy(int argc, char **argv)
                    "most traffic of a round, both ways; 0: any (default)", &o.round_given),
         SHOAL_SIZE("budget-month", 0, &o.month, "SIZE",
                    "most traffic of all rounds in a month (UTC); 0: any (default)", &o.month_given),
+        SHOAL_COUNT("min-committee", 0, &o.committee, "M",
+                    "fewest that sign who is in a sum (default 128, or all)", 1,
+                    SHOAL_LIMIT_COMMITTEE),
+        SHOAL_COUNT("security-bits", 0, &o.bits, "B",
+                    "of the graph of a large cohort (default 40; PROTOCOL.md 7.3)", 20, 100),
+        SHOAL_COUNT("max-new-percent", 0, &o.percent, "P",
+                    "most of the others whose certificates may be new (default 100: any)", 1, 100),
+        SHOAL_COUNT("new-hours", 0, &o.hours, "H", "how young a certificate is new (default 0)", 1,
+                    7 * 24),
         SHOAL_FLAG("reset", 0, &o.reset, "back to the defaults first"),
         SHOAL_FLAG("json", 0, &o.json, "print one object")};
     const shoal_option_group group = {"options", table, SHOAL_OPTION_COUNT_OF(table)};

@@ -12,6 +12,8 @@
 #include "kernels/base/options.h"
 #include "kernels/base/term.h"
 
+enum { BITS_MIN = 20, BITS_MAX = 100 };
+
 static shoal_status path_of(const shoal_store *s, char out[SHOAL_PATH_MAX], shoal_error *err)
 {
     return shoal_store_path(s, out, err, "policy");
@@ -32,6 +34,15 @@ static shoal_status check(const shoal_sa_policy *p, shoal_error *err)
     }
     if (p->weight_max == 0) {
         return shoal_fail(err, SHOAL_ERR_ARG, "max_weight must be above 0");
+    }
+    if (p->committee_min < 1 || p->committee_min > SHOAL_LIMIT_COMMITTEE) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "min_committee must be 1..%d", SHOAL_LIMIT_COMMITTEE);
+    }
+    if (p->security_bits < BITS_MIN || p->security_bits > BITS_MAX) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "security_bits must be %d..%d", BITS_MIN, BITS_MAX);
+    }
+    if (p->new_percent_max > 100) {
+        return shoal_fail(err, SHOAL_ERR_ARG, "max_new_percent must be 0..100");
     }
     return SHOAL_OK;
 }
@@ -62,6 +73,10 @@ static shoal_status read_all(const shoal_record *r, shoal_sa_policy *p, shoal_er
     SHOAL_TRY(take_u32(r, "min_ring_bits", &p->ring_bits_min, err));
     SHOAL_TRY(take_number(r, "max_clip", &p->clip_norm_max, err));
     SHOAL_TRY(take_u32(r, "max_weight", &p->weight_max, err));
+    SHOAL_TRY(take_u32(r, "min_committee", &p->committee_min, err));
+    SHOAL_TRY(take_u32(r, "security_bits", &p->security_bits, err));
+    SHOAL_TRY(take_u32(r, "max_new_percent", &p->new_percent_max, err));
+    SHOAL_TRY(take_u32(r, "new_seconds", &p->new_s, err));
     return check(p, err);
 }
 
@@ -138,6 +153,10 @@ shoal_status shoal_policy_save(const shoal_store *s, const shoal_sa_policy *p, s
     SHOAL_TRY(shoal_record_put_u64(&r, "min_ring_bits", p->ring_bits_min, err));
     SHOAL_TRY(shoal_record_put(&r, "max_clip", clip, err));
     SHOAL_TRY(shoal_record_put_u64(&r, "max_weight", p->weight_max, err));
+    SHOAL_TRY(shoal_record_put_u64(&r, "min_committee", p->committee_min, err));
+    SHOAL_TRY(shoal_record_put_u64(&r, "security_bits", p->security_bits, err));
+    SHOAL_TRY(shoal_record_put_u64(&r, "max_new_percent", p->new_percent_max, err));
+    SHOAL_TRY(shoal_record_put_u64(&r, "new_seconds", p->new_s, err));
     return shoal_record_save(&r, path, err);
 }
 

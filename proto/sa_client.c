@@ -141,7 +141,8 @@ shoal_sa_policy shoal_sa_policy_default(void)
                              .committee_min = 128,
                              .corrupt = 0.05,
                              .dropout = 0.10,
-                             .security_bits = 40};
+                             .security_bits = 40,
+                             .new_percent_max = 100};
 }
 
 /* Spec 5.1.2: the graph that a roster of n would have keeps the promises this device asks for. */
@@ -342,7 +343,7 @@ static shoal_status check_keys(const shoal_sa_roster *r, shoal_error *err)
 /* Spec 5.3.2: certificate by the pinned CA, hash and id as in the entry, and the signature of M1
  * rebuilt from the entry. */
 static shoal_status check_credential(const shoal_sa_client *c, peer *p, const shoal_sa_entry *e,
-                                     const shoal_sa_credential *k, shoal_error *err)
+                                     const shoal_sa_credential *k, size_t *n_new, shoal_error *err)
 {
     uint8_t hash[32];
     shoal_cert_info info;
@@ -352,6 +353,7 @@ static shoal_status check_credential(const shoal_sa_client *c, peer *p, const sh
                                c->opt.now_s, &info, err));
     if (memcmp(info.id, e->client_id, SHOAL_ID_BYTES) != 0) return tampered(err);
     memcpy(p->spki, info.spki, SHOAL_SPKI_BYTES);
+    *n_new += c->opt.now_s - info.not_before_s < (int64_t)c->opt.policy.new_s ? 1 : 0;
 
     shoal_buf m1 = shoal_buf_init(SHOAL_SA_HEAD_BYTES + 4 * 32 + 2 + SHOAL_LIMIT_CERT);
     put_advert_of(&m1, c, e, k->cert, k->cert_n);
@@ -364,17 +366,21 @@ static shoal_status check_credential(const shoal_sa_client *c, peer *p, const sh
     return st;
 }
 
-/* Spec 5.3.2: exactly its neighbours' certificates, in order. */
+/* Spec 5.3.2: exactly its neighbours' certificates, in order; not too many of them new. */
 static shoal_status check_neighbours(shoal_sa_client *c, const shoal_sa_roster *r, shoal_error *err)
 {
     uint16_t near[SHOAL_LIMIT_DEGREE];
+    size_t n_new = 0;
     shoal_sa_graph_neighbours(&c->g, c->index, near);
     if (r->n_credentials != c->g.k) return tampered(err);
     for (size_t p = 0; p < c->g.k; p++) {
         const shoal_sa_credential *k = &r->credentials[p];
         c->peers[p].index = near[p];
         if (k->index != near[p]) return tampered(err);
-        SHOAL_TRY(check_credential(c, &c->peers[p], &r->entries[near[p] - 1], k, err));
+        SHOAL_TRY(check_credential(c, &c->peers[p], &r->entries[near[p] - 1], k, &n_new, err));
+    }
+    if (n_new * 100 > c->g.k * (size_t)c->opt.policy.new_percent_max) {
+        return denied(err, "too many of the others' certificates are new");
     }
     return SHOAL_OK;
 }

@@ -35,9 +35,14 @@ typedef struct shoal_sa_policy {
      * security_bits 0: no demand, which is for tests. */
     double corrupt, dropout;
     uint32_t security_bits;
+    /* Of the certificates a roster shows, at most so many percent may be younger than new_s; 100:
+     * any. Devices made up for one round have new certificates; so have honest ones that just
+     * joined or renewed. */
+    uint32_t new_percent_max, new_s;
 } shoal_sa_policy;
 
-/* n_min 32, ring 16..32, committee 128, 5 % corrupt and 10 % gone at 40 bits; set dim yourself. */
+/* n_min 32, ring 16..32, committee 128, 5 % corrupt and 10 % gone at 40 bits, certificates of
+ * any age; set dim yourself. */
 shoal_sa_policy shoal_sa_policy_default(void);
 
 typedef struct shoal_sa_client_options {

@@ -11,3 +11,8 @@ shoal_lint(headers ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -DCC=${CMAKE_C_
 shoal_lint(format bash ${CMAKE_CURRENT_LIST_DIR}/lint/format.sh ${PROJECT_SOURCE_DIR})
 shoal_lint(words bash ${CMAKE_CURRENT_LIST_DIR}/lint/project_words.sh ${PROJECT_SOURCE_DIR})
 shoal_lint(citations bash ${CMAKE_CURRENT_LIST_DIR}/lint/citations.sh ${PROJECT_SOURCE_DIR})
+# Not every build has every test the table names: network off, sanitizers.
+if(TARGET shoal AND TARGET shoal-aggregator AND NOT SHOAL_SANITIZE)
+  shoal_lint(attacks bash ${CMAKE_CURRENT_LIST_DIR}/lint/attacks.sh ${PROJECT_SOURCE_DIR}
+             ${CMAKE_CTEST_COMMAND} ${CMAKE_BINARY_DIR})
+endif()

@@ -1,6 +1,7 @@
 # proto: primitives against published vectors, codecs, whole secure-aggregation sessions.
 if(TARGET shoal_proto)
-  add_library(proto_test STATIC support/sa_cohort.c support/vec_file.c support/wire_samples.c)
+  add_library(proto_test STATIC support/sa_attack.c support/sa_cohort.c support/vec_file.c
+    support/wire_samples.c)
   target_link_libraries(proto_test PUBLIC shoal_proto shoal_flags ${CMOCKA_LIBRARY})
   # One session, timed; started by tests/bench/run.sh secagg: build/tests/bench_secagg [--clients N] ...
   add_executable(bench_secagg bench/bench_secagg.c)
@@ -8,8 +9,8 @@ if(TARGET shoal_proto)
   target_link_options(bench_secagg PRIVATE
     "LINKER:--wrap=shoal_sign,--wrap=shoal_verify,--wrap=shoal_cert_check")
   set_target_properties(bench_secagg PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  foreach(name codec crypto mask rotate sa sa_client_attacks sa_dropouts sa_kat sa_params
-          sa_ring sa_server_attacks shamir wire x509 x509_ca)
+  foreach(name codec crypto mask rotate sa sa_client_attacks sa_dropouts sa_false_client sa_false_server
+          sa_kat sa_params sa_ring sa_server_attacks shamir wire x509 x509_ca)
     shoal_test(test_${name} unit/test_${name}.c LIBS proto_test)
   endforeach()
   set_tests_properties(test_sa_dropouts PROPERTIES LABELS medium)

@@ -121,6 +121,9 @@ def worse_terms(a, fleet):
         "another adapter version": dict(adapter_hash=other),
         "another task": dict(task_id=other[:16]),
         "its round was seen before": dict(round=0),
+        "too few clients sign": dict(n_max=130, n_target=130, scale_log2=8, degree=30, threshold=19,
+                                     committee=100),
+        "too few neighbours": dict(n_max=130, n_target=130, scale_log2=8, degree=8, threshold=5),
     }
     for words, fields in policy.items():
         cohort = fields.pop("cohort", "3")
@@ -170,6 +173,7 @@ def lies_within(a, fleet):
     """Attack 12. At each message the aggregator lies in turn; nothing comes after it."""
     ways = {"roster": lambda m: m[:300] + bytes([m[300] ^ 1]) + m[301:],
             "delivery": lambda m: m[:-1],
+            "members": lambda m: m[:-1] + bytes([m[-1] | 0x80]),  # a spare bit
             "claim": lambda m: m[:-1] + bytes([m[-1] ^ 1]),
             "request": lambda m: m[:-40] + bytes([m[-40] ^ 1]) + m[-39:],
             "result": lambda m: m[:-1]}

@@ -72,6 +72,10 @@ static void demands_are_kept_and_can_be_taken_back(void **state)
     p.ring_bits_min = 20;
     p.clip_norm_max = 1.0 / 3.0;
     p.weight_max = 77;
+    p.committee_min = 200;
+    p.security_bits = 80;
+    p.new_percent_max = 25;
+    p.new_s = 7200;
     assert_int_equal(shoal_policy_save(&f->store, &p, NULL), SHOAL_OK);
     assert_int_equal(stat(f->path, &sb), 0);
     assert_int_equal(sb.st_mode & 0777, 0600);
@@ -80,6 +84,10 @@ static void demands_are_kept_and_can_be_taken_back(void **state)
     assert_int_equal(back.ring_bits_min, 20);
     assert_true(back.clip_norm_max == 1.0 / 3.0);
     assert_int_equal(back.weight_max, 77);
+    assert_int_equal(back.committee_min, 200);
+    assert_int_equal(back.security_bits, 80);
+    assert_int_equal(back.new_percent_max, 25);
+    assert_int_equal(back.new_s, 7200);
     assert_int_equal(shoal_policy_reset(&f->store, NULL), SHOAL_OK);
     assert_int_equal(shoal_policy_reset(&f->store, NULL), SHOAL_OK);
     assert_int_equal(shoal_policy_load(&f->store, &back, NULL), SHOAL_OK);
@@ -105,6 +113,11 @@ static void a_damaged_policy_is_refused(void **state)
                                       "max_weight 0\n",
                                       "max_weight 1e3\n",
                                       "max_weight 4294967296\n",
+                                      "max_new_percent 101\n",
+                                      "min_committee 0\n",
+                                      "min_committee 257\n",
+                                      "security_bits 0\n",
+                                      "security_bits 19\n",
                                       "garbage\n"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         shoal_sa_policy p;

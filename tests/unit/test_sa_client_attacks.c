@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "proto/sa_session.h"
-#include "tests/support/sa_cohort.h"
+#include "tests/support/sa_attack.h"
 
 enum { N = 7 }; /* t = 5: two liars can be left out */
 
@@ -26,20 +26,6 @@ static int close_cohort(void **state)
     return 0;
 }
 
-static shoal_status receive(cohort *c, size_t i, shoal_sa_stage stage, const shoal_buf *m)
-{
-    return shoal_sa_server_receive(c->server, stage, c->dev[i].id, m->data, m->len, COHORT_NOW,
-                                   &c->err);
-}
-
-/* Cuts the old signature off and signs again, as the owner of the key can. */
-static void resign(cohort *c, size_t i, const char *label, shoal_buf *m)
-{
-    m->len -= SHOAL_SIG_BYTES;
-    assert_int_equal(shoal_sa_sign_tail(m, 0, c->dev[i].key, label, c->server->ctx, NULL),
-                     SHOAL_OK);
-}
-
 /* No single-byte change and no prefix of any message is taken; then the right one still is.
  * (Spec 1.8, Spec 5.4) */
 static void test_changed_messages(void **state)
@@ -53,10 +39,10 @@ static void test_changed_messages(void **state)
         shoal_buf *m = &c->dev[0].sent[stage];
         for (size_t at = 0; at < m->len; at += 1 + m->len / 60) {
             m->data[at] ^= 0x20;
-            assert_int_not_equal(receive(c, 0, stage, m), SHOAL_OK);
+            assert_int_not_equal(attack_receive(c, 0, stage, m), SHOAL_OK);
             m->data[at] ^= 0x20;
             shoal_buf cut = {.data = m->data, .len = at};
-            assert_int_not_equal(receive(c, 0, stage, &cut), SHOAL_OK);
+            assert_int_not_equal(attack_receive(c, 0, stage, &cut), SHOAL_OK);
         }
         for (size_t i = 0; i < N; i++) {
             assert_int_equal(cohort_send(c, i, stage), SHOAL_OK);
@@ -75,7 +61,7 @@ static void test_adverts(void **state)
         assert_int_equal(cohort_answer(c, i, SHOAL_SA_ADVERTISE), SHOAL_OK);
     }
     const shoal_buf *theirs = &c->dev[1].sent[SHOAL_SA_ADVERTISE];
-    assert_int_equal(receive(c, 0, SHOAL_SA_ADVERTISE, theirs), SHOAL_ERR_TAMPERED);
+    assert_int_equal(attack_receive(c, 0, SHOAL_SA_ADVERTISE, theirs), SHOAL_ERR_TAMPERED);
     assert_int_equal(cohort_send(c, 1, SHOAL_SA_ADVERTISE), SHOAL_OK);
     shoal_buf *mine = &c->dev[0].sent[SHOAL_SA_ADVERTISE];
     uint8_t *key = mine->data + SHOAL_SA_HEAD_BYTES;
@@ -92,12 +78,12 @@ static void test_adverts(void **state)
         if (attack == 5) memcpy(key, theirs->data + SHOAL_SA_HEAD_BYTES + 32, 32);
         if (attack == 6) memcpy(key, key + 32, 32);
         if (attack == 7) key[31] |= 0x80;
-        resign(c, 0, "shoal/sa1/advertise", mine);
-        assert_int_equal(receive(c, 0, SHOAL_SA_ADVERTISE, mine), SHOAL_ERR_TAMPERED);
+        attack_resign(c, 0, "shoal/sa1/advertise", mine);
+        assert_int_equal(attack_receive(c, 0, SHOAL_SA_ADVERTISE, mine), SHOAL_ERR_TAMPERED);
         memcpy(key, right, 32);
     }
-    resign(c, 0, "shoal/sa1/advertise", mine);
-    assert_int_equal(receive(c, 0, SHOAL_SA_ADVERTISE, mine), SHOAL_OK);
+    attack_resign(c, 0, "shoal/sa1/advertise", mine);
+    assert_int_equal(attack_receive(c, 0, SHOAL_SA_ADVERTISE, mine), SHOAL_OK);
 }
 
 /* Too early, too late, not a member, and after the cohort is closed. */
@@ -120,13 +106,13 @@ static void test_stages_are_kept(void **state)
     assert_int_equal(
         shoal_sa_server_message(c->server, SHOAL_SA_ADVERTISE, c->dev[N - 1].id, &out, &c->err),
         SHOAL_ERR_DENIED);
-    assert_int_equal(receive(c, 0, SHOAL_SA_INPUT, &c->dev[0].sent[SHOAL_SA_ADVERTISE]),
+    assert_int_equal(attack_receive(c, 0, SHOAL_SA_INPUT, &c->dev[0].sent[SHOAL_SA_ADVERTISE]),
                      SHOAL_ERR_STATE);
     assert_int_equal(cohort_answer(c, 0, SHOAL_SA_SHARES), SHOAL_OK);
-    assert_int_equal(receive(c, N - 1, SHOAL_SA_SHARES, &c->dev[0].sent[SHOAL_SA_SHARES]),
+    assert_int_equal(attack_receive(c, N - 1, SHOAL_SA_SHARES, &c->dev[0].sent[SHOAL_SA_SHARES]),
                      SHOAL_ERR_DENIED);
     /* Somebody else's message under one's own name. */
-    assert_int_equal(receive(c, 1, SHOAL_SA_SHARES, &c->dev[0].sent[SHOAL_SA_SHARES]),
+    assert_int_equal(attack_receive(c, 1, SHOAL_SA_SHARES, &c->dev[0].sent[SHOAL_SA_SHARES]),
                      SHOAL_ERR_TAMPERED);
     assert_int_equal(out.len, 0);
 }
@@ -143,7 +129,7 @@ static void test_inputs(void **state)
     shoal_buf *m = &c->dev[0].sent[SHOAL_SA_INPUT];
     for (size_t field = 0; field < 8; field += 4) { /* words, then ring bits */
         m->data[SHOAL_SA_HEAD_BYTES + field]++;
-        assert_int_equal(receive(c, 0, SHOAL_SA_INPUT, m), SHOAL_ERR_FORMAT);
+        assert_int_equal(attack_receive(c, 0, SHOAL_SA_INPUT, m), SHOAL_ERR_FORMAT);
         m->data[SHOAL_SA_HEAD_BYTES + field]--;
     }
     for (size_t i = 1; i < N; i++) {
@@ -165,7 +151,7 @@ static void test_other_survivors(void **state)
     shoal_buf m = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
     assert_int_equal(shoal_sa_survivors_sign(&s, c->dev[0].key, sig, NULL), SHOAL_OK);
     shoal_sa_put_signature(&m, c->d.session_id, N, &u3, sig);
-    assert_int_equal(receive(c, 0, SHOAL_SA_SURVIVORS, &m), SHOAL_ERR_TAMPERED);
+    assert_int_equal(attack_receive(c, 0, SHOAL_SA_SURVIVORS, &m), SHOAL_ERR_TAMPERED);
     shoal_buf_clear(&m);
 }
 
@@ -176,7 +162,7 @@ static void falsify(cohort *c, size_t i, size_t at, uint8_t error)
     for (size_t item = 0; item < N; item++) {
         m->data[SHOAL_SA_HEAD_BYTES + 2 + item * 35 + 3 + at] ^= error;
     }
-    resign(c, i, "shoal/sa1/unmask", m);
+    attack_resign(c, i, "shoal/sa1/unmask", m);
 }
 
 /* Devices 0..liars-1 reveal false shares, properly signed: with errors of their own, or all with

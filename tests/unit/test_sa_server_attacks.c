@@ -10,7 +10,7 @@
 #include "kernels/base/mem.h"
 #include "proto/sa_session.h"
 #include "proto/x509.h"
-#include "tests/support/sa_cohort.h"
+#include "tests/support/sa_attack.h"
 
 enum { N = 5 };
 
@@ -26,52 +26,6 @@ static int close_cohort(void **state)
 {
     cohort_close(*state);
     return 0;
-}
-
-/* Index (from 1) of device 0 in the roster. */
-static size_t own_index(const cohort *c)
-{
-    size_t i = 0;
-    while (memcmp(c->server->party[i]->entry.client_id, c->dev[0].id, SHOAL_ID_BYTES) != 0) {
-        i++;
-    }
-    return i + 1;
-}
-
-static shoal_status feed(cohort *c, shoal_sa_stage stage, const shoal_buf *m, shoal_buf *out)
-{
-    shoal_sa_client *k = c->dev[0].client;
-    shoal_error e = {0};
-    switch (stage) {
-    case SHOAL_SA_ADVERTISE: return shoal_sa_client_roster(k, m->data, m->len, out, &e);
-    case SHOAL_SA_SHARES: return shoal_sa_client_delivery(k, m->data, m->len, out, &e);
-    case SHOAL_SA_CONFIRM: return shoal_sa_client_members(k, m->data, m->len, &e);
-    case SHOAL_SA_INPUT: return shoal_sa_client_claim(k, m->data, m->len, out, &e);
-    default: return shoal_sa_client_request(k, m->data, m->len, out, &e);
-    }
-}
-
-/* The client refuses the message, says nothing, and is out of the session for good. */
-static void assert_refused(cohort *c, shoal_sa_stage stage, shoal_buf *m)
-{
-    shoal_buf out = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
-    shoal_buf honest = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
-    assert_false(m->failed);
-    assert_int_not_equal(feed(c, stage, m, &out), SHOAL_OK);
-    assert_int_equal(out.len, 0);
-    assert_int_equal(shoal_sa_client_stage(c->dev[0].client), SHOAL_SA_FAILED);
-    /* Spec 5.9.1: nothing after any check failed, not even to an honest request. */
-    for (shoal_sa_stage s = SHOAL_SA_ADVERTISE; s <= SHOAL_SA_SURVIVORS; s++) {
-        assert_int_equal(feed(c, s, &honest, &out), SHOAL_ERR_STATE);
-    }
-    assert_int_equal(out.len, 0);
-    shoal_buf_clear(m);
-    shoal_buf_clear(&out);
-}
-
-static shoal_buf message(void)
-{
-    return shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
 }
 
 /* ---- M0 ---- */
@@ -284,12 +238,12 @@ static void test_roster_lies(void **state)
         cohort_start(c);
         cohort_run(c, SHOAL_SA_ADVERTISE);
         shoal_buf honest = cohort_message(c, 0, SHOAL_SA_ADVERTISE);
-        shoal_buf m2 = message();
+        shoal_buf m2 = attack_message();
         assert_int_equal(shoal_sa_read_roster(honest.data, honest.len, c->d.session_id, r, NULL),
                          SHOAL_OK);
-        lies[i](c, r, own_index(c));
+        lies[i](c, r, attack_index(c, 0));
         shoal_sa_put_roster(&m2, c->d.session_id, r);
-        assert_refused(c, SHOAL_SA_ADVERTISE, &m2);
+        attack_refused(c, SHOAL_SA_ADVERTISE, &m2);
         shoal_sa_roster_clear(r);
         shoal_buf_clear(&honest);
     }
@@ -328,22 +282,10 @@ static void test_expired_certificates(void **state)
         SHOAL_OK);
     cohort_run(c, SHOAL_SA_ADVERTISE);
     shoal_buf m2 = cohort_message(c, 0, SHOAL_SA_ADVERTISE);
-    assert_refused(c, SHOAL_SA_ADVERTISE, &m2);
+    attack_refused(c, SHOAL_SA_ADVERTISE, &m2);
 }
 
 /* ---- M4 ---- */
-
-static shoal_sa_set everyone(void)
-{
-    return (shoal_sa_set){.w = {(1u << N) - 1u}};
-}
-
-static shoal_sa_set without(size_t index)
-{
-    shoal_sa_set s = everyone();
-    s.w[0] &= ~((uint64_t)1 << (index - 1));
-    return s;
-}
 
 /* Spec 5.5.1 */
 static void test_delivery_lies(void **state)
@@ -354,9 +296,9 @@ static void test_delivery_lies(void **state)
         shoal_sa_set dealt;
         cohort_start(c);
         cohort_run(c, SHOAL_SA_SHARES);
-        size_t own = own_index(c);
+        size_t own = attack_index(c, 0);
         shoal_buf honest = cohort_message(c, 0, SHOAL_SA_SHARES);
-        shoal_buf m4 = message();
+        shoal_buf m4 = attack_message();
         assert_int_equal(
             shoal_sa_read_delivery(honest.data, honest.len, c->d.session_id, N, &dealt, &b, NULL),
             SHOAL_OK);
@@ -370,7 +312,7 @@ static void test_delivery_lies(void **state)
             break;
         }
         shoal_sa_put_delivery(&m4, c->d.session_id, N, &dealt, &b);
-        assert_refused(c, SHOAL_SA_SHARES, &m4);
+        attack_refused(c, SHOAL_SA_SHARES, &m4);
         shoal_buf_clear(&honest);
     }
 }
@@ -378,7 +320,7 @@ static void test_delivery_lies(void **state)
 /* Boxes that do not open: changed, of another sender, or what the victim sealed itself. */
 static void spoil_boxes(const cohort *c, int attack, shoal_sa_boxes *b)
 {
-    const shoal_sa_box *mine = &c->server->party[own_index(c) - 1]->boxes[0];
+    const shoal_sa_box *mine = &c->server->party[attack_index(c, 0) - 1]->boxes[0];
     switch (attack) {
     case 0: b->items[0].sealed[5] ^= 1; break;
     case 1: b->items[0].nonce[0] ^= 1; break;
@@ -406,13 +348,13 @@ static void test_boxes_that_do_not_open(void **state)
         cohort_start(c);
         cohort_run(c, SHOAL_SA_SHARES);
         shoal_buf honest = cohort_message(c, 0, SHOAL_SA_SHARES);
-        shoal_buf m4 = message(), out = message();
+        shoal_buf m4 = attack_message(), out = attack_message();
         assert_int_equal(
             shoal_sa_read_delivery(honest.data, honest.len, c->d.session_id, N, &dealt, &b, NULL),
             SHOAL_OK);
         spoil_boxes(c, attack, &b);
         shoal_sa_put_delivery(&m4, c->d.session_id, N, &dealt, &b);
-        assert_int_equal(feed(c, SHOAL_SA_SHARES, &m4, &out), SHOAL_OK);
+        assert_int_equal(attack_feed(c, SHOAL_SA_SHARES, &m4, &out), SHOAL_OK);
         assert_int_equal(shoal_sa_read_confirm(out.data, out.len, c->d.session_id, &named, NULL),
                          SHOAL_OK);
         assert_int_equal(named.n, 1);
@@ -459,12 +401,12 @@ static void test_members_lies(void **state)
         }
         assert_int_equal(shoal_sa_server_advance(c->server, true, &c->err), SHOAL_OK);
         assert_int_equal(cohort_answer(c, 0, SHOAL_SA_CONFIRM), SHOAL_OK);
-        size_t own = own_index(c);
-        shoal_sa_set u2 = attack == 0 ? without(own) : everyone();
+        size_t own = attack_index(c, 0);
+        shoal_sa_set u2 = attack == 0 ? attack_without(c, own) : attack_everyone(c);
         if (attack == 1) u2.w[0] = (uint64_t)1 << (own - 1) | (uint64_t)1 << other(own);
-        shoal_buf m = message();
+        shoal_buf m = attack_message();
         shoal_sa_put_members(&m, c->d.session_id, attack == 2 ? N + 1 : N, &u2);
-        assert_refused(c, SHOAL_SA_CONFIRM, &m);
+        attack_refused(c, SHOAL_SA_CONFIRM, &m);
     }
 }
 
@@ -477,14 +419,14 @@ static void test_claim_lies(void **state)
     for (int attack = 0; attack < 3; attack++) {
         cohort_start(c);
         cohort_run(c, SHOAL_SA_INPUT);
-        size_t own = own_index(c);
-        shoal_sa_set u3 = attack == 0 ? without(own) : everyone();
+        size_t own = attack_index(c, 0);
+        shoal_sa_set u3 = attack == 0 ? attack_without(c, own) : attack_everyone(c);
         size_t n = N;
         if (attack == 1) u3.w[0] = (uint64_t)1 << (own - 1) | (uint64_t)1 << (other(own));
         if (attack == 2) n = N + 1;
-        shoal_buf m6 = message();
+        shoal_buf m6 = attack_message();
         shoal_sa_put_claim(&m6, c->d.session_id, n, &u3);
-        assert_refused(c, SHOAL_SA_INPUT, &m6);
+        attack_refused(c, SHOAL_SA_INPUT, &m6);
     }
 }
 
@@ -501,10 +443,10 @@ static void test_claim_outside_u2(void **state)
         assert_int_equal(shoal_sa_server_advance(c->server, true, &c->err), SHOAL_OK);
     }
     assert_int_equal(cohort_act(c, 0, SHOAL_SA_INPUT), SHOAL_OK);
-    shoal_sa_set u3 = everyone();
-    shoal_buf m6 = message();
+    shoal_sa_set u3 = attack_everyone(c);
+    shoal_buf m6 = attack_message();
     shoal_sa_put_claim(&m6, c->d.session_id, N, &u3);
-    assert_refused(c, SHOAL_SA_INPUT, &m6);
+    attack_refused(c, SHOAL_SA_INPUT, &m6);
 }
 
 /* Signatures of all devices but 0, over a set, by their own keys: the most a server gets from
@@ -533,10 +475,10 @@ static void test_request_lies(void **state)
     for (int attack = 0; attack < 9; attack++) {
         cohort_start(c);
         cohort_run(c, SHOAL_SA_SURVIVORS);
-        size_t own = own_index(c);
+        size_t own = attack_index(c, 0);
         size_t peer = other(own) + 1;
-        shoal_sa_set u3 = attack == 0 ? without(peer) : everyone();
-        shoal_sa_set smaller = without(peer);
+        shoal_sa_set u3 = attack == 0 ? attack_without(c, peer) : attack_everyone(c);
+        shoal_sa_set smaller = attack_without(c, peer);
         collude(c, attack == 4 ? &smaller : &u3, 4, &q);
         switch (attack) {
         case 0: break;                                      /* a certified, but different set */
@@ -550,11 +492,11 @@ static void test_request_lies(void **state)
             q.items[1].cert = c->dev[1].cert.data;
             q.items[1].cert_n = c->dev[1].cert.len;
             break;
-        default: u3 = without(own); break; /* own bit missing */
+        default: u3 = attack_without(c, own); break; /* own bit missing */
         }
-        shoal_buf m7 = message();
+        shoal_buf m7 = attack_message();
         shoal_sa_put_request(&m7, c->d.session_id, N, &u3, &q);
-        assert_refused(c, SHOAL_SA_SURVIVORS, &m7);
+        attack_refused(c, SHOAL_SA_SURVIVORS, &m7);
     }
 }
 
@@ -566,7 +508,7 @@ static void test_both_kinds_of_share(void **state)
     cohort *c = *state;
     cohort_start(c);
     cohort_run(c, SHOAL_SA_SURVIVORS);
-    size_t peer = other(own_index(c)) + 1;
+    size_t peer = other(attack_index(c, 0)) + 1;
     assert_int_equal(cohort_answer(c, 0, SHOAL_SA_UNMASK), SHOAL_OK);
     static shoal_sa_reveals r;
     const shoal_buf *m8 = &c->dev[0].sent[SHOAL_SA_UNMASK];
@@ -576,12 +518,12 @@ static void test_both_kinds_of_share(void **state)
         assert_int_equal(r.items[i].kind, SHOAL_SA_REVEAL_B);
     }
     static shoal_sa_quorum q;
-    shoal_sa_set u3 = without(peer);
-    shoal_buf m7 = message();
-    shoal_buf out = message();
+    shoal_sa_set u3 = attack_without(c, peer);
+    shoal_buf m7 = attack_message();
+    shoal_buf out = attack_message();
     collude(c, &u3, 4, &q);
     shoal_sa_put_request(&m7, c->d.session_id, N, &u3, &q);
-    assert_int_equal(feed(c, SHOAL_SA_SURVIVORS, &m7, &out), SHOAL_ERR_STATE);
+    assert_int_equal(attack_feed(c, SHOAL_SA_SURVIVORS, &m7, &out), SHOAL_ERR_STATE);
     assert_int_equal(out.len, 0);
     shoal_buf_clear(&m7);
 }
@@ -593,11 +535,11 @@ static void test_second_claim(void **state)
     cohort_start(c);
     cohort_run(c, SHOAL_SA_INPUT);
     assert_int_equal(cohort_answer(c, 0, SHOAL_SA_SURVIVORS), SHOAL_OK);
-    shoal_sa_set u3 = without(other(own_index(c)) + 1);
-    shoal_buf m6 = message();
-    shoal_buf out = message();
+    shoal_sa_set u3 = attack_without(c, other(attack_index(c, 0)) + 1);
+    shoal_buf m6 = attack_message();
+    shoal_buf out = attack_message();
     shoal_sa_put_claim(&m6, c->d.session_id, N, &u3);
-    assert_int_equal(feed(c, SHOAL_SA_INPUT, &m6, &out), SHOAL_ERR_STATE);
+    assert_int_equal(attack_feed(c, SHOAL_SA_INPUT, &m6, &out), SHOAL_ERR_STATE);
     assert_int_equal(out.len, 0);
     shoal_buf_clear(&m6);
 }
@@ -610,15 +552,15 @@ static void test_replay_and_order(void **state)
     cohort_start(c);
     cohort_run(c, SHOAL_SA_ADVERTISE);
     shoal_buf old = cohort_message(c, 0, SHOAL_SA_ADVERTISE);
-    shoal_buf out = message();
-    assert_int_equal(feed(c, SHOAL_SA_SHARES, &old, &out), SHOAL_ERR_STATE);
-    assert_int_equal(feed(c, SHOAL_SA_SURVIVORS, &old, &out), SHOAL_ERR_STATE);
+    shoal_buf out = attack_message();
+    assert_int_equal(attack_feed(c, SHOAL_SA_SHARES, &old, &out), SHOAL_ERR_STATE);
+    assert_int_equal(attack_feed(c, SHOAL_SA_SURVIVORS, &old, &out), SHOAL_ERR_STATE);
     assert_int_equal(shoal_sa_client_stage(c->dev[0].client), SHOAL_SA_ADVERTISE);
     c->d.session_id[5] ^= 1;
     c->d.round++;
     cohort_start(c);
     assert_int_equal(cohort_act(c, 0, SHOAL_SA_ADVERTISE), SHOAL_OK);
-    assert_refused(c, SHOAL_SA_ADVERTISE, &old);
+    attack_refused(c, SHOAL_SA_ADVERTISE, &old);
 }
 
 /* Spec 5.6.3: whatever the reason to ask again, a second vector is not masked. */
