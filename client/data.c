@@ -256,13 +256,14 @@ static shoal_status append(shoal_dataset *d, const shoal_sample *s, const shoal_
 static shoal_status append_part(const adding *w, const draft *d, size_t from, size_t n,
                                 shoal_error *err)
 {
+    if (n == 0) return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: nothing to learn", w->where);
     uint8_t *mask = d->mask.data + from;
     shoal_example e = {.line = w->line};
     shoal_sample s = {NULL, mask, n};
     e.n_prompt = d->answer.p == NULL ? 0 : last_run(mask, n);
-    if (n > 0) mask[0] = 0; /* nothing comes before it */
-    if (w->o->train_on_all && n > 1) memset(mask + 1, 1, n - 1);
-    if (n == 0 || shoal_sample_targets(&s) == 0) {
+    mask[0] = 0; /* nothing comes before it */
+    if (w->o->train_on_all) memset(mask + 1, 1, n - 1);
+    if (shoal_sample_targets(&s) == 0) {
         return shoal_fail(err, SHOAL_ERR_FORMAT, "%s: nothing to learn", w->where);
     }
     shoal_status st = copy_out(&e, d, from, n, err);

@@ -83,5 +83,5 @@ if(TARGET shoal_net)
 endif()
 
 if(TARGET shoal_client_lib)
-  shoal_made_seeds(files 7 LIBS shoal_client_lib train_fixture MUTATE 300)
+  shoal_made_seeds(files 8 LIBS shoal_client_lib train_fixture MUTATE 300)
 endif()

@@ -36,8 +36,8 @@ static void write_lines(void)
         "\"a\"},"
         "{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"},"
         "{\"role\":\"assistant\",\"content\":\"d\"}]}",
-        "{\"text\":\"one two three \\ud83d\\ude00 four\"}"};
-    for (size_t i = 0; i < 3; i++) {
+        "{\"text\":\"one two three \\ud83d\\ude00 four\"}", "{\"text\":\"\"}"};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         write_seed(2, lines[i], strlen(lines[i]));
     }
 }
