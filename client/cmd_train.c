@@ -2,11 +2,13 @@
 #include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "client/command.h"
 #include "client/data.h"
+#include "client/device_health.h"
 #include "client/engine.h"
 #include "client/interrupt.h"
 #include "client/json.h"
@@ -61,6 +63,7 @@ typedef struct train_options {
     uint64_t epochs, ctx, batch, seed, max_ram, checkpoint_every, max_steps, cache_size;
     uint64_t eval_every, patience;
     double lr, warmup, clip, weight_decay;
+    double min_battery, max_temp; /* percent, degrees Celsius; 0: no limit */
     const char *general, *report;
     bool keep_anyway;
     bool resume, json, train_on_all, max_ram_given, plan;
@@ -91,14 +94,16 @@ typedef struct training {
     char out[SHOAL_PATH_MAX]; /* where the adapter went */
     shoal_report report;
     shoal_energy_meter meter;
+    shoal_health health;
     double step_begun_s;
     shoal_progress bar;
 } training;
 
+/* Asked between blocks. */
 static bool stop_asked(void *ctx)
 {
-    (void)ctx;
-    return shoal_interrupted();
+    training *t = ctx;
+    return shoal_interrupted() || shoal_health_ill(&t->health, shoal_clock_s());
 }
 
 /* ---- setting up -------------------------------------------------------------------------------
@@ -277,7 +282,8 @@ static shoal_status open_trainer(training *t, shoal_error *err)
     shoal_trainer_options to = {.weight_decay = (float)t->o->weight_decay,
                                 .clip = (float)t->o->clip,
                                 .seed = t->o->seed,
-                                .stop = stop_asked};
+                                .stop = stop_asked,
+                                .stop_ctx = t};
     shoal_plan plan;
     SHOAL_TRY(shoal_method_apply(&t->o->method, &to.plan, err));
     SHOAL_TRY(make_plan(t, &to.plan, &plan, err));
@@ -489,16 +495,19 @@ static shoal_status write_adapter(training *t, shoal_error *err)
 /* After a stop: keeps what was learnt and says how to go on. */
 static shoal_status stopped(training *t, shoal_error *err)
 {
+    bool ill = t->health.ill;
+    shoal_status st = ill ? SHOAL_ERR_DENIED : SHOAL_ERR_CANCELLED;
+    const char *why = ill ? t->health.why : "";
+    const char *so = ill ? ": " : "";
     if (t->cursor.step == 0) {
-        return shoal_fail(err, SHOAL_ERR_CANCELLED,
-                          "stopped before the first step; nothing to keep");
+        return shoal_fail(err, st, "%s%sstopped before the first step; %s", why, so,
+                          t->o->resume ? "the work is kept as it was" : "nothing to keep");
     }
     SHOAL_TRY(save_checkpoint(t, err));
-    (void)shoal_fail(err, SHOAL_ERR_CANCELLED,
-                     "stopped after step %llu; the work is kept in %.200s",
+    (void)shoal_fail(err, st, "%s%sstopped after step %llu; the work is kept in %.200s", why, so,
                      (unsigned long long)t->cursor.step, t->checkpoint);
     shoal_hint(err, "run the same command with --resume to go on");
-    return SHOAL_ERR_CANCELLED;
+    return st;
 }
 
 static shoal_status write_page(const training *t, shoal_error *err)
@@ -742,6 +751,18 @@ static shoal_status prepare(training *t, shoal_error *err)
     return shoal_trainer_check(t->tr, t->train, t->n_train, err);
 }
 
+/* SHOAL_SYSFS stands in for /sys where that tells nothing of the device (containers, tests). */
+static void watch_health(training *t)
+{
+    shoal_health_limits limits = shoal_health_usual();
+    const char *sys = getenv("SHOAL_SYSFS");
+    if (sys != NULL) limits.sys = sys;
+    limits.least_charge = t->o->min_battery;
+    limits.most_celsius = t->o->max_temp;
+    if (!(limits.most_celsius > 0.0)) limits.most_battery = 0.0;
+    shoal_health_begin(&t->health, &limits);
+}
+
 /* *rejected: all went well, but the adapter is worse than none. */
 static shoal_status train(const train_options *o, bool *rejected, shoal_error *err)
 {
@@ -750,6 +771,7 @@ static shoal_status train(const train_options *o, bool *rejected, shoal_error *e
         return shoal_fail(err, SHOAL_ERR_ARG, "-d DATA.jsonl and -o ADAPTER.gguf are needed");
     }
     shoal_interrupt_install();
+    watch_health(&t);
     shoal_status st = prepare(&t, err);
     bool run = st == SHOAL_OK && !o->plan;
     if (run) {
@@ -791,6 +813,11 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
         SHOAL_SIZE("max-ram", 0, &o->max_ram, "SIZE",
                    "memory to stay under, e.g. 256M; 0: the fewest tapes (235 MB)",
                    &o->max_ram_given),
+        SHOAL_NUMBER("min-battery", 0, &o->min_battery, "PERCENT",
+                     "stop when the battery discharges below it; 0: never (15)", 0, 100),
+        SHOAL_NUMBER("max-temp", 0, &o->max_temp, "CELSIUS",
+                     "stop when the device is hotter, or its battery than 45; 0: never (95)", 0,
+                     200),
         SHOAL_FLAG("plan", 0, &o->plan, "say how much memory this takes, and stop"),
         SHOAL_COUNT("checkpoint-every", 0, &o->checkpoint_every, "N", "keep the work every N steps",
                     0, 0),
@@ -828,6 +855,8 @@ int shoal_cmd_train(int argc, char **argv)
                        .max_ram = SHOAL_TRAIN_RAM_USUAL,
                        .lr = 1e-3,
                        .cache_size = SHOAL_TRAIN_CACHE_USUAL,
+                       .min_battery = shoal_health_usual().least_charge,
+                       .max_temp = shoal_health_usual().most_celsius,
                        .warmup = 0.03,
                        .clip = 1.0};
     const shoal_option data[] = {

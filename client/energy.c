@@ -1,31 +1,14 @@
 /* energy.c - see energy.h. */
 #include "client/energy.h"
 
-#include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
-#include "kernels/base/buf.h"
+#include "client/sysfs.h"
 
 enum { PATH_BYTES = 512 };
-
-/* The first word of a small file; false when there is none. */
-static bool read_word(const char *path, char word[32])
-{
-    FILE *f = fopen(path, "r");
-    if (f == NULL) return false;
-    bool ok = fscanf(f, "%31s", word) == 1;
-    (void)fclose(f);
-    return ok;
-}
-
-static bool read_number(const char *path, uint64_t *out)
-{
-    char word[32];
-    return read_word(path, word) && shoal_parse_u64(word, out);
-}
 
 static double cpu_seconds(void)
 {
@@ -37,44 +20,32 @@ static double cpu_seconds(void)
 
 static bool read_rapl(const shoal_energy_meter *m, size_t package, const char *file, uint64_t *uj)
 {
-    char path[PATH_BYTES];
-    int n =
-        snprintf(path, sizeof path, "%s/class/powercap/intel-rapl:%zu/%s", m->sys, package, file);
-    return n > 0 && (size_t)n < sizeof path && read_number(path, uj);
+    char dir[PATH_BYTES];
+    int n = snprintf(dir, sizeof dir, "%s/class/powercap/intel-rapl:%zu", m->sys, package);
+    return n > 0 && (size_t)n < sizeof dir && shoal_sysfs_number(dir, file, uj);
 }
 
-/* Joules in one supply: microwatt-hours, or microampere-hours at the present voltage; 0 unless it
- * is a battery that is discharging. */
-static double supply_joules(const char *dir)
+/* Adds the joules in one supply: microwatt-hours, or microampere-hours at the present voltage;
+ * nothing unless it is a battery that is discharging. */
+static void add_supply(void *sum, const char *dir)
 {
-    char path[PATH_BYTES + 16];
-    char status[32];
+    double *joules = sum;
+    char status[SHOAL_SYSFS_WORD];
     uint64_t energy = 0, charge = 0, voltage = 0;
-    (void)snprintf(path, sizeof path, "%s/status", dir);
-    if (!read_word(path, status) || strcmp(status, "Discharging") != 0) return 0.0;
-    (void)snprintf(path, sizeof path, "%s/energy_now", dir);
-    if (read_number(path, &energy)) return 3600e-6 * (double)energy;
-    (void)snprintf(path, sizeof path, "%s/charge_now", dir);
-    if (!read_number(path, &charge)) return 0.0;
-    (void)snprintf(path, sizeof path, "%s/voltage_now", dir);
-    if (!read_number(path, &voltage)) return 0.0;
-    return 3600e-6 * (double)charge * 1e-6 * (double)voltage;
+    if (!shoal_sysfs_word(dir, "status", status) || strcmp(status, "Discharging") != 0) return;
+    if (shoal_sysfs_number(dir, "energy_now", &energy)) {
+        *joules += 3600e-6 * (double)energy;
+    } else if (shoal_sysfs_number(dir, "charge_now", &charge) &&
+               shoal_sysfs_number(dir, "voltage_now", &voltage)) {
+        *joules += 3600e-6 * (double)charge * 1e-6 * (double)voltage;
+    }
 }
 
 /* Sum over all batteries; < 0 when none tells. */
 static double battery_joules(const char *sys)
 {
-    char dir[PATH_BYTES / 2];
     double sum = 0.0;
-    const struct dirent *entry = NULL;
-    int n = snprintf(dir, sizeof dir, "%s/class/power_supply", sys);
-    DIR *d = n > 0 && (size_t)n < sizeof dir ? opendir(dir) : NULL;
-    while (d != NULL && (entry = readdir(d)) != NULL) {
-        char path[PATH_BYTES];
-        n = snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
-        if (entry->d_name[0] != '.' && n > 0 && (size_t)n < sizeof path) sum += supply_joules(path);
-    }
-    if (d != NULL) (void)closedir(d);
+    shoal_sysfs_each(sys, "class/power_supply", add_supply, &sum);
     return sum > 0.0 ? sum : -1.0;
 }
 

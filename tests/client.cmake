@@ -12,6 +12,7 @@ if(TARGET shoal_client_lib)
   shoal_test(test_context unit/test_context.c LIBS ${CMD_LIBS})
   shoal_test(test_report unit/test_report.c support/temp_dir.c LIBS ${CMD_LIBS})
   shoal_test(test_train_fit unit/test_train_fit.c LIBS ${CMD_LIBS})
+  shoal_test(test_device_health unit/test_device_health.c support/temp_dir.c LIBS ${CMD_LIBS})
   shoal_test(test_command_parts unit/test_command_parts.c LIBS ${CMD_LIBS})
 
   # The program itself: cli_NAME.sh starts it on a tiny model, or on the real one.

@@ -65,6 +65,34 @@ done
 said 'the work is kept in'
 said 'hint: run the same command with --resume to go on'
 
+# A battery that runs low and heat: exit 3 (not now), the work is kept. (It looks once a second and
+# stops between blocks: test_device_health, test_trainer.)
+mkdir -p "$work/sys/class/power_supply/BAT0" "$work/sys/class/thermal/thermal_zone0"
+echo Discharging >"$work/sys/class/power_supply/BAT0/status"
+echo 80 >"$work/sys/class/power_supply/BAT0/capacity"
+echo 40000 >"$work/sys/class/thermal/thermal_zone0/temp"
+export SHOAL_SYSFS=$work/sys
+long=("${train[@]}" --epochs 2000 -o "$work/ill.gguf")
+for what in battery device; do
+  go_on=()
+  [ $what = device ] && go_on=(--resume)
+  : >"$work/out"
+  "${long[@]}" ${go_on[@]+"${go_on[@]}"} >"$work/out" 2>"$work/err" </dev/null &
+  pid=$!
+  after_steps 2
+  [ $what = battery ] && echo 9 >"$work/sys/class/power_supply/BAT0/capacity"
+  [ $what = device ] && echo 99000 >"$work/sys/class/thermal/thermal_zone0/temp"
+  wait $pid
+  rc=$?
+  [ $rc -eq 3 ] || fail "exit $rc when the $what is ill"
+  said "the $what is at "
+  said 'hint: run the same command with --resume to go on'
+  echo 80 >"$work/sys/class/power_supply/BAT0/capacity"
+done
+expect 3 "${long[@]}" --resume # still hot
+said 'the work is kept as it was'
+unset SHOAL_SYSFS
+
 # A full disk: every later checkpoint fails and so does the adapter; the one there is stays.
 cp "$work/stopped.gguf.ckpt" "$work/kept"
 rc=0
