@@ -792,7 +792,7 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
     shoal_option common[SHOAL_ENGINE_N_OPTIONS];
     shoal_option inputs[SHOAL_ENGINE_N_INPUTS];
     const shoal_option steps[] = {
-        SHOAL_NUMBER("lr", 0, &o->lr, "X", "peak learning rate (1e-3)", 1e-9, 10),
+        SHOAL_NUMBER("lr", 0, &o->lr, "X", "peak learning rate (2e-3)", 1e-9, 10),
         SHOAL_STRING("schedule", 0, &o->schedule, "KIND", "constant, linear or cosine (cosine)"),
         SHOAL_NUMBER("warmup", 0, &o->warmup, "RATIO", "share of steps that warm up (0.03)", 0, 1),
         SHOAL_COUNT("eval-every", 0, &o->eval_every, "N",
@@ -801,7 +801,7 @@ static int parse_and_train(train_options *o, const shoal_option_group *data_and_
                     "end after N measurements without a better one; the best adapter stays", 0, 0),
         SHOAL_COUNT("epochs", 0, &o->epochs, "N", "passes over the data (1)", 1, 100000),
         SHOAL_COUNT("max-steps", 0, &o->max_steps, "N", "stop after so many steps", 0, 0),
-        SHOAL_COUNT("batch", 0, &o->batch, "N", "conversations a step (8)", 1, 65536),
+        SHOAL_COUNT("batch", 0, &o->batch, "N", "conversations a step (4)", 1, 65536),
         SHOAL_COUNT("ctx", 0, &o->ctx, "N", "longest conversation in tokens (512)", 2,
                     SHOAL_TRAIN_MAX_TOKENS),
         SHOAL_NUMBER("clip", 0, &o->clip, "X", "bound on the gradient norm, 0: none (1)", 0, 1e9),
@@ -850,10 +850,10 @@ int shoal_cmd_train(int argc, char **argv)
     train_options o = {.method = shoal_method_default(),
                        .schedule = "cosine",
                        .epochs = 1,
-                       .batch = 8,
+                       .batch = 4,
                        .seed = 1,
                        .max_ram = SHOAL_TRAIN_RAM_USUAL,
-                       .lr = 1e-3,
+                       .lr = 2e-3,
                        .cache_size = SHOAL_TRAIN_CACHE_USUAL,
                        .min_battery = shoal_health_usual().least_charge,
                        .max_temp = shoal_health_usual().most_celsius,
