@@ -9,8 +9,8 @@
  * counted from the top, and has the rest recomputed from their inputs. (Chen et al. 2016, "Training
  * deep nets with sublinear memory cost", with a budget instead of a square root.)
  *
- * What is kept is binary16 unless opts.exact (keep.h). To stay within max_ram the plan gives up, in this order, and none of it changes a bit of the
- * result:
+ * What is kept is binary16 unless opts.exact (keep.h). To stay within max_ram the plan gives up, in
+ * this order, and none of it changes a bit of the result:
  *   1. the layers' weights all in memory: they are read through a window (model/residency.h), the
  *      rest stays in memory as far as there is room. Only where the model was opened in small
  * pages.
