@@ -17,7 +17,7 @@ static const char SCHEMA[] =
     " WITHOUT ROWID;"
     "CREATE TABLE cert(sha256 BLOB PRIMARY KEY, device BLOB NOT NULL, root BLOB NOT NULL,"
     " issued_s INTEGER NOT NULL, not_after_s INTEGER NOT NULL, attestation INTEGER NOT NULL,"
-    " der BLOB NOT NULL) WITHOUT ROWID;"
+    " der BLOB NOT NULL);" /* with a rowid: two of one second have an order */
     "CREATE INDEX cert_device ON cert(device, issued_s);"
     "CREATE INDEX cert_root ON cert(root, issued_s);"
     "CREATE INDEX cert_issued ON cert(issued_s);"
@@ -160,7 +160,7 @@ shoal_status shoal_cadb_cert_latest(shoal_db *db, const uint8_t device_id[SHOAL_
     memset(out, 0, sizeof *out);
     SHOAL_TRY(sql_prepare(db, &s, err,
                           "SELECT " CERT_COLUMNS " FROM cert WHERE device = ? AND issued_s >= ?"
-                          " ORDER BY issued_s DESC LIMIT 1",
+                          " ORDER BY issued_s DESC, rowid DESC LIMIT 1",
                           "bi", device_id, (size_t)SHOAL_ID_BYTES, since_s));
     return sql_one(db, s, take_cert, out, "no such certificate", err);
 }
