@@ -19,7 +19,7 @@ enum { N = FED_FLEET };
 static void fleet_open(fed_fleet *f, uint64_t rounds)
 {
     const fed_task t = {
-        .n_min = 3, .n_target = N, .rounds = rounds, .gather_ms = 4000, .stage_ms = 1000};
+        .n_min = 3, .n_target = N, .rounds = rounds, .gather_ms = 6000, .stage_ms = 2500};
     fed_fleet_open(f, &t);
 }
 
