@@ -75,8 +75,10 @@ typedef struct shoal_db_device {
     uint32_t attestation; /* shoal_attestation_level */
 } shoal_db_device;
 
-SHOAL_MUST_USE shoal_status shoal_db_device_seen(shoal_db *db, const uint8_t id[SHOAL_ID_BYTES],
-                                                 int64_t now_s, shoal_error *err);
+/* These devices were there, to the minute; one transaction. */
+SHOAL_MUST_USE shoal_status shoal_db_devices_seen(shoal_db *db,
+                                                  const uint8_t (*ids)[SHOAL_ID_BYTES], size_t n,
+                                                  int64_t now_s, shoal_error *err);
 SHOAL_MUST_USE shoal_status shoal_db_device_revoked(shoal_db *db, const uint8_t id[SHOAL_ID_BYTES],
                                                     bool *revoked, shoal_error *err);
 /* NOT_FOUND for an unknown id. */

@@ -149,10 +149,7 @@ void routes_checkin(shoal_service *s, shoal_http_request *r, const uint8_t id[SH
     if (st == SHOAL_OK) {
         st = shoal_checkin_response_encode(&p, &body, &err);
     }
-    shoal_error seen = {0};
-    if (shoal_db_device_seen(s->db, id, (int64_t)time(NULL), &seen) != SHOAL_OK) {
-        shoal_log(SHOAL_LOG_WARN, "api", "last_seen not recorded: %s", seen.msg);
-    }
+    shoal_seen_add(s->seen, id, (int64_t)time(NULL));
     reply_encoded(r, st, &body, &err);
 }
 

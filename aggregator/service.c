@@ -14,7 +14,13 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
-enum { TICK_MS = 2000, GRACE_MS = 3000, RESUME_S = 6 * 3600, BODY_BESIDES_UPLOADS = 64 << 20 };
+enum {
+    TICK_MS = 2000,
+    GRACE_MS = 3000,
+    IDLE_MS = 10 * 60 * 1000,
+    RESUME_S = 6 * 3600,
+    BODY_BESIDES_UPLOADS = 64 << 20
+};
 
 /* ---- cohorts ----------------------------------------------------------------------------------
  */
@@ -65,11 +71,20 @@ shoal_status service_open_cohort(shoal_service *s, const shoal_db_task *task, sh
     return SHOAL_OK;
 }
 
+static void write_seen(shoal_service *s)
+{
+    shoal_error err = {0};
+    if (shoal_seen_flush(s->seen, s->db, (int64_t)time(NULL), &err) != SHOAL_OK) {
+        shoal_log(SHOAL_LOG_WARN, "api", "last_seen not recorded: %s", err.msg);
+    }
+}
+
 /* The admin commands write into the database; here their wishes are noticed. */
 static void on_tick(void *ctx)
 {
     shoal_service *s = ctx;
     admission_look_for_rotation(s);
+    write_seen(s);
     for (size_t i = s->n_cohorts; i > 0; i--) {
         const shoal_db_round *rec = shoal_cohort_record(s->cohorts[i - 1]);
         shoal_db_task t;
@@ -134,6 +149,10 @@ static shoal_status open_workers(shoal_service *s, const shoal_service_options *
     SHOAL_TRY(shoal_ca_link_open(&s->ca, s->loop, s->ca_fd,
                                  s->config.ca_socket[0] != '\0' ? s->config.ca_socket : NULL, err));
     s->ca_fd = -1;
+    s->seen = shoal_seen_open();
+    if (s->seen == NULL) {
+        return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory");
+    }
     SHOAL_TRY(shoal_timer_open(&s->tick, s->loop, on_tick, s, err));
     shoal_timer_start(s->tick, TICK_MS, TICK_MS);
     s->env = (shoal_cohort_env){.loop = s->loop,
@@ -162,6 +181,8 @@ static shoal_status open_server(shoal_service *s, const shoal_service_options *o
     shoal_http_limits lim = shoal_http_limits_default();
     lim.max_connections = s->config.max_connections;
     lim.max_connections_per_address = s->config.max_connections_per_address;
+    lim.idle_timeout_ms = IDLE_MS;    /* idle ones are cheap, and make room when there is need */
+    lim.write_high_water = 64 * 1024; /* what one download may take of a turn of the loop */
     lim.max_body_bytes = s->env.upload_max + BODY_BESIDES_UPLOADS;
     SHOAL_TRY(shoal_random(&seed, sizeof seed, err));
     (void)snprintf(s->host, sizeof s->host, "%s",
@@ -243,6 +264,9 @@ static void begin_stop(void *ctx)
     while (s->n_cohorts > 0) {
         drop_cohort(s, s->n_cohorts - 1, "the aggregator was stopped");
     }
+    for (size_t i = shoal_seen_pending(s->seen) / SHOAL_SEEN_BATCH + 1; i > 0; i--) {
+        write_seen(s);
+    }
     shoal_http_server_stop(s->http, GRACE_MS, on_stopped, s);
 }
 
@@ -274,6 +298,7 @@ void shoal_service_close(shoal_service *s)
         shoal_loop_close(s->loop); /* waits for the lane's last jobs */
     }
     shoal_lane_close(s->lane);
+    shoal_seen_close(s->seen);
     shoal_blob_cache_close(s->blobs);
     shoal_exec_close(&s->exec);
     shoal_pool_close(s->pool);

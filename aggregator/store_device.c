@@ -101,13 +101,23 @@ shoal_status shoal_db_authorise(shoal_db *db, const uint8_t cert_sha256[32], int
     return SHOAL_OK;
 }
 
-shoal_status shoal_db_device_seen(shoal_db *db, const uint8_t id[SHOAL_ID_BYTES], int64_t now_s,
-                                  shoal_error *err)
+/* To the minute: a device that polls every second need not be written every second. */
+static shoal_status devices_seen(shoal_db *db, const uint8_t (*ids)[SHOAL_ID_BYTES], size_t n,
+                                 int64_t now_s, shoal_error *err)
 {
-    /* To the minute: a device that polls every second need not cost a sync every second. */
-    return sql_run(db, NULL, err,
-                   "UPDATE device SET last_seen_s = ? WHERE id = ? AND last_seen_s < ?", "ibi",
-                   now_s, id, (size_t)SHOAL_ID_BYTES, now_s - 59);
+    for (size_t i = 0; i < n; i++) {
+        SHOAL_TRY(sql_run(db, NULL, err,
+                          "UPDATE device SET last_seen_s = ? WHERE id = ? AND last_seen_s < ?",
+                          "ibi", now_s, ids[i], (size_t)SHOAL_ID_BYTES, now_s - 59));
+    }
+    return SHOAL_OK;
+}
+
+shoal_status shoal_db_devices_seen(shoal_db *db, const uint8_t (*ids)[SHOAL_ID_BYTES], size_t n,
+                                   int64_t now_s, shoal_error *err)
+{
+    SHOAL_TRY(sql_begin(db, err));
+    return sql_end(db, devices_seen(db, ids, n, now_s, err), err);
 }
 
 shoal_status shoal_db_device_revoke(shoal_db *db, const uint8_t id[SHOAL_ID_BYTES], int64_t now_s,

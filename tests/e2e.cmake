@@ -8,6 +8,10 @@ if(TARGET shoal AND TARGET shoal-aggregator)
   set_tests_properties(e2e_demo PROPERTIES LABELS "e2e" TIMEOUT 300 ENVIRONMENT
     "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin;MAKE_TINY_MODEL=${CMAKE_BINARY_DIR}/tests/make_tiny_model")
 
+  add_test(NAME e2e_server_load COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/e2e/server_load.sh)
+  set_tests_properties(e2e_server_load PROPERTIES LABELS "e2e" TIMEOUT 300 ENVIRONMENT
+    "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin;MAKE_TINY_MODEL=${CMAKE_BINARY_DIR}/tests/make_tiny_model;BENCH_SERVER=${CMAKE_BINARY_DIR}/tests/bench_server")
+
   # The second implementation (tests/reference): a device among real ones, an aggregator of real ones,
   # an aggregator that lies to real ones.
   foreach(name interop interop_aggregator attacks)

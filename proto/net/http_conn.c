@@ -197,6 +197,7 @@ void http_conn_free(http_conn *c)
     }
     http_request_clear(&c->req);
     shoal_buf_clear(&c->pending);
+    shoal_buf_clear(&c->held);
     shoal_tls_session_close(c->tls);
     shoal_timer_close(c->timer);
     c->address->n_conns--;

@@ -72,6 +72,10 @@ struct shoal_http_request {
     void *release_ctx;
 };
 
+typedef struct http_queue {
+    http_conn *first, **last;
+} http_queue;
+
 /* Where a connection stands with its TLS handshake. */
 typedef enum http_shake {
     SHAKE_NONE,    /* not begun, or cheap, or over, or no TLS */
@@ -82,7 +86,9 @@ typedef enum http_shake {
 struct http_conn {
     http_conn *next, **link;           /* in the server's list */
     http_conn *idle_next, *idle_prev;  /* among the idle ones, longest idle first */
-    http_conn *wait_next, **wait_link; /* in a queue for handshake work; link NULL: in none */
+    http_conn *wait_next, **wait_link; /* in a queue for handshake work */
+    http_queue *waits_in;              /* which; NULL: none */
+    shoal_buf held;                    /* what the peer sent before its turn came */
     http_peer *address, *client;       /* client: NULL without a certificate */
     http_shake shake;
     bool idle;    /* in the list of idle ones */
@@ -106,10 +112,6 @@ struct http_conn {
     shoal_http_request req;
 };
 
-typedef struct http_queue {
-    http_conn *first, **last;
-} http_queue;
-
 struct shoal_http_server {
     shoal_loop *loop;
     http_peers *peers;
@@ -117,7 +119,11 @@ struct shoal_http_server {
     shoal_http_counts count;
     http_conn *idle_first, *idle_last;
     http_queue arrived, started; /* connections that wait for a worker */
-    size_t workers;              /* at work now */
+    http_queue early;            /* those that wait for the loop itself to look at them */
+    shoal_timer *early_timer;
+    size_t early_left; /* looks left in this turn */
+    uint64_t early_ms; /* when the turn was */
+    size_t workers;    /* at work now */
     shoal_tcp_listener *listener;
     shoal_tls_context *tls;
     shoal_http_limits lim;
@@ -147,7 +153,8 @@ bool http_conn_write(http_conn *c, shoal_buf *wire);
 /* http_tls.c */
 /* Bytes for the TLS session. True: there may be plain ones in c->pending now. */
 bool http_tls_input(http_conn *c, const uint8_t *data, size_t n);
-void http_tls_leave(http_conn *c); /* it takes no part in handshakes any more */
+void http_tls_leave(http_conn *c);     /* it takes no part in handshakes any more */
+void http_tls_next_turn(void *server); /* the early timer's */
 
 /* http_parse.c */
 void http_request_init(shoal_http_request *r, http_conn *c);

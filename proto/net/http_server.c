@@ -86,13 +86,18 @@ shoal_status shoal_http_server_open(shoal_http_server **out, shoal_loop *loop,
     s->rng = shoal_rng_init(opt->seed);
     s->arrived.last = &s->arrived.first;
     s->started.last = &s->started.first;
+    s->early.last = &s->early.first;
     s->loop = loop;
     s->tls = opt->tls;
     s->lim = opt->limits != NULL ? *opt->limits : shoal_http_limits_default();
     s->h = opt->handler;
     const char *host = opt->host != NULL ? opt->host : "127.0.0.1";
-    shoal_status st = shoal_tcp_listen(&s->listener, loop, host, opt->port, on_accept, s, err);
+    shoal_status st = shoal_timer_open(&s->early_timer, loop, http_tls_next_turn, s, err);
+    if (st == SHOAL_OK) {
+        st = shoal_tcp_listen(&s->listener, loop, host, opt->port, on_accept, s, err);
+    }
     if (st != SHOAL_OK) {
+        shoal_timer_close(s->early_timer);
         http_peers_close(s->peers);
         shoal_free(s);
         return st;
@@ -189,6 +194,7 @@ void shoal_http_server_close(shoal_http_server *s)
         shoal_loop_turn(s->loop);
     }
     tell_stopped(s);
+    shoal_timer_close(s->early_timer);
     http_peers_close(s->peers);
     shoal_free(s);
 }

@@ -9,33 +9,29 @@
 #include "kernels/base/mem.h"
 #include "proto/net/http_conn.h"
 
-enum { MAX_PLAIN = 4 * 65536, MAX_WIRE = 1024 * 1024 };
+enum { MAX_PLAIN = 4 * 65536, MAX_WIRE = 1024 * 1024, EARLY_PER_TURN = 16 };
 
 /* ---- queues -----------------------------------------------------------------------------------
  */
 
 static void enqueue(http_queue *q, http_conn *c)
 {
+    c->waits_in = q;
     c->wait_next = NULL;
     c->wait_link = q->last;
     *q->last = c;
     q->last = &c->wait_next;
 }
 
-static void dequeue(http_queue *q, http_conn *c)
+static void dequeue(http_conn *c)
 {
     *c->wait_link = c->wait_next;
     if (c->wait_next != NULL) {
         c->wait_next->wait_link = c->wait_link;
     } else {
-        q->last = c->wait_link;
+        c->waits_in->last = c->wait_link;
     }
-    c->wait_link = NULL;
-}
-
-static http_queue *queue_of(http_conn *c)
-{
-    return c->shake == SHAKE_STARTED ? &c->server->started : &c->server->arrived;
+    c->waits_in = NULL;
 }
 
 static void dispatch(shoal_http_server *s);
@@ -43,8 +39,8 @@ static void dispatch(shoal_http_server *s);
 static void leave_handshake(http_conn *c)
 {
     shoal_http_server *s = c->server;
-    if (c->wait_link != NULL) {
-        dequeue(queue_of(c), c);
+    if (c->waits_in != NULL) {
+        dequeue(c);
     }
     if (c->shake != SHAKE_NONE) {
         s->count.handshakes -= c->shake == SHAKE_STARTED;
@@ -219,10 +215,10 @@ static void dispatch(shoal_http_server *s)
     while (s->workers < s->lim.handshake_workers) {
         http_conn *c = s->started.first;
         if (c != NULL) {
-            dequeue(&s->started, c);
+            dequeue(c);
         } else if (s->arrived.first != NULL && s->count.handshakes < s->lim.max_handshakes) {
             c = s->arrived.first;
-            dequeue(&s->arrived, c);
+            dequeue(c);
             c->shake = SHAKE_STARTED;
             s->count.handshakes++;
         } else {
@@ -251,13 +247,13 @@ static void ask_for_worker(http_conn *c)
         c->shake = SHAKE_ARRIVED;
         c->address->n_handshakes++;
     }
-    if (c->wait_link == NULL) {
-        enqueue(queue_of(c), c);
+    if (c->waits_in == NULL) {
+        enqueue(c->shake == SHAKE_STARTED ? &s->started : &s->arrived, c);
     }
     dispatch(s);
 }
 
-bool http_tls_input(http_conn *c, const uint8_t *data, size_t n)
+static bool feed(http_conn *c, const uint8_t *data, size_t n)
 {
     shoal_buf wire = shoal_buf_init(MAX_WIRE);
     bool was_ready = shoal_tls_ready(c->tls);
@@ -268,4 +264,77 @@ bool http_tls_input(http_conn *c, const uint8_t *data, size_t n)
         return false;
     }
     return fed(c, was_ready, st, &wire);
+}
+
+/* ---- taking turns -----------------------------------------------------------------------------
+ */
+
+/* What is cheap once is not cheap a thousand times: when thousands come back at one moment, a few
+ * of their handshakes are looked at in a turn of the loop, between requests of those who are
+ * connected. */
+static bool has_turn(http_conn *c)
+{
+    shoal_http_server *s = c->server;
+    uint64_t now = shoal_loop_now_ms(s->loop);
+    if (now != s->early_ms && s->early.first == NULL) {
+        s->early_ms = now;
+        s->early_left = EARLY_PER_TURN;
+    }
+    if (s->early_left == 0) {
+        return false;
+    }
+    s->early_left--;
+    return true;
+}
+
+static void look_at_early(http_conn *c)
+{
+    shoal_buf held = c->held;
+    c->held = shoal_buf_init(0);
+    shoal_tcp_resume(c->tcp);
+    if (feed(c, held.data, held.len)) {
+        http_parse_input(c);
+    }
+    shoal_buf_clear(&held);
+}
+
+void http_tls_next_turn(void *ctx)
+{
+    shoal_http_server *s = ctx;
+    for (int i = 0; i < EARLY_PER_TURN && s->early.first != NULL; i++) {
+        http_conn *c = s->early.first;
+        dequeue(c);
+        if (!c->closing) {
+            look_at_early(c);
+        }
+    }
+    s->early_ms = shoal_loop_now_ms(s->loop);
+    s->early_left = 0; /* who comes in this turn stands behind those who wait */
+    if (s->early.first != NULL) {
+        shoal_timer_start(s->early_timer, 1, 0);
+    }
+}
+
+static void wait_for_turn(http_conn *c, const uint8_t *data, size_t n)
+{
+    shoal_http_server *s = c->server;
+    c->held = shoal_buf_init(MAX_PLAIN);
+    if (!shoal_buf_put(&c->held, data, n)) {
+        http_conn_drop(c);
+        return;
+    }
+    shoal_tcp_pause(c->tcp);
+    if (s->early.first == NULL) {
+        shoal_timer_start(s->early_timer, 1, 0);
+    }
+    enqueue(&s->early, c);
+}
+
+bool http_tls_input(http_conn *c, const uint8_t *data, size_t n)
+{
+    if (!shoal_tls_ready(c->tls) && !has_turn(c)) {
+        wait_for_turn(c, data, n);
+        return false;
+    }
+    return feed(c, data, n);
 }

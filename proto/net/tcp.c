@@ -11,7 +11,8 @@
 #include "proto/net/loop_uv.h"
 
 enum {
-    BACKLOG = 512,
+    BACKLOG = 4096, /* thousands may come back at once; the system has its own limit */
+    ACCEPTS_PER_TURN = 64,
     KEEPALIVE_S = 60 /* notices peers that vanished during a long poll */
 };
 
@@ -21,6 +22,9 @@ struct shoal_tcp_listener {
     void (*on_accept)(void *ctx, shoal_tcp_stream *s);
     void *ctx;
     uint16_t port;
+    shoal_timer *later;
+    uint64_t turn_ms; /* of the last connections taken, */
+    size_t n_taken;   /* and how many they were */
 };
 
 struct shoal_tcp_stream {
@@ -71,12 +75,9 @@ void shoal_tcp_close(shoal_tcp_stream *s)
     }
 }
 
-static void accept_one(uv_stream_t *server, int status)
+static void take_connection(shoal_tcp_listener *l)
 {
-    shoal_tcp_listener *l = server->data;
-    if (status != 0) {
-        return; /* e.g. EMFILE: libuv has already shed the connection */
-    }
+    uv_stream_t *server = (uv_stream_t *)&l->handle;
     shoal_tcp_stream *s = shoal_calloc(1, sizeof *s);
     if (s == NULL || uv_tcp_init(server->loop, &s->handle) != 0) {
         shoal_free(s);
@@ -91,6 +92,32 @@ static void accept_one(uv_stream_t *server, int status)
     (void)uv_tcp_keepalive(&s->handle, 1, KEEPALIVE_S);
     read_peer(s);
     l->on_accept(l->ctx, s);
+}
+
+/* Thousands may knock at one moment: a turn of the loop takes so many, the others a turn later.
+ * libuv asks for no further connection while this one has not been taken. */
+static void accept_one(uv_stream_t *server, int status)
+{
+    shoal_tcp_listener *l = server->data;
+    if (status != 0) {
+        return; /* e.g. EMFILE: libuv has already shed the connection */
+    }
+    uint64_t now = shoal_loop_now_ms(l->loop);
+    l->n_taken = now == l->turn_ms ? l->n_taken + 1 : 1;
+    l->turn_ms = now;
+    if (l->n_taken > ACCEPTS_PER_TURN) {
+        shoal_timer_start(l->later, 1, 0);
+    } else {
+        take_connection(l);
+    }
+}
+
+static void accept_later(void *ctx)
+{
+    shoal_tcp_listener *l = ctx;
+    l->turn_ms = shoal_loop_now_ms(l->loop);
+    l->n_taken = 1;
+    take_connection(l);
 }
 
 static shoal_status resolve(shoal_loop *loop, const char *host, uint16_t port,
@@ -136,6 +163,7 @@ static void listener_freed(uv_handle_t *handle)
 void shoal_tcp_listener_close(shoal_tcp_listener *l)
 {
     if (l != NULL) {
+        shoal_timer_close(l->later);
         uv_close((uv_handle_t *)&l->handle, listener_freed);
     }
 }
@@ -163,8 +191,14 @@ shoal_status shoal_tcp_listen(shoal_tcp_listener **out, shoal_loop *loop, const 
     if (l == NULL) {
         return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a listening socket");
     }
+    shoal_status st = shoal_timer_open(&l->later, loop, accept_later, l, err);
+    if (st != SHOAL_OK) {
+        shoal_free(l);
+        return st;
+    }
     int rc = uv_tcp_init(shoal_loop_uv(loop), &l->handle);
     if (rc != 0) {
+        shoal_timer_close(l->later);
         shoal_free(l);
         return shoal_fail_uv(err, rc, "cannot open a socket");
     }

@@ -17,7 +17,9 @@ WHAT
   secagg   a session of secure aggregation against Flower's SecAgg+: processor time of server and
            client, from the last upload to the sum, bytes a parameter; a session of 500 clients
            against the limit of its key streams (12 minutes)
-  server rounds serve
+  server   a running aggregator under 5,000 devices over mutual TLS on loopback: memory of an idle
+           connection, times of check-ins, storms of reconnections resumed and not (3 minutes)
+  rounds serve
            not measured yet
 
 options
@@ -34,6 +36,8 @@ train:
   --only CASE  of long, checkpointing, half, chat; may be repeated
 secagg:
   -p N         parameters of an update (100000); the large one has 24 times as many
+server:
+  --devices N  how many (5000); --rate R: check-ins a second, together (500)
 quality:
   --seeds N    runs (3)
   --exact      activations in f32 throughout
@@ -82,6 +86,8 @@ while [ $# -gt 0 ]; do
   -n) number "$1" "${2:-}"; pass+=(--generate "$2"); shift ;;
   -c) number "$1" "${2:-}"; pass+=(--ctx "$2"); shift ;;
   --only) one_of "$1" "${2:-}" long checkpointing half chat; pass+=(--only "$2"); shift ;;
+  --devices) number "$1" "${2:-}"; pass+=(--devices "$2"); shift ;;
+  --rate) number "$1" "${2:-}"; pass+=(--rate "$2"); shift ;;
   --seeds) number "$1" "${2:-}"; pass+=(--seeds "$2"); shift ;;
   --exact) pass+=(--exact) ;;
   --text) [ -r "${2:-}" ] || wrong "--text needs a readable file"; pass+=(--text "$2"); shift ;;
@@ -95,7 +101,8 @@ engine) takes="--json --quick --threads --prompt --generate --ctx --text" ;;
 train) takes="--json --quick --threads --prompt --only" ;;
 quality) takes="--json --quick --threads --seeds --exact" ;;
 secagg) takes="--json --quick --threads --prompt" ;;
-server | rounds | serve) wrong "'$what' is not measured yet; there is: engine, train, quality, secagg" ;;
+server) takes="--json --quick --devices --rate" ;;
+rounds | serve) wrong "'$what' is not measured yet; there is: engine, train, quality, secagg, server" ;;
 "") wrong "what shall be measured?" ;;
 *) wrong "'$what' is not among engine, train, quality, secagg, server, rounds, serve" ;;
 esac
@@ -107,11 +114,13 @@ cache=${SHOAL_BENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shoal-bench}
 mkdir -p "$cache"
 
 # The programs: as given, or built here.
-build() { # TARGET
+build() { # "TARGET..." [PACKAGES]
+  local targets
+  read -ra targets <<<"$1"
   bash "$root/examples/quickstart/install-packages.sh" "${2:-build}"
   cd "$root"
   cmake --preset release >/dev/null
-  cmake --build --preset release --target "$1"
+  cmake --build --preset release --target "${targets[@]}"
 }
 if [ "$what" = secagg ]; then
   # The driver is a program of the tests, and no model is needed.
@@ -122,6 +131,13 @@ if [ "$what" = secagg ]; then
   driver=$SHOAL_BIN/../tests/bench_secagg
   [ -x "$driver" ] || wrong "SHOAL_BIN: there is no program $driver"
   common=(--driver "$driver" "${pass[@]}")
+elif [ "$what" = server ]; then
+  # Here too; the real aggregator, with a model that the tests make.
+  if [ -z "${SHOAL_BIN:-}" ]; then
+    build "shoal-aggregator bench_server make_tiny_model" test >&2
+    SHOAL_BIN=$root/build/release/bin
+  fi
+  common=(--bin "$SHOAL_BIN" "${pass[@]}")
 else
   if [ -z "${SHOAL_BIN:-}" ]; then
     build shoal >&2
@@ -201,6 +217,7 @@ train)
   measure train.py --peer-python "$peer_python" --peer-missing "$peer_missing"
   ;;
 quality) measure quality.py ;;
+server) measure server.py ;;
 secagg)
   need_peer "${SHOAL_BENCH_FLOWER_VENV:-$cache/venv-flower}" Flower flwr flower_install
   measure secagg.py --peer-python "$peer_python" --peer-missing "$peer_missing"

@@ -12,7 +12,7 @@ expect 0 "$run" --help
 grep -q '^usage: tests/bench/run.sh WHAT' "$work/out" || fail "no usage on stdout"
 expect 2 "$run"
 said 'what shall be measured?'
-for what in server rounds serve; do
+for what in rounds serve; do
   expect 2 "$run" "$what" --json
   said "'$what' is not measured yet"
 done
