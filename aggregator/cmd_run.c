@@ -89,10 +89,10 @@ static shoal_status touch_files(run_setup *u, shoal_error *err)
 static shoal_status set_up(run_setup *u, const run_options *o, shoal_error *err)
 {
     SHOAL_TRY(start_ca(u, err));
+    SHOAL_TRY(become_owner(u, err));
     if (o->port_file != NULL) {
         SHOAL_TRY(shoal_file_writer_open(&u->port_file, o->port_file, 0644, err));
     }
-    SHOAL_TRY(become_owner(u, err));
     SHOAL_TRY(touch_files(u, err));
     return forgo_ca(u, err);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "aggregator/audit.h"
 #include "aggregator/cohort_internal.h"
 #include "aggregator/publish.h"
 #include "kernels/base/log.h"
@@ -99,6 +100,34 @@ static shoal_status record_end(shoal_cohort *c, const shoal_adapter_release *mad
     return st;
 }
 
+/* What the round came to, for `audit verify`. The version is in the database by now, so a log that
+ * cannot be written is said, and takes nothing back. */
+static void audit_end(const shoal_cohort *c, const shoal_adapter_release *made)
+{
+    static const char *const WORDS[] = {"", "open", "done", "failed", "abandoned"};
+    char path[SHOAL_DIR_PATH];
+    shoal_error err = {0};
+    const shoal_audit_field fields[] = {
+        {.name = "task", .hex = c->rec.task_id, .hex_n = sizeof c->rec.task_id},
+        {.name = "round", .number = c->rec.round},
+        {.name = "session", .hex = c->rec.session_id, .hex_n = sizeof c->rec.session_id},
+        {.name = "state", .text = WORDS[c->rec.state]},
+        {.name = "roster", .hex = c->rec.roster_hash, .hex_n = sizeof c->rec.roster_hash},
+        {.name = "devices", .number = c->rec.survivors},
+        {.name = "version", .number = c->rec.to_version},
+        {.name = made != NULL ? "adapter" : NULL,
+         .hex = made != NULL ? made->sha256 : NULL,
+         .hex_n = 32},
+        {0}};
+    shoal_status st = shoal_dir_path(c->env->dir, "audit.log", path, &err);
+    if (st == SHOAL_OK) {
+        st = shoal_audit_append(path, c->rec.closed_s, "round.ended", fields, &err);
+    }
+    if (st != SHOAL_OK) {
+        shoal_log(SHOAL_LOG_ERROR, "audit", "a round is not in the log: %s", err.msg);
+    }
+}
+
 void cohort_end(shoal_cohort *c, shoal_round_state state, const char *reason,
                 const shoal_adapter_release *made)
 {
@@ -118,6 +147,7 @@ void cohort_end(shoal_cohort *c, shoal_round_state state, const char *reason,
     if (record_end(c, made) == SHOAL_OK && made != NULL) {
         fill_result(c, made);
     }
+    audit_end(c, made);
     log_end(c);
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -74,13 +75,26 @@ static bool find_functions(void *library)
     return ok;
 }
 
+/* Any TLS flavour will do, as what we ask of it is the plain interface. SHOAL_LIBCURL names another
+ * one, for machines where it lies elsewhere and for tests. */
+static void *open_library(void)
+{
+    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", "libcurl.so"};
+    const char *own = getenv("SHOAL_LIBCURL");
+    if (own != NULL && *own != '\0') return dlopen(own, RTLD_NOW | RTLD_LOCAL);
+    void *library = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && library == NULL; i++) {
+        library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    }
+    return library;
+}
+
 /* Loads libcurl and sets it up, once a process. The programs call it from the main thread only. */
 static shoal_status load_curl(shoal_error *err)
 {
     static bool done;
     if (done) return SHOAL_OK;
-    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL) library = dlopen("libcurl.so", RTLD_NOW | RTLD_LOCAL);
+    void *library = open_library();
     if (library == NULL || !find_functions(library)) {
         const char *why = dlerror();
         (void)shoal_fail(err, SHOAL_ERR_UNSUPPORTED, "libcurl cannot be loaded: %.100s",
@@ -198,7 +212,10 @@ static bool set_up_transfer(shoal_net *net)
     ok = ok && curl.easy_setopt(c, CURLOPT_ERRORBUFFER, net->detail) == CURLE_OK;
     ok = ok && curl.easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
     ok = ok && curl.easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK;
-    ok = ok && curl.easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    /* HTTP/2 where server and library offer it (ALPN), 1.1 otherwise */
+    ok = ok &&
+         (curl.easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) == CURLE_OK ||
+          curl.easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK);
     if (is_loopback(net->base_url))
         ok = ok && curl.easy_setopt(c, CURLOPT_NOPROXY, "*") == CURLE_OK;
     ok = ok && curl.easy_setopt(c, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION) == CURLE_OK;

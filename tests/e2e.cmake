@@ -4,6 +4,15 @@ if(TARGET shoal AND TARGET shoal-aggregator)
   set_tests_properties(e2e_federation PROPERTIES LABELS "e2e" TIMEOUT 300 ENVIRONMENT
     "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin;MAKE_TINY_MODEL=${CMAKE_BINARY_DIR}/tests/make_tiny_model")
 
+  set(enrol_env "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin;MAKE_TINY_MODEL=${CMAKE_BINARY_DIR}/tests/make_tiny_model")
+  if(NOT SHOAL_SANITIZE) # whose library wants to be the first one loaded
+    add_library(shift_clock MODULE support/shift_clock.c)
+    set_target_properties(shift_clock PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    list(APPEND enrol_env "SHIFT_CLOCK=$<TARGET_FILE:shift_clock>")
+  endif()
+  add_test(NAME e2e_enrol COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/e2e/enrol.sh)
+  set_tests_properties(e2e_enrol PROPERTIES LABELS "e2e" TIMEOUT 300 ENVIRONMENT "${enrol_env}")
+
   add_test(NAME e2e_demo COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/e2e/demo.sh)
   set_tests_properties(e2e_demo PROPERTIES LABELS "e2e" TIMEOUT 300 ENVIRONMENT
     "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin;MAKE_TINY_MODEL=${CMAKE_BINARY_DIR}/tests/make_tiny_model")

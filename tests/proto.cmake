@@ -59,4 +59,9 @@ if(TARGET shoal_proto)
     shoal_fuzz(fuzz_delta LIBS proto_test MUTATE 20000 FIXTURE fuzz_delta
       SEEDS ${SHOAL_WIRE_SEEDS}/delta_steps ${SHOAL_WIRE_SEEDS}/delta_xor)
   endif()
+  shoal_test(test_attest unit/test_attest.c LIBS proto_test)
+  shoal_fuzz(fuzz_attest LIBS shoal_proto MUTATE 2000 SEEDS
+    ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/attest_seeds/description
+    ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/attest_seeds/application
+    ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/attest_seeds/chain)
 endif()

@@ -7,7 +7,7 @@ set -euo pipefail
 build="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates python3 python3-pip
  libcurl4-openssl-dev libmbedtls-dev libssl-dev libprotobuf-c-dev protobuf-c-compiler libuv1-dev
  libhttp-parser-dev libjansson-dev libyaml-dev libsqlite3-dev libqrencode-dev libzstd-dev"
-test="$build libcmocka-dev clang clang-format curl libclang-rt-14-dev valgrind
+test="$build libcmocka-dev clang clang-format curl libclang-rt-14-dev valgrind libcurl3-gnutls
  python3-numpy python3-cryptography"
 
 bench="$build g++ python3-venv"

@@ -393,6 +393,47 @@ static void test_revoke(void **state)
     fed_device_close(&d);
 }
 
+/* Who is revoked after it advertised is not in the roster, and its next message is refused; the
+ * others go on without it. */
+static void test_revoked_in_a_session(void **state)
+{
+    (void)state;
+    enum { N = 4, VICTIM = 3 };
+    static fed_device d[N];
+    static fed_part part[N];
+    pthread_t t[N];
+    shoal_error err = {0};
+    shoal_cert_info info;
+    float *update = shoal_calloc(1u << 20, sizeof *update);
+    for (int i = 0; i < N; i++) {
+        joined(&d[i]);
+        part[i] = (fed_part){.device = &d[i],
+                             .update = update,
+                             .weight = 1,
+                             .last = i == VICTIM ? FED_ADVERTISES : FED_FINISHES,
+                             .n_min = 3};
+    }
+    (void)fed_take_part(&part[VICTIM]);
+    assert_string_equal(part[VICTIM].trouble, "");
+    assert_int_equal(shoal_cert_read(d[VICTIM].who.cert.data, d[VICTIM].who.cert.n, &info, &err),
+                     SHOAL_OK);
+    assert_int_equal(shoal_db_device_revoke(server.d.db, info.id, (int64_t)time(NULL), &err),
+                     SHOAL_OK);
+    for (int i = 0; i < VICTIM; i++) {
+        assert_int_equal(pthread_create(&t[i], NULL, fed_take_part, &part[i]), 0);
+    }
+    for (int i = 0; i < VICTIM; i++) {
+        assert_int_equal(pthread_join(t[i], NULL), 0);
+        assert_string_equal(part[i].trouble, "");
+        assert_true(part[i].finished);
+        assert_int_equal(part[i].result.cohort, 3);
+        fed_device_close(&d[i]);
+    }
+    assert_int_equal(tasks(&d[VICTIM]), 401);
+    fed_device_close(&d[VICTIM]);
+    shoal_free(update);
+}
+
 /* A leaf that our CA signed but that is not in the database opens nothing, and a leaf of another CA
  * does not even get through the handshake. */
 static void test_foreign_certificates(void **state)
@@ -482,6 +523,7 @@ int main(void)
                                        cmocka_unit_test(test_renewal_needs_the_old_key),
                                        cmocka_unit_test(test_rate_of_a_device),
                                        cmocka_unit_test(test_nonces),
+                                       cmocka_unit_test(test_revoked_in_a_session),
                                        cmocka_unit_test(test_revoke),
                                        cmocka_unit_test(test_foreign_certificates),
                                        cmocka_unit_test(test_token_once),

@@ -6,10 +6,14 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "client/net.h"
@@ -232,6 +236,115 @@ static void a_server_that_is_away_says_so(void **state)
     assert_int_equal(shoal_net_open(&net, &cfg, NULL), SHOAL_ERR_ARG);
 }
 
+/* ---- proxies ----------------------------------------------------------------------------------
+ */
+
+/* A CONNECT proxy (RFC 9110 9.3.6) for one connection: whatever is asked for, it leads to `port`.
+ */
+typedef struct proxy {
+    int listener;
+    uint16_t own_port, port;
+    char request[512];
+} proxy;
+
+static int listen_loopback(uint16_t *port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, n) | listen(fd, 1), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+static void relay(int a, int b)
+{
+    struct pollfd fds[2] = {{.fd = a, .events = POLLIN}, {.fd = b, .events = POLLIN}};
+    char bytes[4096];
+    while (poll(fds, 2, 10000) > 0) {
+        for (int i = 0; i < 2; i++) {
+            if (fds[i].revents == 0) continue;
+            ssize_t n = recv(fds[i].fd, bytes, sizeof bytes, 0);
+            if (n <= 0 || send(fds[1 - i].fd, bytes, (size_t)n, MSG_NOSIGNAL) != n) return;
+        }
+    }
+}
+
+static void *run_proxy(void *ctx)
+{
+    proxy *p = ctx;
+    int client = accept(p->listener, NULL, NULL);
+    size_t n = 0;
+    while (n < sizeof p->request - 1 && strstr(p->request, "\r\n\r\n") == NULL) {
+        ssize_t got = recv(client, p->request + n, sizeof p->request - 1 - n, 0);
+        if (got <= 0) break;
+        n += (size_t)got;
+    }
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(p->port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int server = socket(AF_INET, SOCK_STREAM, 0);
+    static const char yes[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+    if (connect(server, (struct sockaddr *)&a, sizeof a) == 0 &&
+        send(client, yes, sizeof yes - 1, MSG_NOSIGNAL) == (ssize_t)sizeof yes - 1) {
+        relay(client, server);
+    }
+    (void)close(server);
+    (void)close(client);
+    return NULL;
+}
+
+/* The proxy of the environment is used, and the server's key is checked through it all the same. */
+static void a_proxy_leads_to_the_server(void **state)
+{
+    site *s = *state;
+    char env[64];
+    char url[64];
+    for (int wrong = 0; wrong < 2; wrong++) {
+        proxy p = {.port = s->web.port};
+        uint8_t pin[32];
+        pthread_t t;
+        shoal_net *net = NULL;
+        shoal_error err = {0};
+        shoal_buf reply = shoal_buf_init(100);
+        int http = 0;
+        p.listener = listen_loopback(&p.own_port);
+        assert_int_equal(pthread_create(&t, NULL, run_proxy, &p), 0);
+        (void)snprintf(env, sizeof env, "http://127.0.0.1:%u", (unsigned)p.own_port);
+        (void)snprintf(url, sizeof url, "https://aggregator.invalid:%u", (unsigned)s->web.port);
+        assert_int_equal(setenv("HTTPS_PROXY", env, 1), 0);
+        memcpy(pin, s->web.pin, sizeof pin);
+        pin[0] ^= (uint8_t)wrong;
+        shoal_net_config cfg = {.base_url = url, .pin = pin};
+        assert_int_equal(shoal_net_open(&net, &cfg, NULL), SHOAL_OK);
+        shoal_status st = exchange(net, "POST", "/echo", "through", 100, &reply, &http, &err);
+        shoal_net_close(net);
+        assert_int_equal(pthread_join(t, NULL), 0);
+        assert_int_equal(unsetenv("HTTPS_PROXY"), 0);
+        assert_non_null(strstr(p.request, "CONNECT aggregator.invalid:"));
+        assert_int_equal(st, wrong ? SHOAL_ERR_TAMPERED : SHOAL_OK);
+        if (!wrong) assert_string_equal(shoal_buf_str(&reply), "through");
+        (void)close(p.listener);
+        shoal_buf_clear(&reply);
+    }
+}
+
+/* A proxy cannot reach this machine's own loopback: it is not asked to. */
+static void loopback_needs_no_proxy(void **state)
+{
+    site *s = *state;
+    shoal_buf reply = shoal_buf_init(100);
+    int http = 0;
+    assert_int_equal(setenv("HTTPS_PROXY", "http://127.0.0.1:1", 1), 0);
+    shoal_net *net = open_net(s, NULL);
+    assert_int_equal(exchange(net, "POST", "/echo", "direct", 100, &reply, &http, NULL), SHOAL_OK);
+    assert_string_equal(shoal_buf_str(&reply), "direct");
+    assert_int_equal(unsetenv("HTTPS_PROXY"), 0);
+    shoal_net_close(net);
+    shoal_buf_clear(&reply);
+}
+
 /* ---- downloads --------------------------------------------------------------------------------
  */
 
@@ -324,6 +437,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_answer_over_its_cap_is_refused, set_up_tls, tear_down),
         cmocka_unit_test_setup_teardown(waits_are_bounded_and_can_be_stopped, set_up_tls,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_proxy_leads_to_the_server, set_up_tls, tear_down),
+        cmocka_unit_test_setup_teardown(loopback_needs_no_proxy, set_up_tls, tear_down),
         cmocka_unit_test(a_server_that_is_away_says_so),
         cmocka_unit_test_setup_teardown(a_download_goes_on_where_it_stopped, set_up_plain,
                                         tear_down),
