@@ -111,10 +111,10 @@ expect 0 "^ok .*server" doctor 1
 stop_server
 start_server "$d" "$port"
 expect 0 "joined enrol" join 5 "$(link)"
+keeper=$(child_of $server) || fail "the server has no child"
 kill -9 $server # and a server that dies takes its CA along
-keeper=$(child_of $server)
 wait $server 2>/dev/null
-[ -z "$keeper" ] || wait_for 5 bash -c "! kill -0 $keeper"
+wait_for 5 bash -c "! kill -0 $keeper"
 start_server "$d" "$port"
 echo "ok the CA is killed and comes back"
 
