@@ -22,9 +22,9 @@ if(TARGET shoal_client_lib)
     set_tests_properties(cli_${name} PROPERTIES LABELS "${labels}" SKIP_RETURN_CODE 77
       TIMEOUT ${timeout} ENVIRONMENT "SHOAL_BIN=${CMAKE_BINARY_DIR}/bin")
   endfunction()
-  set(cli_tests usage decode train train_cache train_kill methods patience hostile serve quantize bench cache merge report)
-  if(NOT SHOAL_SANITIZE) # whose own memory is many times what the test allows the program
-    list(APPEND cli_tests memory)
+  set(cli_tests usage decode train train_cache train_kill methods patience hostile serve quantize cache merge report)
+  if(NOT SHOAL_SANITIZE) # whose own memory is many times what the tests allow and count
+    list(APPEND cli_tests memory bench)
   endif()
   foreach(name ${cli_tests})
     shoal_cli_test(${name} "fast;e2e" 300)
