@@ -130,6 +130,12 @@ static int draw(void *ctx, unsigned char *out, size_t n)
     return rc;
 }
 
+/* What a client is known by. */
+static int hash_cert(const uint8_t *der, size_t n, uint8_t hash[32])
+{
+    return mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), der, n, hash);
+}
+
 /* ---- tickets ----------------------------------------------------------------------------------
  */
 
@@ -177,20 +183,23 @@ static shoal_status set_up_tickets(shoal_tls_context *c, uint32_t life_s, shoal_
 /* ---- sessions by id ---------------------------------------------------------------------------
  */
 
-/* Only sessions of devices are kept: nobody else can push them out. */
+/* Only sessions of devices are kept, and of each a few: nobody can push out those of others. */
 static int cache_set(void *ctx, const mbedtls_ssl_session *session)
 {
     shoal_tls_context *c = ctx;
-    uint8_t data[TLS_CACHE_BYTES];
+    const mbedtls_x509_crt *cert = session->MBEDTLS_PRIVATE(peer_cert);
+    uint8_t data[TLS_CACHE_BYTES], owner[TLS_CACHE_OWNER];
     size_t n = 0;
-    if (session->MBEDTLS_PRIVATE(peer_cert) == NULL ||
-        session->MBEDTLS_PRIVATE(id_len) != TLS_CACHE_ID) {
+    if (cert == NULL || session->MBEDTLS_PRIVATE(id_len) != TLS_CACHE_ID) {
         return 0;
     }
     int rc = mbedtls_ssl_session_save(session, data, sizeof data, &n);
     if (rc == 0) {
+        rc = hash_cert(cert->raw.p, cert->raw.len, owner);
+    }
+    if (rc == 0) {
         (void)pthread_mutex_lock(&c->lock);
-        tls_cache_put(&c->cache, session->MBEDTLS_PRIVATE(id), data, n, (int64_t)time(NULL));
+        tls_cache_put(&c->cache, session->MBEDTLS_PRIVATE(id), owner, data, n, (int64_t)time(NULL));
         (void)pthread_mutex_unlock(&c->lock);
     }
     shoal_wipe(data, sizeof data);
@@ -683,8 +692,7 @@ static int keep_peer(shoal_tls_session *s)
     if (!shoal_buf_put(&s->peer, crt->raw.p, crt->raw.len)) {
         return MBEDTLS_ERR_SSL_ALLOC_FAILED;
     }
-    int rc = mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), s->peer.data, s->peer.len,
-                        s->peer_hash);
+    int rc = hash_cert(s->peer.data, s->peer.len, s->peer_hash);
     mbedtls_ssl_session *session = s->ssl.MBEDTLS_PRIVATE(session);
     mbedtls_x509_crt_free(session->MBEDTLS_PRIVATE(peer_cert));
     mbedtls_free(session->MBEDTLS_PRIVATE(peer_cert));

@@ -19,13 +19,20 @@ static void id_of(uint64_t i, uint8_t id[TLS_CACHE_ID])
     }
 }
 
-static void put(tls_cache *c, uint64_t i, size_t n, int64_t now_s)
+static void put_of(tls_cache *c, uint64_t who, uint64_t i, size_t n, int64_t now_s)
 {
     static uint8_t data[TLS_CACHE_BYTES + 1];
-    uint8_t id[TLS_CACHE_ID];
+    uint8_t id[TLS_CACHE_ID], owner[TLS_CACHE_OWNER];
     id_of(i, id);
+    id_of(~who, owner);
     memset(data, (int)(i % 251), sizeof data);
-    tls_cache_put(c, id, data, n, now_s);
+    tls_cache_put(c, id, owner, data, n, now_s);
+}
+
+/* Each from an owner of its own. */
+static void put(tls_cache *c, uint64_t i, size_t n, int64_t now_s)
+{
+    put_of(c, i, i, n, now_s);
 }
 
 static const tls_cached *find(const tls_cache *c, uint64_t i, int64_t now_s)
@@ -71,30 +78,64 @@ static void test_sizes(void **state)
     tls_cache_clear(&c);
 }
 
-/* With twice as many as there is room for, the newest are there, and nothing leaves early by
- * much: rows fill unevenly. */
+/* As many as there is room for stay; of twice as many, the newest half. */
 static void test_the_oldest_leave(void **state)
 {
     (void)state;
+    enum { ROOM = 1000 };
     tls_cache c;
-    assert_true(tls_cache_init(&c, 1024, 100000));
-    for (uint64_t i = 0; i < 2048; i++) {
-        put(&c, i, 100, (int64_t)i);
+    assert_true(tls_cache_init(&c, ROOM, 100000));
+    for (uint64_t i = 0; i < ROOM; i++) {
+        put(&c, i, 100, 5);
     }
-    size_t old = 0, recent = 0;
-    for (uint64_t i = 0; i < 2048; i++) {
-        bool there = find(&c, i, 2048) != NULL;
-        old += there && i < 512;
-        recent += there && i >= 1536;
+    for (uint64_t i = 0; i < ROOM; i++) {
+        assert_non_null(find(&c, i, 5));
     }
-    assert_true(recent > 480);
-    assert_true(old < 120);
+    for (uint64_t i = ROOM; i < 2 * ROOM; i++) {
+        put(&c, i, 100, 5);
+    }
+    for (uint64_t i = 0; i < 2 * ROOM; i++) {
+        assert_int_equal(find(&c, i, 5) != NULL, i >= ROOM);
+    }
+    tls_cache_clear(&c);
+}
+
+/* A client that makes sessions without end has its newest, and everybody else has theirs. */
+static void test_no_owner_pushes_out_others(void **state)
+{
+    (void)state;
+    enum { OTHERS = 60, MANY = 1000 };
+    tls_cache c;
+    assert_true(tls_cache_init(&c, OTHERS + TLS_CACHE_PER_OWNER, 60));
+    for (uint64_t i = 0; i < OTHERS; i++) {
+        put(&c, i, 100, 0);
+        put_of(&c, OTHERS, OTHERS + i, 100, 0);
+    }
+    for (uint64_t i = 2 * OTHERS; i < MANY; i++) {
+        put_of(&c, OTHERS, i, 100, 0);
+    }
+    for (uint64_t i = 0; i < MANY; i++) {
+        assert_int_equal(find(&c, i, 0) != NULL, i < OTHERS || i >= MANY - TLS_CACHE_PER_OWNER);
+    }
+    tls_cache_clear(&c);
+}
+
+static void test_room_for_none(void **state)
+{
+    (void)state;
+    tls_cache c;
+    assert_false(tls_cache_init(&c, 0, 60));
+    assert_false(tls_cache_init(&c, SIZE_MAX, 60));
+    put(&c, 1, 100, 0);
+    assert_null(find(&c, 1, 0));
     tls_cache_clear(&c);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_sizes),
-                                       cmocka_unit_test(test_the_oldest_leave)};
+                                       cmocka_unit_test(test_the_oldest_leave),
+                                       cmocka_unit_test(test_no_owner_pushes_out_others),
+                                       cmocka_unit_test(test_room_for_none)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
