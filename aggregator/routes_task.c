@@ -182,36 +182,37 @@ static range_kind take_range(const char *text, size_t n, size_t *first, size_t *
     return RANGE_PART;
 }
 
-/* A blob the database knows, or the delta to one. */
-static shoal_status find_blob(shoal_service *s, const route *rt, shoal_blob **out, shoal_error *err)
+/* A request that waits for its file. */
+typedef struct download {
+    shoal_http_request *req; /* NULL: the device is gone */
+    bool is_delta;
+} download;
+
+static void download_gone(void *ctx, shoal_http_request *r)
 {
-    bool known = false;
-    SHOAL_TRY(shoal_db_blob_known(s->db, rt->hash, &known, err));
-    if (!known) {
-        return shoal_fail(err, SHOAL_ERR_NOT_FOUND, "no adapter has this hash");
-    }
-    if (rt->kind == ROUTE_DELTA) {
-        shoal_status st = shoal_blob_use_delta(s->blobs, rt->from, rt->hash, out, err);
-        return st == SHOAL_ERR_NOT_FOUND
-                   ? shoal_fail(err, st, "there is no such delta; fetch the whole file")
-                   : st;
-    }
-    shoal_status st = shoal_blob_use(s->blobs, rt->hash, out, err);
-    /* A known blob that cannot be read is our fault, not the device's. */
-    return st == SHOAL_OK || st == SHOAL_ERR_AGAIN ? st : SHOAL_ERR_INTERNAL;
+    (void)r;
+    ((download *)ctx)->req = NULL;
 }
 
-void routes_blob(shoal_service *s, shoal_http_request *r, const route *rt)
+static void reply_no_blob(shoal_http_request *r, bool is_delta, shoal_status st,
+                          const shoal_error *err)
 {
-    shoal_error err = {0};
-    shoal_blob *blob = NULL;
-    shoal_status st = find_blob(s, rt, &blob, &err);
-    if (st != SHOAL_OK) {
-        shoal_reply_status(r, st, &err);
+    if (is_delta && st == SHOAL_ERR_NOT_FOUND) {
+        shoal_reply_error(r, SHOAL_CODE_NOT_FOUND, NULL,
+                          "there is no such delta; fetch the whole file", 0);
         return;
     }
+    /* A known blob that cannot be read is our fault, not the device's. */
+    bool busy = st == SHOAL_ERR_AGAIN || st == SHOAL_ERR_NOMEM;
+    shoal_reply_status(r, busy ? st : SHOAL_ERR_INTERNAL, err);
+}
+
+static void reply_blob(shoal_http_request *r, shoal_blob *blob)
+{
     char text[80];
-    size_t n = blob->bytes.len, first = 0, len = n;
+    size_t n;
+    const uint8_t *bytes = shoal_blob_bytes(blob, &n);
+    size_t first = 0, len = n;
     range_kind range = take_range(shoal_http_header(r, "Range"), n, &first, &len);
     if (range == RANGE_BEYOND) {
         shoal_blob_release(blob);
@@ -225,6 +226,48 @@ void routes_blob(shoal_service *s, shoal_http_request *r, const route *rt)
         (void)shoal_http_add_header(r, "Content-Range", text);
     }
     (void)shoal_http_add_header(r, "Accept-Ranges", "bytes");
-    shoal_http_respond_shared(r, range == RANGE_PART ? 206 : 200, SHOAL_TYPE_BYTES,
-                              blob->bytes.data + first, len, shoal_blob_release, blob);
+    shoal_http_respond_shared(r, range == RANGE_PART ? 206 : 200, SHOAL_TYPE_BYTES, bytes + first,
+                              len, shoal_blob_release, blob);
+}
+
+static void have_blob(void *ctx, shoal_blob *blob, shoal_status st, const shoal_error *err)
+{
+    download *d = ctx;
+    shoal_http_request *r = d->req;
+    bool is_delta = d->is_delta;
+    shoal_free(d);
+    if (r == NULL) {
+        if (blob != NULL) {
+            shoal_blob_release(blob);
+        }
+        return;
+    }
+    shoal_http_on_gone(r, NULL, NULL);
+    if (blob == NULL) {
+        reply_no_blob(r, is_delta, st, err);
+    } else {
+        reply_blob(r, blob);
+    }
+}
+
+/* A blob the database knows, or the delta to one. */
+void routes_blob(shoal_service *s, shoal_http_request *r, const route *rt)
+{
+    shoal_error err = {0};
+    bool known = false;
+    shoal_status st = shoal_db_blob_known(s->db, rt->hash, &known, &err);
+    if (st == SHOAL_OK && !known) {
+        st = shoal_fail(&err, SHOAL_ERR_NOT_FOUND, "no adapter has this hash");
+    }
+    download *d = st == SHOAL_OK ? shoal_calloc(1, sizeof *d) : NULL;
+    if (st == SHOAL_OK && d == NULL) {
+        st = shoal_fail(&err, SHOAL_ERR_NOMEM, "no memory for a download");
+    }
+    if (st != SHOAL_OK) {
+        shoal_reply_status(r, st, &err);
+        return;
+    }
+    *d = (download){.req = r, .is_delta = rt->kind == ROUTE_DELTA};
+    shoal_http_on_gone(r, download_gone, d);
+    shoal_blob_use(s->blobs, rt->hash, d->is_delta ? rt->from : NULL, have_blob, d);
 }

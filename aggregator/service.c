@@ -116,7 +116,7 @@ static shoal_status open_files(shoal_service *s, shoal_error *err)
     if (n > 0) {
         shoal_log(SHOAL_LOG_WARN, "round", "abandoned n=%zu reason=restart", n);
     }
-    return shoal_blob_cache_open(&s->blobs, s->dir, err);
+    return SHOAL_OK;
 }
 
 static shoal_status open_tls(shoal_service *s, shoal_error *err)
@@ -146,6 +146,7 @@ static shoal_status open_workers(shoal_service *s, const shoal_service_options *
     SHOAL_TRY(shoal_exec_open(&s->exec, s->pool, opt->cpu_mask, false, err));
     SHOAL_TRY(shoal_loop_open(&s->loop, err));
     SHOAL_TRY(shoal_lane_open(&s->lane, s->loop, err));
+    SHOAL_TRY(shoal_blob_cache_open(&s->blobs, s->loop, s->dir, err));
     SHOAL_TRY(shoal_ca_link_open(&s->ca, s->loop, s->ca_fd,
                                  s->config.ca_socket[0] != '\0' ? s->config.ca_socket : NULL, err));
     s->ca_fd = -1;

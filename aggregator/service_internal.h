@@ -5,7 +5,7 @@
 #ifndef SHOAL_AGGREGATOR_SERVICE_INTERNAL_H
 #define SHOAL_AGGREGATOR_SERVICE_INTERNAL_H
 
-#include "aggregator/blob.h"
+#include "aggregator/blob_cache.h"
 #include "aggregator/ca_link.h"
 #include "aggregator/cohort.h"
 #include "aggregator/config.h"
