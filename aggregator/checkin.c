@@ -3,6 +3,7 @@
  *   task not running                       WAIT, long
  *   device remembers a later round         WAIT, long (this database was set back)
  *   device in the session already          WAIT
+ *   device has had its sessions of the day WAIT
  *   update ready for the newest version:   no session  OPEN
  *                                          gathering   JOIN (unless it saw that round before)
  *                                          later       WAIT
@@ -53,6 +54,9 @@ shoal_checkin_decision shoal_checkin_decide(const shoal_checkin_view *v,
     }
     if (v->session && v->member) {
         return wait_for(v->poll_ms, "this device is in the running round");
+    }
+    if (v->quota_ms > 0) {
+        return wait_for(v->quota_ms, "this device has joined as many rounds as it may in a day");
     }
     if (q->trained && q->adapter_version == t->version) {
         return decide_ready(v, q);

@@ -18,7 +18,8 @@ typedef struct shoal_checkin_view {
     bool gathering; /* and still takes devices */
     bool member;    /* the device is in it already */
     uint64_t session_round;
-    uint32_t poll_ms; /* how soon to ask again when something is about to happen */
+    uint32_t quota_ms; /* until the device may join another session; 0: now */
+    uint32_t poll_ms;  /* how soon to ask again when something is about to happen */
 } shoal_checkin_view;
 
 typedef enum shoal_checkin_answer {

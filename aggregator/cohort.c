@@ -355,9 +355,25 @@ static void receive_done(void *ctx)
     cohort_job_done(c);
 }
 
+/* Whatever its message is worth: a device that means ill has no more attempts than others. */
+static bool may_join(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES], shoal_http_request *r)
+{
+    int64_t now_s = (int64_t)time(NULL);
+    if (shoal_quota_take(c->env->quota, id, c->rec.session_id, now_s)) {
+        return true;
+    }
+    uint32_t ms = (uint32_t)(1000 * shoal_quota_wait_s(c->env->quota, id, now_s));
+    shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "as many rounds as a device may join in a day",
+                      ms > 0 ? ms : 2000);
+    return false;
+}
+
 void shoal_cohort_receive(shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
                           shoal_http_request *r)
 {
+    if (stage == SHOAL_SA_ADVERTISE && !may_join(c, id, r)) {
+        return;
+    }
     receive_job *j = shoal_calloc(1, sizeof *j);
     if (j == NULL) {
         shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "out of memory", 2000);

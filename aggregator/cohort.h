@@ -12,6 +12,7 @@
 #include "aggregator/db.h"
 #include "aggregator/keyring.h"
 #include "aggregator/lane.h"
+#include "aggregator/quota.h"
 #include "proto/net/http_server.h"
 
 #ifdef __cplusplus
@@ -29,6 +30,7 @@ typedef struct shoal_cohort_env {
     const char *scratch; /* directory for files without a name; DIR itself cannot be written */
     const shoal_keyring *keys;
     const shoal_exec *exec;
+    shoal_quota *quota;
     size_t upload_max, upload_used; /* bytes of chunks of M5 in memory now */
 } shoal_cohort_env;
 

@@ -22,6 +22,7 @@ shoal_config_file shoal_config_default(void)
                                .poll_ms = 2000,
                                .max_connections = 8192,
                                .max_connections_per_address = 1024,
+                               .sessions_per_day = 200,
                                .upload_memory_mb = 1024};
 }
 
@@ -72,6 +73,8 @@ static const config_key KEYS[] = {
      "Connections open at a time. The idle ones take about 4 kB each."},
     {"max_connections_per_address", VALUE_U32, AT(max_connections_per_address), 0, 0, 65536,
      "Of these, from one address (many phones share one behind a carrier's network); 0: all."},
+    {"sessions_per_day", VALUE_U32, AT(sessions_per_day), 0, 0, 100000,
+     "Rounds that one device may join in 24 hours, of all tasks; 0: no limit."},
     {"upload_memory_mb", VALUE_U32, AT(upload_memory_mb), 0, 16, 1048576,
      "Memory for pieces of uploads, in MB; beyond it devices are asked to come back."},
 };

@@ -39,6 +39,7 @@ typedef struct shoal_config_file {
     uint32_t poll_ms;                  /* how soon a waiting device asks again */
     uint32_t max_connections;
     uint32_t max_connections_per_address; /* 0: as many as in all */
+    uint32_t sessions_per_day;            /* that a device may join; 0: no limit */
     uint32_t upload_memory_mb; /* chunks of masked vectors in memory, all uploads together */
 } shoal_config_file;
 

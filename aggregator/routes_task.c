@@ -76,7 +76,9 @@ void routes_tasks(shoal_service *s, shoal_http_request *r)
 static shoal_checkin_view look(shoal_service *s, const shoal_db_task *t,
                                const uint8_t id[SHOAL_ID_BYTES])
 {
-    shoal_checkin_view v = {.task = t, .poll_ms = s->config.poll_ms};
+    int64_t wait_s = shoal_quota_wait_s(s->quota, id, (int64_t)time(NULL));
+    shoal_checkin_view v = {
+        .task = t, .poll_ms = s->config.poll_ms, .quota_ms = (uint32_t)(1000 * wait_s)};
     const shoal_cohort *c = service_cohort_of_task(s, t->id);
     if (c != NULL && shoal_cohort_record(c)->state == SHOAL_ROUND_OPEN) {
         v.session = true;

@@ -151,7 +151,8 @@ static shoal_status open_workers(shoal_service *s, const shoal_service_options *
                                  s->config.ca_socket[0] != '\0' ? s->config.ca_socket : NULL, err));
     s->ca_fd = -1;
     s->seen = shoal_seen_open();
-    if (s->seen == NULL) {
+    s->quota = shoal_quota_open(s->config.sessions_per_day);
+    if (s->seen == NULL || s->quota == NULL) {
         return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory");
     }
     SHOAL_TRY(shoal_timer_open(&s->tick, s->loop, on_tick, s, err));
@@ -163,6 +164,7 @@ static shoal_status open_workers(shoal_service *s, const shoal_service_options *
                                 .scratch = s->scratch,
                                 .keys = &s->keys,
                                 .exec = &s->exec,
+                                .quota = s->quota,
                                 .upload_max = (size_t)s->config.upload_memory_mb * 1000 * 1000};
     return SHOAL_OK;
 }
@@ -300,6 +302,7 @@ void shoal_service_close(shoal_service *s)
     }
     shoal_lane_close(s->lane);
     shoal_seen_close(s->seen);
+    shoal_quota_close(s->quota);
     shoal_blob_cache_close(s->blobs);
     shoal_exec_close(&s->exec);
     shoal_pool_close(s->pool);

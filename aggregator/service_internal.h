@@ -9,6 +9,7 @@
 #include "aggregator/ca_link.h"
 #include "aggregator/cohort.h"
 #include "aggregator/config.h"
+#include "aggregator/quota.h"
 #include "aggregator/seen.h"
 #include "aggregator/service.h"
 #include "kernels/kernels.h"
@@ -42,6 +43,7 @@ struct shoal_service {
     shoal_blob_cache *blobs;
     shoal_timer *tick;
     shoal_seen *seen;
+    shoal_quota *quota;
     shoal_cohort_env env;
     shoal_cohort *cohorts[SHOAL_LIMIT_TASKS]; /* at most one a task: going on, or the last one */
     size_t n_cohorts;

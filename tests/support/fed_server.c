@@ -116,6 +116,7 @@ void fed_server_open(fed_server *s, const fed_task *t)
     (void)snprintf(s->model, sizeof s->model, "%s/tiny.gguf", s->dir);
     c.listen_port = 0;
     c.poll_ms = 100;
+    c.sessions_per_day = t->sessions_per_day;
     ok(shoal_tiny_model_write(s->model, 1, NULL, &err), &err);
     shoal_ca_settings ca = shoal_ca_settings_default();
     ca.certs_per_device_hour = 2;

@@ -28,8 +28,9 @@ typedef struct fed_task {
     uint32_t n_min, n_target;
     uint64_t rounds;
     uint32_t gather_ms, stage_ms;
-    uint32_t rank;    /* 0: 2 */
-    uint32_t targets; /* 0: q,v */
+    uint32_t rank;             /* 0: 2 */
+    uint32_t targets;          /* 0: q,v */
+    uint32_t sessions_per_day; /* 0: no limit */
 } fed_task;
 
 /* Deployment, task "test" (rank 2 on q,v of a tiny model), service running. */

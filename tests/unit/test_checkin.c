@@ -44,6 +44,20 @@ static void test_no_update(void **state)
     assert_int_equal(decide((shoal_checkin_view){0}, q).answer, SHOAL_ANSWER_TRAIN);
 }
 
+static void test_rounds_of_a_day(void **state)
+{
+    (void)state;
+    shoal_checkin_request q = {.adapter_version = 3, .trained = true, .last_round = 8};
+    shoal_checkin_view v = {.session = true, .gathering = true, .session_round = 9};
+    assert_int_equal(decide(v, q).answer, SHOAL_ANSWER_JOIN);
+    v.quota_ms = 5000000;
+    shoal_checkin_decision d = decide(v, q);
+    assert_int_equal(d.answer, SHOAL_ANSWER_WAIT);
+    assert_int_equal(d.retry_after_ms, 5000000);
+    q.trained = false; /* nor does it train for nothing */
+    assert_int_equal(decide(v, q).answer, SHOAL_ANSWER_WAIT);
+}
+
 static void test_update_ready(void **state)
 {
     (void)state;
@@ -73,6 +87,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_task_state), cmocka_unit_test(test_no_update),
-        cmocka_unit_test(test_update_ready), cmocka_unit_test(test_device_is_ahead)};
+        cmocka_unit_test(test_rounds_of_a_day), cmocka_unit_test(test_update_ready),
+        cmocka_unit_test(test_device_is_ahead)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

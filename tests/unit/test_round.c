@@ -199,6 +199,15 @@ static void test_order_and_membership(void **state)
     fed_fleet_close(&f);
 }
 
+static void wait_abandoned(fed_fleet *f)
+{
+    for (int i = 0; i < 100 && fed_fleet_last(f).state == SHOAL_ROUND_OPEN; i++) {
+        struct timespec t = {.tv_nsec = 50 * 1000000};
+        (void)nanosleep(&t, NULL);
+    }
+    assert_int_equal(fed_fleet_last(f).state, SHOAL_ROUND_ABANDONED);
+}
+
 /* `task stop` from another process ends the round that is going on. */
 static void test_stop_task(void **state)
 {
@@ -214,11 +223,52 @@ static void test_stop_task(void **state)
     assert_int_equal(fed_device_checkin(&f.devices[1], true, c), 200);
     assert_int_equal(c->kind, SHOAL_CHECKIN_WAIT);
     shoal_free(c);
-    for (int i = 0; i < 100 && fed_fleet_last(&f).state == SHOAL_ROUND_OPEN; i++) {
-        struct timespec t = {.tv_nsec = 50 * 1000000};
-        (void)nanosleep(&t, NULL);
-    }
-    assert_int_equal(fed_fleet_last(&f).state, SHOAL_ROUND_ABANDONED);
+    wait_abandoned(&f);
+    fed_fleet_close(&f);
+}
+
+/* Any message to the running round's first stage. */
+static long advertise(fed_fleet *f, size_t device, shoal_buf *reply)
+{
+    char id[65], path[160];
+    shoal_hex_encode(fed_fleet_last(f).session_id, 32, id);
+    (void)snprintf(path, sizeof path, "/v1/sessions/%s/advertise", id);
+    return fed_device_call(&f->devices[device], "POST", path, "x", 1, reply);
+}
+
+static void set_state(fed_fleet *f, shoal_task_state state)
+{
+    assert_int_equal(shoal_db_task_set_state(f->server.d.db, f->server.task.id, state, NULL),
+                     SHOAL_OK);
+}
+
+/* A device that spoils rounds has a day's number of them, wherever it learns of the next. */
+static void test_rounds_of_a_day(void **state)
+{
+    (void)state;
+    static fed_fleet f;
+    const fed_task t = {
+        .n_min = 3, .n_target = N, .gather_ms = 60000, .stage_ms = 2500, .sessions_per_day = 1};
+    fed_fleet_open(&f, &t);
+    shoal_checkin_response *c = shoal_calloc(1, sizeof *c);
+    shoal_buf reply = shoal_buf_init(1u << 20);
+    assert_int_equal(fed_device_checkin(&f.devices[0], true, c), 200);
+    assert_int_equal(advertise(&f, 0, &reply), 400);
+    assert_int_equal(advertise(&f, 0, &reply), 400); /* it may mend it */
+    set_state(&f, SHOAL_TASK_STOPPED);
+    wait_abandoned(&f);
+    set_state(&f, SHOAL_TASK_RUNNING);
+    assert_int_equal(fed_device_checkin(&f.devices[1], true, c), 200);
+    assert_int_equal(c->kind, SHOAL_CHECKIN_JOIN);
+    assert_int_equal(fed_device_checkin(&f.devices[0], true, c), 200);
+    assert_int_equal(c->kind, SHOAL_CHECKIN_WAIT);
+    assert_true(c->retry_after_ms > 23 * 3600 * 1000);
+    assert_non_null(strstr(c->reason, "in a day"));
+    assert_int_equal(advertise(&f, 0, &reply), 503);
+    assert_true(f.devices[0].error.retry_after_ms > 23 * 3600 * 1000);
+    assert_int_equal(advertise(&f, 1, &reply), 400);
+    shoal_buf_clear(&reply);
+    shoal_free(c);
     fed_fleet_close(&f);
 }
 
@@ -233,6 +283,7 @@ int main(void)
                                        cmocka_unit_test(test_full_disk),
                                        cmocka_unit_test(test_adapter_download),
                                        cmocka_unit_test(test_order_and_membership),
-                                       cmocka_unit_test(test_stop_task)};
+                                       cmocka_unit_test(test_stop_task),
+                                       cmocka_unit_test(test_rounds_of_a_day)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
