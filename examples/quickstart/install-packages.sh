@@ -8,7 +8,7 @@ build="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates python3 py
  libcurl4-openssl-dev libmbedtls-dev libssl-dev libprotobuf-c-dev protobuf-c-compiler libuv1-dev
  libhttp-parser-dev libjansson-dev libyaml-dev libsqlite3-dev libqrencode-dev libzstd-dev"
 test="$build libcmocka-dev clang clang-format curl libclang-rt-14-dev valgrind libcurl3-gnutls
- python3-numpy python3-cryptography"
+ nghttp2-proxy python3-numpy python3-cryptography"
 
 bench="$build g++ python3-venv"
 # The cross compiler for 64-bit ARM, its emulator, and the libraries of the tests for it.

@@ -500,7 +500,9 @@ static void idle_phase(bench *b)
                  ((double)all - (double)half) / (double)(n - n / 2), kernel_bytes(),
                  1e3 * cpu / (double)n, b->retries);
     (void)fflush(stdout);
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__) /* theirs is more than ours */
     expect(b, all < none + n * 64 * 1024, "an idle connection takes less than 64 KiB");
+#endif
 }
 
 /* The next device that has nothing to do, after `at`. */

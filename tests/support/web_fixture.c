@@ -49,9 +49,9 @@ static void make_tls(web_fixture *f)
     static const char *const hosts[] = {"127.0.0.1"};
     uint8_t spki[SHOAL_SPKI_BYTES];
     int64_t now = (int64_t)time(NULL);
-    shoal_buf cert = shoal_buf_init(4096);
     shoal_buf key = shoal_buf_init(4096);
     f->ca_der = shoal_buf_init(4096);
+    f->cert_der = shoal_buf_init(4096);
     assert_int_equal(shoal_key_generate(&f->ca_key, NULL), SHOAL_OK);
     assert_int_equal(shoal_key_generate(&f->server_key, NULL), SHOAL_OK);
     assert_int_equal(
@@ -65,11 +65,12 @@ static void make_tls(web_fixture *f)
                              .n_hosts = 1,
                              .not_before_s = now - 60,
                              .not_after_s = now + 86400};
-    assert_int_equal(shoal_cert_issue(f->ca_key, f->ca_der.data, f->ca_der.len, &t, &cert, NULL),
-                     SHOAL_OK);
+    assert_int_equal(
+        shoal_cert_issue(f->ca_key, f->ca_der.data, f->ca_der.len, &t, &f->cert_der, NULL),
+        SHOAL_OK);
     assert_int_equal(shoal_key_encode_der(f->server_key, &key, NULL), SHOAL_OK);
-    shoal_tls_options opt = {.cert_der = cert.data,
-                             .cert_len = cert.len,
+    shoal_tls_options opt = {.cert_der = f->cert_der.data,
+                             .cert_len = f->cert_der.len,
                              .key_der = key.data,
                              .key_len = key.len,
                              .ca_der = f->ca_der.data,
@@ -78,7 +79,6 @@ static void make_tls(web_fixture *f)
                              .resume_s = f->resume_s,
                              .resume_sessions = 100};
     assert_int_equal(shoal_tls_context_open(&f->tls, &opt, NULL), SHOAL_OK);
-    shoal_buf_clear(&cert);
     shoal_buf_wipe(&key);
 }
 
@@ -88,12 +88,15 @@ void web_fixture_open(web_fixture *f)
     if (!f->plain) make_tls(f);
     assert_int_equal(shoal_loop_open(&f->loop, NULL), SHOAL_OK);
     shoal_http_options opt = {
+        .host = f->host,
         .tls = f->tls,
         .limits = f->limits,
         .handler = {.ctx = f, .on_headers = on_headers, .on_request = on_request}};
     assert_int_equal(shoal_http_server_open(&f->server, f->loop, &opt, NULL), SHOAL_OK);
     f->port = shoal_http_server_port(f->server);
-    (void)snprintf(f->base, sizeof f->base, "%s://127.0.0.1:%u", f->plain ? "http" : "https",
+    bool v6 = f->host != NULL && strchr(f->host, ':') != NULL;
+    (void)snprintf(f->base, sizeof f->base, "%s://%s%s%s:%u", f->plain ? "http" : "https",
+                   v6 ? "[" : "", f->host != NULL ? f->host : "127.0.0.1", v6 ? "]" : "",
                    (unsigned)f->port);
     assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
 }
@@ -131,5 +134,6 @@ void web_fixture_close(web_fixture *f)
     shoal_key_close(f->server_key);
     shoal_key_close(f->ca_key);
     shoal_buf_clear(&f->ca_der);
+    shoal_buf_clear(&f->cert_der);
     memset(f, 0, sizeof *f);
 }

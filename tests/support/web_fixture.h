@@ -19,19 +19,20 @@ typedef void web_handler(void *ctx, shoal_http_request *r);
 typedef struct web_fixture {
     web_handler *handle; /* set before web_fixture_open */
     void *ctx;
+    const char *host;                /* numeric; NULL: 127.0.0.1 */
     bool plain;                      /* HTTP without TLS */
     const shoal_http_limits *limits; /* NULL: the defaults */
     uint32_t resume_s;
 
-    char base[64]; /* "https://127.0.0.1:PORT" */
+    char base[64]; /* "https://HOST:PORT" */
     uint16_t port;
     uint8_t pin[32]; /* of the server's key */
     shoal_key *ca_key;
-    shoal_buf ca_der;
+    shoal_buf ca_der, cert_der;
+    shoal_key *server_key;
     atomic_int requests;
 
     /* private */
-    shoal_key *server_key;
     shoal_tls_context *tls;
     shoal_loop *loop;
     shoal_http_server *server;

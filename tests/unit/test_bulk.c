@@ -49,7 +49,8 @@ typedef struct real_client {
     uint64_t sent; /* bytes of chunks */
     uint64_t counted_up, counted_down;
     size_t other_answers; /* on another connection, while the upload went on */
-    double began, ended, first_answer, last_answer;
+    double began, first_answer, last_answer;
+    _Atomic double ended; /* 0: it goes on, as another thread sees it */
 } real_client;
 
 static void client_open(real_client *c, fed_fleet *f, const fed_device *d)
