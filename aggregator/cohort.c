@@ -10,7 +10,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
-enum { MAX_WAITERS = 4 * SHOAL_LIMIT_COHORT_MAX, M5_HEAD_BYTES = 138 };
+enum { M5_HEAD_BYTES = 138 };
 
 /* ---- opening ----------------------------------------------------------------------------------
  */
@@ -46,6 +46,7 @@ static shoal_status start(shoal_cohort *c, shoal_error *err)
     SHOAL_TRY(shoal_random(c->rec.session_id, sizeof c->rec.session_id, err));
     SHOAL_TRY(shoal_db_round_open(c->env->db, &c->rec, err));
     SHOAL_TRY(make_descriptor(c, err));
+    SHOAL_TRY(shoal_timer_open(&c->serving, c->env->loop, cohort_go_on_serving, c, err));
     shoal_sa_server_options opt = {.ca = c->env->keys->ca.data,
                                    .ca_n = c->env->keys->ca.len,
                                    .task_spki = c->env->keys->task_spki,
@@ -57,6 +58,8 @@ static shoal_status start(shoal_cohort *c, shoal_error *err)
 static void free_cohort(shoal_cohort *c)
 {
     shoal_timer_close(c->deadline);
+    shoal_timer_close(c->serving);
+    cohort_opening_leave(c->opening);
     shoal_sa_server_close(c->sa);
     shoal_uploads_close(c->uploads);
     shoal_buf_clear(&c->descriptor);
@@ -129,12 +132,6 @@ size_t shoal_cohort_input_bytes(const shoal_cohort *c)
     return M5_HEAD_BYTES + shoal_packed_bytes(shoal_codec_words(k), k->ring_bits);
 }
 
-/* The state of `sa` may be read only while no job of this cohort runs. */
-static bool readable(const shoal_cohort *c)
-{
-    return !shoal_lane_busy(c->env->lane, c);
-}
-
 bool cohort_is_member(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES])
 {
     shoal_sa_member m;
@@ -148,156 +145,7 @@ bool cohort_is_member(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES])
 
 bool shoal_cohort_has(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES])
 {
-    return readable(c) && cohort_is_member(c, id);
-}
-
-/* ---- reading ----------------------------------------------------------------------------------
- */
-
-static void reply_over(const shoal_cohort *c, shoal_http_request *r)
-{
-    char text[SHOAL_LIMIT_TEXT];
-    if (c->rec.state == SHOAL_ROUND_DONE) {
-        (void)snprintf(text, sizeof text, "the session is over: it made version %llu",
-                       (unsigned long long)c->rec.to_version);
-    } else {
-        (void)snprintf(text, sizeof text, "the session is over: %.200s", c->rec.reason);
-    }
-    shoal_reply_error(r, SHOAL_CODE_GONE, NULL, text, 0);
-}
-
-static void reply_result(const shoal_cohort *c, shoal_http_request *r)
-{
-    shoal_error err = {0};
-    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_CONTROL);
-    shoal_status st = shoal_round_result_encode(&c->result, &body, &err);
-    if (st == SHOAL_OK) {
-        shoal_reply_bytes(r, SHOAL_TYPE_PROTOBUF, &body);
-    } else {
-        shoal_reply_status(r, st, &err);
-    }
-    shoal_buf_clear(&body);
-}
-
-static bool answer_result(const shoal_cohort *c, const uint8_t *id, shoal_http_request *r)
-{
-    if (!cohort_is_member(c, id)) {
-        shoal_reply_error(r, SHOAL_CODE_FORBIDDEN, NULL, "not a member of this session", 0);
-    } else if (c->rec.state == SHOAL_ROUND_DONE) {
-        reply_result(c, r);
-    } else if (cohort_over(c)) {
-        reply_over(c, r);
-    } else {
-        return false;
-    }
-    return true;
-}
-
-/* Answers if there is something to say. */
-static bool answer_read(const shoal_cohort *c, shoal_sa_stage stage, const uint8_t *id,
-                        shoal_http_request *r)
-{
-    if (stage == SHOAL_SA_UNMASK) {
-        return answer_result(c, id, r);
-    }
-    if (cohort_over(c)) {
-        reply_over(c, r);
-        return true;
-    }
-    shoal_error err = {0};
-    shoal_buf body = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
-    shoal_status st = shoal_sa_server_message(c->sa, stage, id, &body, &err);
-    if (st == SHOAL_OK) {
-        shoal_reply_bytes(r, SHOAL_TYPE_BYTES, &body);
-    } else if (st == SHOAL_ERR_DENIED && cohort_is_member(c, id)) {
-        shoal_reply_error(r, SHOAL_CODE_GONE, NULL,
-                          "the session went on without this device; check in again", 0);
-    } else if (st != SHOAL_ERR_AGAIN) {
-        shoal_reply_status(r, st, &err);
-    }
-    shoal_buf_clear(&body);
-    return st != SHOAL_ERR_AGAIN;
-}
-
-static void unlink_waiter(cohort_waiter *w)
-{
-    shoal_cohort *c = w->cohort;
-    cohort_waiter **at = &c->waiters;
-    while (*at != w) {
-        at = &(*at)->next;
-    }
-    *at = w->next;
-    c->n_waiters--;
-    shoal_timer_close(w->timer);
-    shoal_free(w);
-}
-
-static void waiter_gone(void *ctx, shoal_http_request *r)
-{
-    (void)r;
-    unlink_waiter(ctx);
-}
-
-static void waiter_late(void *ctx)
-{
-    cohort_waiter *w = ctx;
-    shoal_http_request *r = w->req;
-    unlink_waiter(w);
-    shoal_reply_empty(r, 202);
-}
-
-static bool add_waiter(shoal_cohort *c, shoal_sa_stage stage, const uint8_t *id,
-                       shoal_http_request *r, uint64_t wait_ms)
-{
-    cohort_waiter *w = c->n_waiters < MAX_WAITERS ? shoal_calloc(1, sizeof *w) : NULL;
-    if (w == NULL || shoal_timer_open(&w->timer, c->env->loop, waiter_late, w, NULL) != SHOAL_OK) {
-        shoal_free(w);
-        return false;
-    }
-    w->cohort = c;
-    w->req = r;
-    w->stage = stage;
-    memcpy(w->id, id, SHOAL_ID_BYTES);
-    w->next = c->waiters;
-    c->waiters = w;
-    c->n_waiters++;
-    shoal_timer_start(w->timer, wait_ms, 0);
-    shoal_http_on_gone(r, waiter_gone, w);
-    return true;
-}
-
-void shoal_cohort_read(shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
-                       shoal_http_request *r, uint64_t wait_ms)
-{
-    if (readable(c) && answer_read(c, stage, id, r)) {
-        return;
-    }
-    if (wait_ms == 0) {
-        shoal_reply_empty(r, 202);
-    } else if (!add_waiter(c, stage, id, r, wait_ms)) {
-        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "too many devices wait", 1000);
-    }
-}
-
-/* Called inside a job's `done`, when `sa` may be read. What a device reads is there once a stage is
- * closed and not before, so thousands of waiters are not asked again after each message. */
-void cohort_serve_waiters(shoal_cohort *c)
-{
-    cohort_waiter *next;
-    shoal_sa_stage now = shoal_sa_server_stage(c->sa);
-    bool news = now != c->served || cohort_over(c) != c->served_end;
-    c->served = now;
-    c->served_end = cohort_over(c);
-    for (cohort_waiter *w = c->waiters; w != NULL; w = next) {
-        next = w->next;
-        if (w->seen && !news) {
-            continue;
-        }
-        w->seen = true;
-        if (answer_read(c, w->stage, w->id, w->req)) {
-            unlink_waiter(w);
-        }
-    }
+    return cohort_readable(c) && cohort_is_member(c, id);
 }
 
 /* ---- messages ---------------------------------------------------------------------------------
@@ -412,25 +260,15 @@ void cohort_job_done(shoal_cohort *c)
 /* ---- closing ----------------------------------------------------------------------------------
  */
 
-static void dismiss_waiters(shoal_cohort *c)
-{
-    while (c->waiters != NULL) {
-        cohort_waiter *w = c->waiters;
-        shoal_http_request *r = w->req;
-        unlink_waiter(w);
-        reply_over(c, r);
-    }
-}
-
 void shoal_cohort_close(shoal_cohort *c, const char *reason)
 {
     if (c == NULL || c->closing != NULL) {
         return;
     }
     c->closing = reason;
-    if (!cohort_over(c) && readable(c)) {
+    if (!cohort_over(c) && cohort_readable(c)) {
         cohort_end(c, SHOAL_ROUND_ABANDONED, reason, NULL);
     }
-    dismiss_waiters(c);
+    cohort_dismiss_waiters(c);
     free_if_closed(c);
 }

@@ -1,4 +1,5 @@
-/* cohort_internal.h - a session's state, shared by cohort.c (requests) and cohort_stage.c (stages).
+/* cohort_internal.h - a session's state, shared by cohort.c (messages), cohort_read.c,
+ * cohort_upload.c and cohort_stage.c (stages).
  *
  * Layer: aggregator, private. Threads: the loop's; `sa` also by the lane's worker while a job of
  * this cohort runs.
@@ -13,9 +14,12 @@
 extern "C" {
 #endif
 
+/* What a closed stage's messages begin with for every reader. */
+typedef struct cohort_opening cohort_opening;
+
 /* A device that waits for what a stage leaves behind. */
 typedef struct cohort_waiter {
-    struct cohort_waiter *next;
+    struct cohort_waiter *next, **link; /* what points to it */
     shoal_cohort *cohort;
     shoal_http_request *req;
     shoal_sa_stage stage;
@@ -35,6 +39,8 @@ struct shoal_cohort {
     uint64_t stage_began_ms;
     shoal_timer *deadline;
     cohort_waiter *waiters;
+    shoal_timer *serving;    /* goes on with waiters in another turn of the loop */
+    cohort_opening *opening; /* of the messages read last; NULL: none yet */
     size_t n_waiters;
     shoal_sa_stage served; /* waiters have heard what this stage's opening brought */
     bool served_end;
@@ -51,13 +57,26 @@ static inline bool cohort_over(const shoal_cohort *c)
     return c->rec.state != SHOAL_ROUND_OPEN;
 }
 
+/* The state of `sa` may be read only while no job of this cohort runs. */
+static inline bool cohort_readable(const shoal_cohort *c)
+{
+    return !shoal_lane_busy(c->env->lane, c);
+}
+
 /* cohort.c */
 bool cohort_is_member(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES]);
 /* Answers a refused message of a stage; inside a job's `done`. */
 void cohort_refuse(const shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
                    shoal_http_request *r, shoal_status st, const shoal_error *err);
-void cohort_serve_waiters(shoal_cohort *c);
 void cohort_job_done(shoal_cohort *c); /* accounts for it, serves waiters, frees when closing */
+
+/* cohort_read.c */
+/* Answers who waits for what there is now, a few in a turn; inside a job's `done`, or while the
+ * cohort is readable. */
+void cohort_serve_waiters(shoal_cohort *c);
+void cohort_go_on_serving(void *cohort);
+void cohort_dismiss_waiters(shoal_cohort *c); /* the session is over: tells them */
+void cohort_opening_leave(void *opening);     /* NULL is fine */
 
 /* cohort_stage.c */
 void cohort_begin_stage(shoal_cohort *c); /* starts the stage's deadline */

@@ -228,8 +228,9 @@ static void reply_blob(shoal_http_request *r, shoal_blob *blob)
         (void)shoal_http_add_header(r, "Content-Range", text);
     }
     (void)shoal_http_add_header(r, "Accept-Ranges", "bytes");
-    shoal_http_respond_shared(r, range == RANGE_PART ? 206 : 200, SHOAL_TYPE_BYTES, bytes + first,
-                              len, shoal_blob_release, blob);
+    const shoal_http_shared what = {
+        .body = bytes + first, .n = len, .release = shoal_blob_release, .ctx = blob};
+    shoal_http_respond_shared(r, range == RANGE_PART ? 206 : 200, SHOAL_TYPE_BYTES, &what);
 }
 
 static void have_blob(void *ctx, shoal_blob *blob, shoal_status st, const shoal_error *err)

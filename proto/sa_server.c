@@ -571,12 +571,21 @@ static shoal_status fill_near(shoal_sa_server *s, shoal_error *err)
     return SHOAL_OK;
 }
 
+static shoal_status list_entries(const shoal_sa_server *s, shoal_sa_entry **out, shoal_error *err)
+{
+    *out = shoal_calloc(s->n + 1, sizeof **out);
+    if (*out == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
+    for (size_t i = 0; i < s->n; i++) {
+        (*out)[i] = s->party[i]->entry;
+    }
+    return SHOAL_OK;
+}
+
 static shoal_status fix_roster(shoal_sa_server *s, shoal_error *err)
 {
-    shoal_sa_entry *entries = shoal_calloc(s->n, sizeof *entries);
-    if (entries == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
+    shoal_sa_entry *entries;
+    SHOAL_TRY(list_entries(s, &entries, err));
     for (size_t i = 0; i < s->n; i++) {
-        entries[i] = s->party[i]->entry;
         shoal_sa_set_add(&s->answered[SHOAL_SA_ADVERTISE], i + 1);
     }
     shoal_status st = shoal_sa_roster_hash(entries, s->n, s->ctx, s->roster_hash, err);
@@ -657,29 +666,28 @@ shoal_status shoal_sa_server_advance(shoal_sa_server *s, bool deadline_passed, s
 
 /* ---- messages to clients ---- */
 
-static void put_roster(const shoal_sa_server *s, size_t reader, shoal_sa_roster *r, shoal_buf *out)
+static shoal_status write_entries(const shoal_sa_server *s, shoal_buf *out, shoal_error *err)
 {
-    const shoal_sa_party *me = s->party[reader];
-    for (size_t j = 0; j < s->n; j++) {
-        r->entries[j] = s->party[j]->entry;
-    }
-    for (size_t at = 0; at < s->g.k; at++) {
-        const shoal_sa_party *p = s->party[me->near[at] - 1];
-        r->credentials[at] = (shoal_sa_credential){
-            .index = me->near[at], .cert = p->cert, .cert_n = p->cert_n, .sig = p->advert_sig};
-    }
-    r->n = s->n;
-    r->n_credentials = s->g.k;
-    shoal_sa_put_roster(out, s->d.session_id, r);
+    shoal_sa_entry *entries;
+    SHOAL_TRY(list_entries(s, &entries, err));
+    shoal_sa_put_entries(out, s->d.session_id, entries, s->n);
+    shoal_free(entries);
+    return shoal_buf_status(out, err);
 }
 
-static shoal_status write_roster(const shoal_sa_server *s, size_t reader, shoal_buf *out,
-                                 shoal_error *err)
+static shoal_status write_credentials(const shoal_sa_server *s, size_t reader, shoal_buf *out,
+                                      shoal_error *err)
 {
-    shoal_sa_roster r = {.entries = shoal_calloc(s->n, sizeof *r.entries)};
-    if (r.entries == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
-    put_roster(s, reader, &r, out);
-    shoal_sa_roster_clear(&r);
+    const shoal_sa_party *me = s->party[reader];
+    shoal_sa_roster *r = shoal_calloc(1, sizeof *r);
+    if (r == NULL) return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
+    for (size_t at = 0; at < s->g.k; at++) {
+        const shoal_sa_party *p = s->party[me->near[at] - 1];
+        r->credentials[r->n_credentials++] = (shoal_sa_credential){
+            .index = me->near[at], .cert = p->cert, .cert_n = p->cert_n, .sig = p->advert_sig};
+    }
+    shoal_sa_put_credentials(out, r);
+    shoal_free(r);
     return shoal_buf_status(out, err);
 }
 
@@ -728,9 +736,16 @@ static bool may_read(const shoal_sa_server *s, shoal_sa_stage stage, size_t i)
     return answered(s, stage == SHOAL_SA_SURVIVORS ? SHOAL_SA_INPUT : stage, i);
 }
 
-shoal_status shoal_sa_server_message(const shoal_sa_server *s, shoal_sa_stage stage,
-                                     const uint8_t client_id[SHOAL_ID_BYTES], shoal_buf *out,
+shoal_status shoal_sa_server_opening(const shoal_sa_server *s, shoal_sa_stage stage, shoal_buf *out,
                                      shoal_error *err)
+{
+    if (stage >= s->stage) return SHOAL_ERR_AGAIN;
+    return stage == SHOAL_SA_ADVERTISE ? write_entries(s, out, err) : SHOAL_OK;
+}
+
+shoal_status shoal_sa_server_rest(const shoal_sa_server *s, shoal_sa_stage stage,
+                                  const uint8_t client_id[SHOAL_ID_BYTES], shoal_buf *out,
+                                  shoal_error *err)
 {
     size_t i = find_party(s, client_id);
     if (s->stage == SHOAL_SA_FAILED) {
@@ -745,7 +760,7 @@ shoal_status shoal_sa_server_message(const shoal_sa_server *s, shoal_sa_stage st
         return shoal_fail(err, SHOAL_ERR_DENIED, "not a member of this stage of the session");
     }
     switch (stage) {
-    case SHOAL_SA_ADVERTISE: return write_roster(s, i, out, err);
+    case SHOAL_SA_ADVERTISE: return write_credentials(s, i, out, err);
     case SHOAL_SA_SHARES: return write_delivery(s, i, out, err);
     case SHOAL_SA_CONFIRM: shoal_sa_put_members(out, s->d.session_id, s->n, &s->u2); break;
     case SHOAL_SA_INPUT:
@@ -754,4 +769,21 @@ shoal_status shoal_sa_server_message(const shoal_sa_server *s, shoal_sa_stage st
     default: return write_request(s, out, err);
     }
     return shoal_buf_status(out, err);
+}
+
+shoal_status shoal_sa_server_message(const shoal_sa_server *s, shoal_sa_stage stage,
+                                     const uint8_t client_id[SHOAL_ID_BYTES], shoal_buf *out,
+                                     shoal_error *err)
+{
+    shoal_buf rest = shoal_buf_init(out->max);
+    shoal_status st = shoal_sa_server_rest(s, stage, client_id, &rest, err);
+    if (st == SHOAL_OK) {
+        st = shoal_sa_server_opening(s, stage, out, err);
+    }
+    if (st == SHOAL_OK) {
+        (void)shoal_buf_put(out, rest.data, rest.len);
+        st = shoal_buf_status(out, err);
+    }
+    shoal_buf_clear(&rest);
+    return st;
 }

@@ -75,6 +75,15 @@ SHOAL_MUST_USE shoal_status shoal_sa_server_message(const shoal_sa_server *s, sh
                                                     const uint8_t client_id[SHOAL_ID_BYTES],
                                                     shoal_buf *out, shoal_error *err);
 
+/* The same in two pieces, for thousands of readers: what such a message begins with for every
+ * reader alike (of M2 all entries of the roster; otherwise nothing), and the rest for one of them.
+ */
+SHOAL_MUST_USE shoal_status shoal_sa_server_opening(const shoal_sa_server *s, shoal_sa_stage stage,
+                                                    shoal_buf *out, shoal_error *err);
+SHOAL_MUST_USE shoal_status shoal_sa_server_rest(const shoal_sa_server *s, shoal_sa_stage stage,
+                                                 const uint8_t client_id[SHOAL_ID_BYTES],
+                                                 shoal_buf *out, shoal_error *err);
+
 /* The sum of the survivors' words modulo 2^R, [dim + 1]; NULL unless DONE. */
 const uint32_t *shoal_sa_server_sum(const shoal_sa_server *s);
 

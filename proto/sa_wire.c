@@ -174,13 +174,18 @@ static void read_entry(shoal_cursor *c, shoal_sa_entry *e)
     (void)shoal_cursor_copy(c, e->cert_hash, 32);
 }
 
-void shoal_sa_put_roster(shoal_buf *out, const uint8_t *session, const shoal_sa_roster *m)
+void shoal_sa_put_entries(shoal_buf *out, const uint8_t *session, const shoal_sa_entry *entries,
+                          size_t n)
 {
     put_head(out, M2_ROSTER, session);
-    (void)shoal_buf_put_u16(out, (uint16_t)m->n);
-    for (size_t i = 0; i < m->n; i++) {
-        put_entry(out, &m->entries[i]);
+    (void)shoal_buf_put_u16(out, (uint16_t)n);
+    for (size_t i = 0; i < n; i++) {
+        put_entry(out, &entries[i]);
     }
+}
+
+void shoal_sa_put_credentials(shoal_buf *out, const shoal_sa_roster *m)
+{
     (void)shoal_buf_put_u16(out, (uint16_t)m->n_credentials);
     for (size_t i = 0; i < m->n_credentials; i++) {
         const shoal_sa_credential *k = &m->credentials[i];
@@ -189,6 +194,12 @@ void shoal_sa_put_roster(shoal_buf *out, const uint8_t *session, const shoal_sa_
         (void)shoal_buf_put(out, k->cert, k->cert_n);
         (void)shoal_buf_put(out, k->sig, SHOAL_SIG_BYTES);
     }
+}
+
+void shoal_sa_put_roster(shoal_buf *out, const uint8_t *session, const shoal_sa_roster *m)
+{
+    shoal_sa_put_entries(out, session, m->entries, m->n);
+    shoal_sa_put_credentials(out, m);
 }
 
 void shoal_sa_roster_clear(shoal_sa_roster *m)

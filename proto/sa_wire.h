@@ -68,6 +68,10 @@ typedef struct shoal_sa_roster {
 } shoal_sa_roster;
 
 void shoal_sa_roster_clear(shoal_sa_roster *m);
+/* M2 is what is the same for all, then the reader's credentials. */
+void shoal_sa_put_entries(shoal_buf *out, const uint8_t *session, const shoal_sa_entry *entries,
+                          size_t n);
+void shoal_sa_put_credentials(shoal_buf *out, const shoal_sa_roster *m);
 void shoal_sa_put_roster(shoal_buf *out, const uint8_t *session, const shoal_sa_roster *m);
 SHOAL_MUST_USE shoal_status shoal_sa_read_roster(const void *data, size_t n, const uint8_t *session,
                                                  shoal_sa_roster *out, shoal_error *err);

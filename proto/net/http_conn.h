@@ -66,10 +66,12 @@ struct shoal_http_request {
     void *gone_ctx;
     void (*on_drain)(void *ctx, shoal_http_request *req);
     void *drain_ctx;
-    const uint8_t *shared; /* rest of a shared answer */
-    size_t shared_left;
+    const uint8_t *shared; /* of a shared answer, sent up to shared_at */
+    size_t shared_n, shared_at;
     shoal_loop_fn *release;
     void *release_ctx;
+    shoal_buf rest; /* what follows it, sent up to rest_at */
+    size_t rest_at;
 };
 
 typedef struct http_queue {

@@ -120,32 +120,49 @@ void shoal_http_respond(shoal_http_request *r, int status, const char *media_typ
     answer_done(r);
 }
 
-void http_release(shoal_http_request *r)
+static void release_shared(shoal_http_request *r)
 {
     shoal_loop_fn *release = r->release;
     r->release = NULL;
     r->shared = NULL;
-    r->shared_left = 0;
+    r->shared_n = r->shared_at = 0;
     if (release != NULL) {
         release(r->release_ctx);
     }
 }
 
+void http_release(shoal_http_request *r)
+{
+    release_shared(r);
+    shoal_buf_clear(&r->rest);
+    r->rest_at = 0;
+}
+
+/* Goes on from *at, as far as the connection takes it. False when the connection broke. */
+static bool pump_bytes(http_conn *c, const uint8_t *data, size_t n, size_t *at)
+{
+    while (*at < n && shoal_tcp_queued(c->tcp) < c->server->lim.write_high_water) {
+        size_t piece = n - *at < PIECE_BYTES ? n - *at : PIECE_BYTES;
+        if (!http_conn_send(c, data + *at, piece)) {
+            return false; /* released when the connection is freed */
+        }
+        *at += piece;
+    }
+    return true;
+}
+
 static void pump_shared(shoal_http_request *r)
 {
     http_conn *c = r->conn;
-    while (r->shared_left > 0 && shoal_tcp_queued(c->tcp) < c->server->lim.write_high_water) {
-        size_t n = r->shared_left < PIECE_BYTES ? r->shared_left : PIECE_BYTES;
-        if (!http_conn_send(c, r->shared, n)) {
-            return; /* released when the connection is freed */
-        }
-        r->shared += n;
-        r->shared_left -= n;
+    if (!pump_bytes(c, r->shared, r->shared_n, &r->shared_at) || r->shared_at < r->shared_n) {
+        return;
     }
-    if (r->shared_left == 0) {
-        http_release(r);
-        answer_done(r);
+    release_shared(r);
+    if (!pump_bytes(c, r->rest.data, r->rest.len, &r->rest_at) || r->rest_at < r->rest.len) {
+        return;
     }
+    http_release(r);
+    answer_done(r);
 }
 
 void http_pump(http_conn *c)
@@ -164,28 +181,42 @@ void http_pump(http_conn *c)
     }
 }
 
+static void take_shared(shoal_http_request *r, const shoal_http_shared *what)
+{
+    r->answer = ANSWER_SHARED;
+    r->release = what->release;
+    r->release_ctx = what->ctx;
+    r->shared = what->body;
+    r->shared_n = what->n;
+    if (what->rest != NULL) {
+        r->rest = *what->rest;
+        *what->rest = shoal_buf_init(0);
+    }
+}
+
 void shoal_http_respond_shared(shoal_http_request *r, int status, const char *media_type,
-                               const void *body, size_t n, shoal_loop_fn *release, void *ctx)
+                               const shoal_http_shared *what)
 {
     bool ok = begin_answer(r);
     r->open = false;
-    shoal_buf out = shoal_buf_init(MAX_HEAD);
-    if (ok) {
-        put_head(&out, r, status, media_type, (int64_t)n);
-    }
-    ok = ok && shoal_buf_status(&out, NULL) == SHOAL_OK &&
-         http_conn_send(r->conn, out.data, out.len);
-    shoal_buf_clear(&out);
     if (!ok) {
-        release(ctx);
+        what->release(what->ctx);
+        if (what->rest != NULL) {
+            shoal_buf_clear(what->rest);
+        }
         return;
     }
-    r->answer = ANSWER_SHARED;
-    r->release = release;
-    r->release_ctx = ctx;
-    r->shared = body;
-    r->shared_left = r->head ? 0 : n;
-    pump_shared(r);
+    take_shared(r, what);
+    shoal_buf out = shoal_buf_init(MAX_HEAD);
+    put_head(&out, r, status, media_type, (int64_t)(r->shared_n + r->rest.len));
+    ok = shoal_buf_status(&out, NULL) == SHOAL_OK && http_conn_send(r->conn, out.data, out.len);
+    shoal_buf_clear(&out);
+    if (!ok || r->head) {
+        http_release(r);
+    }
+    if (ok) {
+        pump_shared(r);
+    }
 }
 
 void shoal_http_stream_begin(shoal_http_request *r, int status, const char *media_type)

@@ -184,11 +184,21 @@ bool shoal_http_add_header(shoal_http_request *r, const char *name, const char *
 void shoal_http_respond(shoal_http_request *r, int status, const char *media_type, const void *body,
                         size_t n);
 
-/* Answers with bytes that stay where they are: release(ctx) is called once when they are no longer
- * needed, also when the peer goes away. For large downloads: memory used per connection is the
- * write high-water mark, not n. */
+/* Bytes that stay where they are: release(ctx) is called once when they are no longer needed, also
+ * when the peer goes away. Behind them the body goes on with `rest`, which is taken over (NULL:
+ * nothing). */
+typedef struct shoal_http_shared {
+    const void *body;
+    size_t n;
+    shoal_loop_fn *release;
+    void *ctx;
+    shoal_buf *rest;
+} shoal_http_shared;
+
+/* Answers with them. For large downloads: memory used per connection is the write high-water mark
+ * and `rest`, not n. */
 void shoal_http_respond_shared(shoal_http_request *r, int status, const char *media_type,
-                               const void *body, size_t n, shoal_loop_fn *release, void *ctx);
+                               const shoal_http_shared *what);
 
 /* Answers piece by piece (chunked). Between begin and end `on_gone` may still be called. */
 void shoal_http_stream_begin(shoal_http_request *r, int status, const char *media_type);

@@ -157,8 +157,15 @@ static void on_request(void *ctx, shoal_http_request *r)
     } else if (strcmp(path, "/never") == 0) {
         f->streaming = r;
     } else if (strcmp(path, "/big") == 0) {
-        shoal_http_respond_shared(r, 200, "application/octet-stream", f->big, BIG_BYTES, released,
-                                  f);
+        const shoal_http_shared what = {
+            .body = f->big, .n = BIG_BYTES, .release = released, .ctx = f};
+        shoal_http_respond_shared(r, 200, "application/octet-stream", &what);
+    } else if (strcmp(path, "/parts") == 0) {
+        shoal_buf rest = shoal_buf_init(BIG_BYTES);
+        (void)shoal_buf_put(&rest, f->big, BIG_BYTES / 2);
+        const shoal_http_shared what = {
+            .body = f->big, .n = BIG_BYTES, .release = released, .ctx = f, .rest = &rest};
+        shoal_http_respond_shared(r, 200, "application/octet-stream", &what);
     } else if (strcmp(path, "/tokens") == 0) {
         f->streaming = r;
         shoal_http_stream_begin(r, 200, "text/event-stream");
@@ -516,15 +523,32 @@ static void test_shared_answer(void **state)
     assert_int_equal(r.body.len, BIG_BYTES);
     assert_memory_equal(r.body.data, f.big, BIG_BYTES);
     reply_clear(&r);
-    int fd = dial(&f); /* goes away in the middle */
-    char some[1000];
-    say(fd, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_true(recv(fd, some, sizeof some, 0) > 0);
-    (void)close(fd);
-    for (int i = 0; i < 200 && f.released < 2; i++) {
+    r = get(&f, "/parts");
+    assert_int_equal(r.status, 200);
+    assert_int_equal(r.body.len, BIG_BYTES + BIG_BYTES / 2);
+    assert_memory_equal(r.body.data, f.big, BIG_BYTES);
+    assert_memory_equal(r.body.data + BIG_BYTES, f.big, BIG_BYTES / 2);
+    reply_clear(&r);
+    assert_int_equal(f.released, 2);
+    for (int i = 0; i < 2; i++) { /* goes away in the middle */
+        int fd = dial(&f);
+        char some[1000];
+        say(fd, i == 0 ? "GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
+                       : "GET /parts HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_true(recv(fd, some, sizeof some, 0) > 0);
+        (void)close(fd);
+    }
+    for (int i = 0; i < 200 && f.released < 4; i++) {
         pause_us(10000);
     }
-    assert_int_equal(f.released, 2);
+    assert_int_equal(f.released, 4);
+    CURL *c = handle(&f, "/parts", &r);
+    curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+    perform(c, &r);
+    curl_easy_cleanup(c);
+    assert_int_equal(r.status, 200);
+    assert_int_equal(r.body.len, 0);
+    reply_clear(&r);
     stop(&f);
 }
 

@@ -1,6 +1,7 @@
 /* Whole rounds over HTTPS on loopback: real service, real certificates, vectors that are known, so
  * that every new adapter version can be compared with what it must be. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -208,6 +209,66 @@ static void wait_abandoned(fed_fleet *f)
     assert_int_equal(fed_fleet_last(f).state, SHOAL_ROUND_ABANDONED);
 }
 
+/* One of many who wait for the same roster. */
+typedef struct reader {
+    fed_device device; /* a copy with a connection of its own */
+    char path[160];
+    shoal_buf reply;
+    long status;
+} reader;
+
+static void *read_roster(void *ctx)
+{
+    reader *r = ctx;
+    for (int i = 0; i < 500; i++) {
+        r->status = fed_device_call(&r->device, "GET", r->path, NULL, 0, &r->reply);
+        if (r->status != 403) { /* it has not advertised yet */
+            break;
+        }
+        struct timespec t = {.tv_nsec = 20 * 1000000};
+        (void)nanosleep(&t, NULL);
+    }
+    return NULL;
+}
+
+/* More devices wait than are answered in one turn: all are, and what M2 has for all of them alike
+ * is the same for all. */
+static void test_many_readers(void **state)
+{
+    (void)state;
+    enum { MEMBERS = 3, EACH = 6, READERS = MEMBERS * EACH, ALIKE = 36 + MEMBERS * 176 };
+    static fed_fleet f;
+    static reader readers[READERS];
+    pthread_t threads[READERS];
+    const fed_last plan[N] = {FED_FINISHES, FED_FINISHES, FED_FINISHES, FED_JOINS};
+    fleet_open(&f, 0);
+    shoal_checkin_response *c = shoal_calloc(1, sizeof *c);
+    assert_int_equal(fed_device_checkin(&f.devices[0], true, c), 200); /* opens the session */
+    shoal_free(c);
+    char id[65];
+    shoal_hex_encode(fed_fleet_last(&f).session_id, 32, id);
+    for (size_t i = 0; i < READERS; i++) {
+        reader *r = &readers[i];
+        *r = (reader){.device = f.devices[i % MEMBERS], .reply = shoal_buf_init(1u << 20)};
+        r->device.curl = curl_easy_init();
+        (void)snprintf(r->path, sizeof r->path, "/v1/sessions/%s/roster?wait=20000", id);
+        assert_int_equal(pthread_create(&threads[i], NULL, read_roster, r), 0);
+    }
+    fed_fleet_round(&f, plan);
+    for (size_t i = 0; i < READERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(readers[i].status, 200);
+        assert_true(readers[i].reply.len > ALIKE);
+        assert_memory_equal(readers[i].reply.data, readers[0].reply.data, ALIKE);
+    }
+    fed_fleet_check(&f, 1, plan);
+    for (size_t i = 0; i < READERS; i++) {
+        curl_easy_cleanup(readers[i].device.curl);
+        shoal_buf_clear(&readers[i].reply);
+    }
+    fed_fleet_close(&f);
+}
+
 /* `task stop` from another process ends the round that is going on. */
 static void test_stop_task(void **state)
 {
@@ -283,6 +344,7 @@ int main(void)
                                        cmocka_unit_test(test_full_disk),
                                        cmocka_unit_test(test_adapter_download),
                                        cmocka_unit_test(test_order_and_membership),
+                                       cmocka_unit_test(test_many_readers),
                                        cmocka_unit_test(test_stop_task),
                                        cmocka_unit_test(test_rounds_of_a_day)};
     return cmocka_run_group_tests(tests, NULL, NULL);
