@@ -206,6 +206,11 @@ int main(int argc, char **argv)
     }
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     double layer = weights_per_layer();
+    if (D % shoal_type_get((uint32_t)layer_type)->block != 0 ||
+        D % shoal_type_get((uint32_t)head_type)->block != 0) {
+        fprintf(stderr, "error: a row of this model has %d columns, no whole blocks of that type\n", D);
+        return 2;
+    }
     double bits = bits_of(layer_type), head_bits = bits_of(head_type);
     b.kind = SHOAL_ACT_8BIT;
     bench_open(&b, pool, mask, false);
