@@ -258,41 +258,39 @@ static shoal_status parse(reader *r, const shoal_buf *text, void *c)
     return st;
 }
 
-shoal_status shoal_config_load(shoal_config_file *out, const char *dir, shoal_error *err)
+/* Reads DIR/NAME over what `out` holds. */
+static shoal_status load(const char *dir, const char *name, const config_key *keys, size_t n_keys,
+                         void *out, shoal_error *err)
 {
     char path[SHOAL_DIR_PATH];
     shoal_buf text = shoal_buf_init(0);
-    *out = shoal_config_default();
-    SHOAL_TRY(shoal_dir_path(dir, "config.yaml", path, err));
+    SHOAL_TRY(shoal_dir_path(dir, name, path, err));
     shoal_status st = shoal_file_read(path, MAX_BYTES, &text, err);
-    if (st == SHOAL_ERR_NOT_FOUND) {
-        shoal_hint(err,
-                   "`shoal-aggregator init %s` makes one; --dir or SHOAL_AGGREGATOR_DIR says "
-                   "where it is",
-                   dir);
-        return st;
-    }
     if (st == SHOAL_OK) {
-        reader r = {.keys = KEYS, .n_keys = N_KEYS, .path = path, .err = err};
+        reader r = {.keys = keys, .n_keys = n_keys, .path = path, .err = err};
         st = parse(&r, &text, out);
     }
     shoal_buf_clear(&text);
     return st;
 }
 
+shoal_status shoal_config_load(shoal_config_file *out, const char *dir, shoal_error *err)
+{
+    *out = shoal_config_default();
+    shoal_status st = load(dir, "config.yaml", KEYS, N_KEYS, out, err);
+    if (st == SHOAL_ERR_NOT_FOUND) {
+        shoal_hint(err,
+                   "`shoal-aggregator init %s` makes one; --dir or SHOAL_AGGREGATOR_DIR says "
+                   "where it is",
+                   dir);
+    }
+    return st;
+}
+
 shoal_status shoal_ca_settings_load(shoal_ca_settings *out, const char *ca_dir, shoal_error *err)
 {
-    char path[SHOAL_DIR_PATH];
-    shoal_buf text = shoal_buf_init(0);
     *out = shoal_ca_settings_default();
-    SHOAL_TRY(shoal_dir_path(ca_dir, "ca.yaml", path, err));
-    shoal_status st = shoal_file_read(path, MAX_BYTES, &text, err);
-    if (st == SHOAL_OK) {
-        reader r = {.keys = CA_KEYS, .n_keys = N_CA_KEYS, .path = path, .err = err};
-        st = parse(&r, &text, out);
-    }
-    shoal_buf_clear(&text);
-    return st;
+    return load(ca_dir, "ca.yaml", CA_KEYS, N_CA_KEYS, out, err);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------
