@@ -6,7 +6,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=${1:-$root/build/coverage}
-tests='^(test_(codec|crypto|crypto_kat|crypto_faults|rfc8439|mask|rotate|sa|sa_[a-z_]+|shamir|attest|der|wire|x509|upload|delta|join|http_server|tls)|fuzz_(wire|x509|http|delta|upload).*)$'
+tests='^(test_(codec|crypto|crypto_kat|crypto_faults|rfc8439|mask|rotate|sa|sa_[a-z_]+|shamir|attest|der|wire|x509|upload|delta|join|http_server|http_limits|http_peers|tls|tls_cache|tls_hello|enrol|signer|ca|round)|fuzz_(wire|x509|http|delta|upload).*)$'
 cmake -S "$root" -B "$dir" -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="-O0 -g --coverage" \
   -DSHOAL_CTGRIND=OFF >/dev/null
 # Programs are named after their tests, the replays of fuzz targets apart.

@@ -208,7 +208,8 @@ int main(int argc, char **argv)
     double layer = weights_per_layer();
     if (D % shoal_type_get((uint32_t)layer_type)->block != 0 ||
         D % shoal_type_get((uint32_t)head_type)->block != 0) {
-        fprintf(stderr, "error: a row of this model has %d columns, no whole blocks of that type\n", D);
+        fprintf(stderr, "error: a row of this model has %d columns, no whole blocks of that type\n",
+                D);
         return 2;
     }
     double bits = bits_of(layer_type), head_bits = bits_of(head_type);
