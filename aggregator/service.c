@@ -50,8 +50,9 @@ shoal_cohort *service_cohort_by_session(shoal_service *s,
 
 static void drop_cohort(shoal_service *s, size_t i, const char *reason)
 {
-    shoal_cohort_close(s->cohorts[i], reason);
+    shoal_cohort *c = s->cohorts[i];
     s->cohorts[i] = s->cohorts[--s->n_cohorts];
+    shoal_cohort_close(c, reason);
 }
 
 shoal_status service_open_cohort(shoal_service *s, const shoal_db_task *task, shoal_cohort **out,

@@ -16,10 +16,20 @@ static bool is_writing(const http_conn *c)
     return shoal_tcp_queued(c->tcp) > 0;
 }
 
+/* A request that came before its turn: its turn is a call of on_timer. */
+static bool is_next_here(const http_conn *c)
+{
+    return c->phase == HTTP_IDLE && c->pending.len > 0 && !c->parsing;
+}
+
 void http_conn_arm(http_conn *c)
 {
     uint64_t now = shoal_loop_now_ms(c->server->loop);
     uint64_t at = c->phase_deadline;
+    if (is_next_here(c) && !c->closing) {
+        shoal_timer_start(c->timer, 0, 0);
+        return;
+    }
     if (is_writing(c)) {
         uint64_t w = c->write_progress_ms + c->server->lim.write_timeout_ms;
         at = at == 0 || w < at ? w : at;
@@ -62,12 +72,28 @@ void http_conn_phase(http_conn *c, http_phase phase, uint64_t timeout_ms)
     http_conn_arm(c);
 }
 
+/* While a request waits for its answer, further bytes are kept up to a limit; then reading stops.
+ */
+static void hold_back(http_conn *c)
+{
+    if (c->phase == HTTP_ANSWER && c->pending.len > c->server->lim.max_header_bytes) {
+        c->paused = true;
+        shoal_tcp_pause(c->tcp);
+    }
+}
+
 static void on_timer(void *ctx)
 {
     http_conn *c = ctx;
     uint64_t now = shoal_loop_now_ms(c->server->loop);
     if (is_writing(c) && now >= c->write_progress_ms + c->server->lim.write_timeout_ms) {
         http_conn_drop(c);
+        return;
+    }
+    if (is_next_here(c)) {
+        http_conn_phase(c, HTTP_HEADERS, c->server->lim.header_timeout_ms);
+        http_parse_input(c);
+        hold_back(c);
         return;
     }
     if (c->phase_deadline == 0 || now < c->phase_deadline) {
@@ -139,16 +165,6 @@ static void on_sent(void *ctx)
 
 /* ---- reading ----------------------------------------------------------------------------------
  */
-
-/* While a request waits for its answer, further bytes are kept up to a limit; then reading stops.
- */
-static void hold_back(http_conn *c)
-{
-    if (c->phase == HTTP_ANSWER && c->pending.len > c->server->lim.max_header_bytes) {
-        c->paused = true;
-        shoal_tcp_pause(c->tcp);
-    }
-}
 
 static void on_data(void *ctx, const uint8_t *data, size_t n)
 {
@@ -270,7 +286,8 @@ void http_conn_next(http_conn *c)
         c->paused = false;
         shoal_tcp_resume(c->tcp);
     }
-    http_parse_input(c);
+    /* What came already is parsed by the loop going on, or by on_timer: no handler is called from
+     * inside an answer, in the middle of what the one that answers is doing. */
 }
 
 static shoal_status start_conn(http_conn *c, shoal_tcp_stream *stream)

@@ -216,6 +216,8 @@ void shoal_http_respond_shared(shoal_http_request *r, int status, const char *me
     }
     if (ok) {
         pump_shared(r);
+    } else {
+        http_conn_drop(r->conn);
     }
 }
 

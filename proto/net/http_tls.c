@@ -123,7 +123,7 @@ static bool fed(http_conn *c, bool was_ready, shoal_status st, shoal_buf *wire)
     shoal_http_server *s = c->server;
     bool sent = http_conn_write(c, wire);
     if (st != SHOAL_OK || !sent) {
-        leave_handshake(c);
+        http_tls_leave(c);
         if (sent) {
             give_up(c);
         } else {
@@ -138,7 +138,7 @@ static bool fed(http_conn *c, bool was_ready, shoal_status st, shoal_buf *wire)
         }
         return was_ready;
     }
-    leave_handshake(c);
+    http_tls_leave(c);
     *(shoal_tls_resumed(c->tls) ? &s->count.resumed : &s->count.shaken) += 1;
     if (!admit_client(c)) {
         http_conn_drop(c);
@@ -332,7 +332,9 @@ static void wait_for_turn(http_conn *c, const uint8_t *data, size_t n)
 
 bool http_tls_input(http_conn *c, const uint8_t *data, size_t n)
 {
-    if (!shoal_tls_ready(c->tls) && !has_turn(c)) {
+    /* who stands in a queue already only has more kept: a connection is in one queue at a time */
+    bool waits = c->waits_in != NULL;
+    if (!waits && !shoal_tls_ready(c->tls) && !has_turn(c)) {
         wait_for_turn(c, data, n);
         return false;
     }

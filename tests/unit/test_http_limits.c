@@ -633,6 +633,32 @@ static void test_gone_while_at_work(void **state)
     shoal_buf_clear(&hello);
 }
 
+/* First messages, then one byte after another while these wait: a connection stands in one queue
+ * at a time, whatever else it sends. */
+static void test_bytes_while_waiting(void **state)
+{
+    (void)state;
+    site s;
+    int fds[CROWD];
+    shoal_http_limits lim = shoal_http_limits_default();
+    lim.handshake_rate = 0; /* no limit */
+    start(&s, true, &lim);
+    shoal_buf hello = make_hello();
+    for (int turn = 0; turn < 4; turn++) {
+        dial_crowd(&s, fds, 1, hello.data, hello.len);
+        for (int byte = 0; byte < 40; byte++) {
+            for (int i = 0; i < CROWD; i++) {
+                (void)send(fds[i], "\x16", 1, MSG_NOSIGNAL);
+            }
+        }
+        hang_up(fds);
+    }
+    expect_served(&s);
+    WAIT_FOR(&s, now.handshakes == 0 && now.connections <= 1);
+    shoal_buf_clear(&hello);
+    web_fixture_close(&s.web);
+}
+
 int main(void)
 {
     curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -643,6 +669,6 @@ int main(void)
         cmocka_unit_test(test_idle_ones_make_room), cmocka_unit_test(test_connections_per_client),
         cmocka_unit_test(test_request_flood),       cmocka_unit_test(test_open_requests),
         cmocka_unit_test(test_bodies_in_all),       cmocka_unit_test(test_slow_crowd),
-        cmocka_unit_test(test_gone_while_at_work)};
+        cmocka_unit_test(test_gone_while_at_work),  cmocka_unit_test(test_bytes_while_waiting)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

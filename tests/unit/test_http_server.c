@@ -38,6 +38,8 @@ typedef struct fixture {
     shoal_timer *timer;
     shoal_http_request *later[N_PARALLEL]; /* long polls */
     size_t n_later;
+    bool answering;    /* one of these, this very moment */
+    atomic_int nested; /* requests that came in the middle of that */
     shoal_http_request *streaming;
     atomic_int drains;
 } fixture;
@@ -90,7 +92,9 @@ static void answer_later(void *ctx)
 {
     fixture *f = ctx;
     while (f->n_later > 0) {
+        f->answering = true;
         shoal_http_respond(f->later[--f->n_later], 200, "text/plain", "later", 5);
+        f->answering = false;
     }
 }
 
@@ -138,6 +142,7 @@ static void on_request(void *ctx, shoal_http_request *r)
 {
     fixture *f = ctx;
     atomic_fetch_add(&f->requests, 1);
+    atomic_fetch_add(&f->nested, f->answering);
     const char *path = shoal_http_path(r);
     char text[256];
     size_t n;
@@ -430,6 +435,7 @@ static void test_pipelining_and_close(void **state)
     const char *later = strstr(text, "\r\n\r\nlater");
     const char *three = strstr(text, "\r\n\r\nthree");
     assert_true(one != NULL && later != NULL && three != NULL && one < later && later < three);
+    assert_int_equal(atomic_load(&f.nested), 0); /* who answers is not called meanwhile */
     expect_raw(&f, "GET /nowhere HTTP/1.0\r\n\r\n", "HTTP/1.1 404");
     stop(&f);
     assert_int_equal(f.requests, 4);
