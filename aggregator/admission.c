@@ -13,19 +13,24 @@
 #include "kernels/base/mem.h"
 #include "proto/x509.h"
 
-enum { FAILS_PER_MINUTE = 5, TRIES_PER_MINUTE = 1200, MINUTE_MS = 60 * 1000 };
+enum {
+    FAILS_PER_MINUTE = 5,
+    ASKED_AT_A_TIME = 16, /* of one address: devices of a household join together */
+    TRIES_PER_MINUTE = 1200,
+    MINUTE_MS = 60 * 1000
+};
 
 /* ---- guessing is slow -------------------------------------------------------------------------
  */
 
 /* The record of an address: its own, or the oldest one, emptied. */
-static admission_fails *fails_of(shoal_service *s, const char *peer)
+static admission_fails *fails_of(shoal_service *s, const uint8_t peer[SHOAL_HTTP_PEER_KEY])
 {
     uint64_t now = shoal_loop_now_ms(s->loop);
     admission_fails *oldest = &s->fails[0];
     for (size_t i = 0; i < FAILS_TRACKED; i++) {
         admission_fails *f = &s->fails[i];
-        if (strcmp(f->peer, peer) == 0) {
+        if (memcmp(f->peer, peer, sizeof f->peer) == 0) {
             if (now - f->since_ms > MINUTE_MS) {
                 f->since_ms = now;
                 f->n = 0;
@@ -35,8 +40,15 @@ static admission_fails *fails_of(shoal_service *s, const char *peer)
         oldest = f->since_ms < oldest->since_ms ? f : oldest;
     }
     *oldest = (admission_fails){.since_ms = now};
-    (void)snprintf(oldest->peer, sizeof oldest->peer, "%s", peer);
+    memcpy(oldest->peer, peer, sizeof oldest->peer);
     return oldest;
+}
+
+static admission_fails *fails_of_request(shoal_service *s, const shoal_http_request *r)
+{
+    uint8_t peer[SHOAL_HTTP_PEER_KEY];
+    shoal_http_peer_key(r, peer);
+    return fails_of(s, peer);
 }
 
 /* All addresses together: the CA has other things to do. */
@@ -50,18 +62,20 @@ static bool too_many_tries(shoal_service *s)
     return ++s->tries > TRIES_PER_MINUTE;
 }
 
+/* Guesses that the CA is looking at are bounded too, or a minute's would be as many as fit into one
+ * moment. */
 static bool refuse_guessers(shoal_service *s, shoal_http_request *r)
 {
-    if (fails_of(s, shoal_http_peer(r))->n >= FAILS_PER_MINUTE) {
+    const admission_fails *f = fails_of_request(s, r);
+    if (f->n >= FAILS_PER_MINUTE) {
         shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "too many wrong invitations from this address",
                           MINUTE_MS);
-        return true;
+    } else if (f->asked >= ASKED_AT_A_TIME) {
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "many devices of one address join", 500);
+    } else {
+        return false;
     }
-    if (too_many_tries(s)) {
-        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "many devices join at this moment", MINUTE_MS);
-        return true;
-    }
-    return false;
+    return true;
 }
 
 /* ---- waiting for the CA -----------------------------------------------------------------------
@@ -71,7 +85,8 @@ static bool refuse_guessers(shoal_service *s, shoal_http_request *r)
 typedef struct pending {
     shoal_service *service;
     shoal_http_request *req; /* NULL once the device has gone */
-    char peer[64];
+    uint8_t peer[SHOAL_HTTP_PEER_KEY];
+    bool counts; /* among what its address asks: an invitation is shown */
     char software[SHOAL_LIMIT_NAME];
     uint8_t id[SHOAL_ID_BYTES]; /* RENEW */
 } pending;
@@ -82,10 +97,17 @@ static void pending_gone(void *ctx, shoal_http_request *r)
     ((pending *)ctx)->req = NULL;
 }
 
+static bool is_wrong(shoal_status st)
+{
+    return st == SHOAL_ERR_DENIED || st == SHOAL_ERR_FORMAT || st == SHOAL_ERR_TAMPERED;
+}
+
 static void finish(pending *p, shoal_status st, shoal_buf *body, const shoal_error *err)
 {
-    if (st == SHOAL_ERR_DENIED) {
-        fails_of(p->service, p->peer)->n++;
+    if (p->counts) {
+        admission_fails *f = fails_of(p->service, p->peer);
+        f->asked -= f->asked > 0; /* 0: others needed its record meanwhile */
+        f->n += is_wrong(st);
     }
     if (p->req != NULL && st == SHOAL_OK) {
         shoal_reply_bytes(p->req, SHOAL_TYPE_PROTOBUF, body);
@@ -105,8 +127,23 @@ static pending *make_pending(shoal_service *s, shoal_http_request *r)
     }
     p->service = s;
     p->req = r;
-    (void)snprintf(p->peer, sizeof p->peer, "%s", shoal_http_peer(r));
+    shoal_http_peer_key(r, p->peer);
     shoal_http_on_gone(r, pending_gone, p);
+    return p;
+}
+
+/* The same for who shows an invitation. */
+static pending *make_guess(shoal_service *s, shoal_http_request *r)
+{
+    if (too_many_tries(s)) {
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "many devices join at this moment", MINUTE_MS);
+        return NULL;
+    }
+    pending *p = make_pending(s, r);
+    if (p != NULL) {
+        p->counts = true;
+        fails_of(s, p->peer)->asked++;
+    }
     return p;
 }
 
@@ -158,7 +195,7 @@ static void begun(void *ctx, shoal_status st, shoal_cursor *c, const shoal_error
 
 void admission_begin(shoal_service *s, shoal_http_request *r)
 {
-    pending *p = refuse_guessers(s, r) ? NULL : make_pending(s, r);
+    pending *p = refuse_guessers(s, r) ? NULL : make_guess(s, r);
     if (p != NULL) {
         ask(p, SHOAL_SIGNER_BEGIN, NULL, begun);
     }
@@ -222,10 +259,11 @@ void admission_enrol(shoal_service *s, shoal_http_request *r)
     }
     shoal_status st = read_software(r, software, &err);
     if (st != SHOAL_OK) {
+        fails_of_request(s, r)->n += is_wrong(st);
         shoal_reply_status(r, st, &err);
         return;
     }
-    pending *p = make_pending(s, r);
+    pending *p = make_guess(s, r);
     if (p != NULL) {
         memcpy(p->software, software, sizeof p->software);
         ask(p, SHOAL_SIGNER_ENROL, NULL, enrolled);

@@ -10,6 +10,8 @@
 
 enum { CACHED = 8 };
 
+#define DETACHED_BYTES ((size_t)256 << 20) /* of blobs without a slot that are still being sent */
+
 typedef struct waiter {
     struct waiter *next;
     shoal_blob_fn *fn;
@@ -20,6 +22,7 @@ struct shoal_blob {
     shoal_blob_cache *cache;
     uint8_t key[64]; /* SHA-256; zeros, or of a delta the SHA-256 that it starts from */
     bool is_delta, reading;
+    bool detached; /* in no slot any more: goes with its last user */
     size_t users;
     uint64_t used_at;
     waiter *first, **last; /* in the order of asking, while it is read */
@@ -33,6 +36,7 @@ struct shoal_blob_cache {
     char dir[SHOAL_DIR_PATH];
     shoal_blob *slots[CACHED];
     uint64_t clock;
+    size_t detached_bytes;
 };
 
 shoal_status shoal_blob_cache_open(shoal_blob_cache **out, shoal_loop *loop, const char *dir,
@@ -73,6 +77,10 @@ void shoal_blob_release(void *blob)
 {
     shoal_blob *b = blob;
     b->users--;
+    if (b->users == 0 && b->detached) {
+        b->cache->detached_bytes -= b->bytes.len;
+        free_blob(b);
+    }
 }
 
 static void give(shoal_blob *b, shoal_blob_fn *fn, void *ctx)
@@ -159,7 +167,30 @@ static shoal_blob *find(const shoal_blob_cache *c, const uint8_t key[64])
     return NULL;
 }
 
-/* An empty slot, else the least recently used blob nobody reads; NULL when all are being read. */
+static bool is_better(const shoal_blob *a, const shoal_blob *b)
+{
+    bool a_idle = a->users == 0, b_idle = b->users == 0;
+    return a_idle != b_idle ? a_idle : a->used_at < b->used_at;
+}
+
+/* Devices that read slowly cannot keep a new version out: what they read leaves its slot. */
+static bool detach(shoal_blob_cache *c, shoal_blob **slot)
+{
+    shoal_blob *b = *slot;
+    if (b->users == 0) {
+        return true; /* goes when the slot is filled */
+    }
+    if (b->bytes.len > DETACHED_BYTES - c->detached_bytes) {
+        return false;
+    }
+    c->detached_bytes += b->bytes.len;
+    b->detached = true;
+    *slot = NULL;
+    return true;
+}
+
+/* An empty slot, else that of the least recently used blob, nobody's if there is one; NULL when
+ * none can be had. */
 static shoal_blob **free_slot(shoal_blob_cache *c)
 {
     shoal_blob **best = NULL;
@@ -168,12 +199,11 @@ static shoal_blob **free_slot(shoal_blob_cache *c)
         if (b == NULL) {
             return &c->slots[i];
         }
-        bool idle = b->users == 0 && !b->reading;
-        if (idle && (best == NULL || b->used_at < (*best)->used_at)) {
+        if (!b->reading && (best == NULL || is_better(b, *best))) {
             best = &c->slots[i];
         }
     }
-    return best;
+    return best != NULL && detach(c, best) ? best : NULL;
 }
 
 /* NULL when memory is out. */

@@ -278,6 +278,7 @@ static shoal_status renew_once(shoal_ca *ca, const shoal_cadb_cert *was,
     rec = (shoal_cadb_cert){.attestation = was->attestation};
     memcpy(rec.device_id, id, SHOAL_ID_BYTES);
     memcpy(rec.root_id, was->root_id, SHOAL_ID_BYTES);
+    SHOAL_TRY(refuse_revoked(ca, was->device_id, err)); /* since it was looked at */
     SHOAL_TRY(refuse_revoked(ca, id, err));
     SHOAL_TRY(issue(ca, spki, now_s, &rec, err));
     if (new_key) {

@@ -88,6 +88,7 @@ static shoal_status touch_files(run_setup *u, shoal_error *err)
 
 static shoal_status set_up(run_setup *u, const run_options *o, shoal_error *err)
 {
+    shoal_process_no_core();
     SHOAL_TRY(start_ca(u, err));
     SHOAL_TRY(become_owner(u, err));
     if (o->port_file != NULL) {

@@ -10,7 +10,10 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
-enum { M5_HEAD_BYTES = 138 };
+enum {
+    M5_HEAD_BYTES = 138,
+    JOBS_BESIDES = 64 /* messages that may wait for the lane, beside four a device */
+};
 
 /* ---- opening ----------------------------------------------------------------------------------
  */
@@ -219,6 +222,10 @@ static bool may_join(const shoal_cohort *c, const uint8_t id[SHOAL_ID_BYTES], sh
 void shoal_cohort_receive(shoal_cohort *c, shoal_sa_stage stage, const uint8_t id[SHOAL_ID_BYTES],
                           shoal_http_request *r)
 {
+    if (c->jobs > 4 * (size_t)c->task.n_target + JOBS_BESIDES) {
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "many messages wait to be checked", 1000);
+        return;
+    }
     if (stage == SHOAL_SA_ADVERTISE && !may_join(c, id, r)) {
         return;
     }
@@ -234,8 +241,11 @@ void shoal_cohort_receive(shoal_cohort *c, shoal_sa_stage stage, const uint8_t i
     c->jobs++;
     shoal_error err = {0};
     if (shoal_lane_push(c->env->lane, c, receive_work, receive_done, j, &err) != SHOAL_OK) {
-        j->st = SHOAL_ERR_NOMEM;
-        receive_done(j);
+        c->jobs--; /* `sa` may be a worker's: nothing else is touched */
+        shoal_buf_clear(&j->body);
+        shoal_free(j);
+        shoal_http_on_gone(r, NULL, NULL);
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "out of memory", 2000);
     }
 }
 

@@ -46,6 +46,7 @@ struct shoal_cohort {
     bool served_end;
     size_t jobs;               /* in the lane */
     bool advancing;            /* a job that closes a stage is among them */
+    bool due;                  /* the stage's time is up; closed by the end of the job that runs */
     const char *closing;       /* why; NULL: not closing. Freed when jobs is 0. Static text */
     shoal_round_result result; /* once rec.state is DONE */
     shoal_sa_member *members;  /* [n_members] as recorded at the end */

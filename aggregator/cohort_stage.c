@@ -267,9 +267,10 @@ static void expel_revoked(shoal_cohort *c)
 static void push_advance(shoal_cohort *c, bool deadline)
 {
     if (c->rec.stage == SHOAL_SA_ADVERTISE && deadline && shoal_lane_busy(c->env->lane, c)) {
-        shoal_timer_start(c->deadline, SOON_MS, 0); /* its members are being changed */
+        c->due = true; /* its members are being changed; the job's end closes it */
         return;
     }
+    c->due = false;
     if (c->rec.stage == SHOAL_SA_ADVERTISE) {
         expel_revoked(c);
     }
@@ -277,11 +278,13 @@ static void push_advance(shoal_cohort *c, bool deadline)
     shoal_error err = {0};
     if (j != NULL) {
         *j = (advance_job){.cohort = c, .stage = c->rec.stage, .deadline = deadline};
+        c->jobs++; /* first: where there is no thread the lane does the job at once */
+        c->advancing = true;
         if (shoal_lane_push(c->env->lane, c, advance_work, advance_done, j, &err) == SHOAL_OK) {
-            c->jobs++;
-            c->advancing = true;
             return;
         }
+        c->jobs--;
+        c->advancing = false;
     }
     shoal_free(j);
     shoal_log(SHOAL_LOG_ERROR, "round", "no memory to close a stage round=%llu",
@@ -310,7 +313,12 @@ void cohort_begin_stage(shoal_cohort *c)
 
 void cohort_maybe_advance(shoal_cohort *c)
 {
-    if (!cohort_over(c) && !c->advancing && shoal_sa_server_ready(c->sa)) {
+    if (cohort_over(c) || c->advancing) {
+        return;
+    }
+    if (c->due) {
+        push_advance(c, true);
+    } else if (shoal_sa_server_ready(c->sa)) {
         push_advance(c, false);
     }
 }

@@ -127,8 +127,13 @@ static void push_job(upload_job *j)
     shoal_http_on_gone(j->req, upload_gone, j);
     c->jobs++;
     if (shoal_lane_push_bulk(c->env->lane, c, upload_work, upload_done, j, &err) != SHOAL_OK) {
-        j->st = SHOAL_ERR_NOMEM;
-        upload_done(j);
+        shoal_http_request *r = j->req; /* `sa` may be a worker's: nothing else is touched */
+        c->jobs--;
+        c->env->upload_used -= j->upload_bytes;
+        shoal_buf_clear(&j->body);
+        shoal_free(j);
+        shoal_http_on_gone(r, NULL, NULL);
+        shoal_reply_error(r, SHOAL_CODE_BUSY, NULL, "out of memory", 2000);
     }
 }
 

@@ -20,11 +20,11 @@ extern "C" {
 
 enum { FAILS_TRACKED = 256 };
 
-/* Wrong invitations from one address in the current minute. */
+/* Wrong invitations from one address in the current minute, and those the CA is looking at. */
 typedef struct admission_fails {
-    char peer[64];
+    uint8_t peer[SHOAL_HTTP_PEER_KEY];
     uint64_t since_ms;
-    unsigned n;
+    unsigned n, asked;
 } admission_fails;
 
 struct shoal_service {

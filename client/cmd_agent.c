@@ -10,6 +10,7 @@
 #include "client/json.h"
 #include "client/store.h"
 #include "client/train_memory.h"
+#include "kernels/base/process.h"
 #include "kernels/base/term.h"
 #include "proto/limits.h"
 
@@ -227,6 +228,7 @@ int shoal_cmd_agent(int argc, char **argv)
                              .ctx = &out,
                              .stop = shoal_interrupted};
     uint64_t min_cohort = 0;
+    shoal_process_no_core();
     const shoal_option table[] = {
         SHOAL_STRING("data", 'd', &o.data_path, "FILE",
                      "JSONL conversations; they never leave this device"),

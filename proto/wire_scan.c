@@ -26,8 +26,8 @@ static uint64_t read_varint(shoal_cursor *c)
     return 0;
 }
 
-/* Length of the UTF-8 sequence at p (RFC 3629 section 4), 0 when it is none or a control
- * character.*/
+/* Length of the UTF-8 sequence at p (RFC 3629 section 4), 0 when it is none or a control character
+ * (of C0 or C1: terminals obey both). */
 static size_t utf8_length(const uint8_t *p, size_t left)
 {
     static const struct {
@@ -38,6 +38,7 @@ static size_t utf8_length(const uint8_t *p, size_t left)
                 {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
                 {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
     if (p[0] >= 0x20 && p[0] < 0x7f) return 1;
+    if (p[0] == 0xc2 && left >= 2 && p[1] < 0xa0) return 0;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (p[0] < rows[i].lead_min || p[0] > rows[i].lead_max) continue;
         if (left < rows[i].n || p[1] < rows[i].second_min || p[1] > rows[i].second_max) return 0;

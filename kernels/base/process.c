@@ -51,10 +51,15 @@ shoal_status shoal_process_become(unsigned user, unsigned group, shoal_error *er
     return SHOAL_OK;
 }
 
-void shoal_process_hide(void)
+void shoal_process_no_core(void)
 {
     struct rlimit none = {0, 0};
     (void)setrlimit(RLIMIT_CORE, &none);
+}
+
+void shoal_process_hide(void)
+{
+    shoal_process_no_core();
 #ifdef __linux__
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif

@@ -22,7 +22,10 @@ SHOAL_MUST_USE shoal_status shoal_process_owner(const char *path, unsigned *user
  * DENIED when it may not. */
 SHOAL_MUST_USE shoal_status shoal_process_become(unsigned user, unsigned group, shoal_error *err);
 
-/* No core file, and no other process of the same user may look into this one's memory. */
+/* No core file: it would hold keys. */
+void shoal_process_no_core(void);
+
+/* The same, and no other process of the same user may look into this one's memory. */
 void shoal_process_hide(void);
 
 /* From now on this thread, and every thread and process it starts, can neither read nor write what

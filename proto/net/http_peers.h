@@ -13,11 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/net/http_server.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum { HTTP_PEER_KEY = 32 };
+enum { HTTP_PEER_KEY = SHOAL_HTTP_PEER_KEY };
 
 /* Allows `rate` events a second and `burst` of them at once; a rate of 0 allows everything. */
 typedef struct http_bucket {

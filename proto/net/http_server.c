@@ -317,6 +317,11 @@ const char *shoal_http_peer(const shoal_http_request *r)
     return shoal_tcp_peer(r->conn->tcp);
 }
 
+void shoal_http_peer_key(const shoal_http_request *r, uint8_t key[SHOAL_HTTP_PEER_KEY])
+{
+    http_peer_key_of_address(shoal_http_peer(r), key);
+}
+
 void shoal_http_set_user(shoal_http_request *r, void *user)
 {
     r->user = user;

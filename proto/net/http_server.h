@@ -46,6 +46,8 @@ extern "C" {
 typedef struct shoal_http_server shoal_http_server;
 typedef struct shoal_http_request shoal_http_request;
 
+enum { SHOAL_HTTP_PEER_KEY = 32 }; /* bytes by which peers are told apart */
+
 /* A client is who a certificate names; an address is one of IPv4, or a /64 of IPv6: many clients
  * may share one. 0 switches a limit "per ..." or a rate off. */
 typedef struct shoal_http_limits {
@@ -167,6 +169,9 @@ const uint8_t *shoal_http_peer_cert_hash(const shoal_http_request *r);
 const uint8_t *shoal_http_peer_cert(const shoal_http_request *r, size_t *n);
 /* Numeric address of the peer, without port. */
 const char *shoal_http_peer(const shoal_http_request *r);
+
+/* What counts as one address: that of IPv4, of IPv6 the /64 a line has for itself. Zero-padded. */
+void shoal_http_peer_key(const shoal_http_request *r, uint8_t key[SHOAL_HTTP_PEER_KEY]);
 
 /* A pointer of the handler's own, kept with the request. */
 void shoal_http_set_user(shoal_http_request *r, void *user);

@@ -13,7 +13,8 @@
 enum {
     BACKLOG = 4096, /* thousands may come back at once; the system has its own limit */
     ACCEPTS_PER_TURN = 64,
-    KEEPALIVE_S = 60 /* notices peers that vanished during a long poll */
+    NO_MEMORY_MS = 100, /* until a connection is taken that could not be */
+    KEEPALIVE_S = 60    /* notices peers that vanished during a long poll */
 };
 
 struct shoal_tcp_listener {
@@ -81,7 +82,8 @@ static void take_connection(shoal_tcp_listener *l)
     shoal_tcp_stream *s = shoal_calloc(1, sizeof *s);
     if (s == NULL || uv_tcp_init(server->loop, &s->handle) != 0) {
         shoal_free(s);
-        return; /* not accepted: the next connection attempt asks again */
+        shoal_timer_start(l->later, NO_MEMORY_MS, 0); /* libuv says nothing more before that */
+        return;
     }
     s->handle.data = s;
     if (uv_accept(server, (uv_stream_t *)&s->handle) != 0) {

@@ -511,6 +511,25 @@ static void test_guessing_is_slow(void **state)
     fed_device_close(&d);
 }
 
+/* A form that cannot be read is a wrong guess. */
+static void test_malformed_guesses(void **state)
+{
+    (void)state;
+    fed_server_restart(&server);
+    fed_device d;
+    char link[SHOAL_LIMIT_LINK];
+    shoal_buf reply = shoal_buf_init(SHOAL_LIMIT_CONTROL);
+    fed_server_invite(&server, link);
+    fed_device_open(&d, link);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(fed_device_call(&d, "POST", "/v1/enrol", "x", 1, &reply), 400);
+    }
+    assert_int_equal(fed_device_call(&d, "POST", "/v1/enrol", "x", 1, &reply), 503);
+    assert_non_null(strstr(d.error.message, "from this address"));
+    shoal_buf_clear(&reply);
+    fed_device_close(&d);
+}
+
 int main(void)
 {
     curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -529,6 +548,7 @@ int main(void)
                                        cmocka_unit_test(test_token_once),
                                        cmocka_unit_test(test_token_expired),
                                        cmocka_unit_test(test_token_race),
-                                       cmocka_unit_test(test_guessing_is_slow)};
+                                       cmocka_unit_test(test_guessing_is_slow),
+                                       cmocka_unit_test(test_malformed_guesses)};
     return cmocka_run_group_tests(tests, open_server, close_server);
 }

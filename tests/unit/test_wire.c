@@ -105,6 +105,7 @@ static void test_hostile_bytes(void **state)
     static const uint8_t zero_code[] = {0x08, 0, 0x12, 0, 0x1a, 0, 0x20, 5};
     static const uint8_t high_code[] = {0x08, 13, 0x12, 0, 0x1a, 0, 0x20, 5};
     static const uint8_t utf8[] = {0x08, 6, 0x12, 2, 0xc0, 0x80, 0x1a, 0, 0x20, 5};
+    static const uint8_t csi[] = {0x08, 6, 0x12, 2, 0xc2, 0x9b, 0x1a, 0, 0x20, 5};
     static const uint8_t control[] = {0x08, 6, 0x12, 1, 0x1b, 0x1a, 0, 0x20, 5};
     static const uint8_t nul[] = {0x08, 6, 0x12, 1, 0, 0x1a, 0, 0x20, 5};
     static const uint8_t huge[] = {0x08, 6,    0x12, 0xff, 0xff, 0xff, 0xff,
@@ -114,12 +115,12 @@ static void test_hostile_bytes(void **state)
     const struct {
         const uint8_t *p;
         size_t n;
-    } rows[] = {{unknown, sizeof unknown},     {group, sizeof group},
-                {repeat, sizeof repeat},       {type, sizeof type},
-                {overlong, sizeof overlong},   {zero_code, sizeof zero_code},
-                {high_code, sizeof high_code}, {utf8, sizeof utf8},
-                {control, sizeof control},     {nul, sizeof nul},
-                {huge, sizeof huge},           {endless, sizeof endless}};
+    } rows[] = {
+        {unknown, sizeof unknown},     {group, sizeof group},       {repeat, sizeof repeat},
+        {type, sizeof type},           {overlong, sizeof overlong}, {zero_code, sizeof zero_code},
+        {high_code, sizeof high_code}, {utf8, sizeof utf8},         {csi, sizeof csi},
+        {control, sizeof control},     {nul, sizeof nul},           {huge, sizeof huge},
+        {endless, sizeof endless}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_int_equal(decode_error(rows[i].p, rows[i].n), SHOAL_ERR_FORMAT);
     }
