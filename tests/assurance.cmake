@@ -45,7 +45,7 @@ if(TARGET shoal_proto)
   target_link_libraries(proto_cheap PUBLIC shoal_kernels shoal_flags ${CMOCKA_LIBRARY})
   foreach(role client server)
     file(GLOB seeds CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/sa_${role}_seeds/*)
-    shoal_fuzz(fuzz_sa_${role} LIBS proto_cheap MUTATE 150 SEEDS ${seeds})
+    shoal_fuzz(fuzz_sa_${role} LIBS proto_cheap MUTATE 60 SEEDS ${seeds})
   endforeach()
 endif()
 

@@ -372,30 +372,30 @@ static void false_input(game *g, script *s, size_t i)
     shoal_buf_clear(&b);
 }
 
-/* A device signs a survivor set: of those whose inputs are there, less some. */
+/* A device signs a survivor set: of those whose inputs are there, less some. Or it says that set
+ * and signs the whole one. */
 static void sign_survivors(game *g, script *s, size_t i)
 {
     shoal_sa_member m;
     uint8_t roster_hash[32], sig[SHOAL_SIG_BYTES];
-    shoal_sa_set u3 = {{0}};
+    shoal_sa_set whole = {{0}}, said = {{0}};
     size_t n = 0;
     unsigned less = script_byte(s);
-    bool whole = true;
     if (g->stage <= SHOAL_SA_ADVERTISE || g->stage >= SHOAL_SA_DONE) return;
     for (; shoal_sa_server_member(g->c->server, n, &m); n++) {
         if (!m.uploaded) continue;
-        if ((less >> n & 1u) == 0) shoal_sa_set_add(&u3, n + 1);
-        whole = whole && (less >> n & 1u) == 0;
+        shoal_sa_set_add(&whole, n + 1);
+        if ((less >> n & 1u) == 0) shoal_sa_set_add(&said, n + 1);
     }
     shoal_sa_server_roster_hash(g->c->server, roster_hash);
     shoal_sa_survivors what = {.ctx = shoal_sa_server_context(g->c->server),
                                .roster_hash = roster_hash,
                                .roster_n = n,
-                               .u3 = &u3};
+                               .u3 = (less & 0x80) != 0 ? &whole : &said};
     shoal_buf b = shoal_buf_init(1024);
     must(shoal_sa_survivors_sign(&what, g->c->dev[i].key, sig, NULL) == SHOAL_OK);
-    shoal_sa_put_signature(&b, g->c->d.session_id, n, &u3, sig);
-    give(g, i, SHOAL_SA_SURVIVORS, &b, whole);
+    shoal_sa_put_signature(&b, g->c->d.session_id, n, &said, sig);
+    give(g, i, SHOAL_SA_SURVIVORS, &b, shoal_sa_set_equal(&said, &whole));
     shoal_buf_clear(&b);
 }
 

@@ -10,18 +10,18 @@ set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${1:-$root/build/release}
 only=${2:-}
-# Plain builds only: the archives that the changed file is linked with must not want a sanitizer.
-cmake --build "$build" --target proto_cheap >/dev/null || { echo "error: cannot build $build"; exit 2; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-read -ra cc <<<"${CC:-cc} -std=c11 -D_POSIX_C_SOURCE=200809L -I$root -O1 -w"
-mutate=$(sed -n 's/.*fuzz_sa_${role} .*MUTATE \([0-9]*\).*/\1/p' "$root/tests/assurance.cmake")
-[ -n "$mutate" ] || { echo "error: tests/assurance.cmake does not say how many copies are changed"; exit 2; }
-
 fail() {
-  echo "error: $1"
+  echo "error: $1" >&2
   exit 2
 }
+
+# Plain builds only: the archives that the changed file is linked with must not want a sanitizer.
+cmake --build "$build" --target proto_cheap >"$scratch/build" 2>&1 || fail "cannot build $build"
+read -ra cc <<<"${CC:-cc} -std=c11 -D_POSIX_C_SOURCE=200809L -I$root -O1 -w"
+mutate=$(sed -n 's/.*fuzz_sa_${role} .*MUTATE \([0-9]*\).*/\1/p' "$root/tests/assurance.cmake")
+[ -n "$mutate" ] || fail "tests/assurance.cmake does not say how many copies are changed"
 
 for target in client server; do
   "${cc[@]}" -c "$root/tests/fuzz/fuzz_sa_$target.c" -o "$scratch/$target.o" || exit 2
@@ -70,7 +70,7 @@ while IFS= read -r line || [ -n "$line" ]; do
     'take '*) take=${line#take } ;;
     'put'*)
       put=${line#put}
-      without "${where% *}" "${where#* }" "$take" "${put# }" >"$scratch/try.c" || { cat "$scratch/try.c"; exit 2; }
+      without "${where% *}" "${where#* }" "$take" "${put# }" >"$scratch/changed.c"
       names+=("$name") files+=("${where% *}") functions+=("${where#* }") takes+=("$take") puts+=("${put# }")
       ;;
     *) fail "without_checks.list: $line" ;;
@@ -97,4 +97,4 @@ for i in "${!names[@]}"; do
   fi
 done
 echo "$noticed of $count checks noticed"
-[ "$noticed" = "$count" ]
+[ "$count" -gt 0 ] && [ "$noticed" = "$count" ]
