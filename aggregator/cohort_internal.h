@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-/* What a closed stage's messages begin with for every reader. */
+/* What M2 begins with for every reader. */
 typedef struct cohort_opening cohort_opening;
 
 /* A device that waits for what a stage leaves behind. */
@@ -40,7 +40,7 @@ struct shoal_cohort {
     shoal_timer *deadline;
     cohort_waiter *waiters;
     shoal_timer *serving;    /* goes on with waiters in another turn of the loop */
-    cohort_opening *opening; /* of the messages read last; NULL: none yet */
+    cohort_opening *opening; /* NULL: nobody has read M2 yet */
     size_t n_waiters;
     shoal_sa_stage served; /* waiters have heard what this stage's opening brought */
     bool served_end;

@@ -55,10 +55,9 @@ static bool answer_result(const shoal_cohort *c, const uint8_t *id, shoal_http_r
     return true;
 }
 
-/* The beginning of a stage's messages, kept until the last connection has sent it. */
+/* What M2 begins with, kept until the last connection has sent it. */
 struct cohort_opening {
     shoal_buf bytes;
-    shoal_sa_stage stage;
     size_t users; /* the cohort, and answers on their way */
 };
 
@@ -71,28 +70,26 @@ void cohort_opening_leave(void *opening)
     }
 }
 
-static shoal_status open_message(shoal_cohort *c, shoal_sa_stage stage, shoal_error *err)
+static shoal_status open_roster(shoal_cohort *c, shoal_error *err)
 {
-    if (c->opening != NULL && c->opening->stage == stage) {
+    if (c->opening != NULL) {
         return SHOAL_OK;
     }
     cohort_opening *o = shoal_calloc(1, sizeof *o);
     if (o == NULL) {
         return shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a message");
     }
-    *o = (cohort_opening){
-        .bytes = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE), .stage = stage, .users = 1};
-    shoal_status st = shoal_sa_server_opening(c->sa, stage, &o->bytes, err);
+    *o = (cohort_opening){.bytes = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE), .users = 1};
+    shoal_status st = shoal_sa_server_opening(c->sa, SHOAL_SA_ADVERTISE, &o->bytes, err);
     if (st != SHOAL_OK) {
         cohort_opening_leave(o);
         return st;
     }
-    cohort_opening_leave(c->opening);
     c->opening = o;
     return SHOAL_OK;
 }
 
-static void reply_message(cohort_opening *o, shoal_buf *rest, shoal_http_request *r)
+static void reply_roster(cohort_opening *o, shoal_buf *rest, shoal_http_request *r)
 {
     const shoal_http_shared what = {.body = o->bytes.data,
                                     .n = o->bytes.len,
@@ -117,11 +114,13 @@ static bool answer_read(shoal_cohort *c, shoal_sa_stage stage, const uint8_t *id
     shoal_error err = {0};
     shoal_buf rest = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
     shoal_status st = shoal_sa_server_rest(c->sa, stage, id, &rest, &err);
-    if (st == SHOAL_OK) {
-        st = open_message(c, stage, &err);
+    if (st == SHOAL_OK && stage == SHOAL_SA_ADVERTISE) {
+        st = open_roster(c, &err);
     }
-    if (st == SHOAL_OK) {
-        reply_message(c->opening, &rest, r);
+    if (st == SHOAL_OK && stage == SHOAL_SA_ADVERTISE) {
+        reply_roster(c->opening, &rest, r);
+    } else if (st == SHOAL_OK) {
+        shoal_reply_bytes(r, SHOAL_TYPE_BYTES, &rest);
     } else if (st == SHOAL_ERR_DENIED && cohort_is_member(c, id)) {
         shoal_reply_error(r, SHOAL_CODE_GONE, NULL,
                           "the session went on without this device; check in again", 0);
