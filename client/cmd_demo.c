@@ -85,7 +85,7 @@ int shoal_cmd_demo(int argc, char **argv)
     shoal_demo_options o = {.model = "smollm2-135m", .seed = 1, .stop = shoal_interrupted};
     uint64_t clients = 4;
     uint64_t rounds = 4;
-    uint64_t steps = 8;
+    uint64_t steps = 12;
     const char *write_data = NULL;
     bool fast = false;
     bool json = false;
@@ -93,7 +93,7 @@ int shoal_cmd_demo(int argc, char **argv)
         SHOAL_STRING("model", 'm', &o.model, "MODEL", "base model (smollm2-135m)"),
         SHOAL_COUNT("clients", 0, &clients, "N", "devices, 3 to 6 (4)", 3, SHOAL_DEMO_CLIENTS_MAX),
         SHOAL_COUNT("rounds", 0, &rounds, "N", "rounds (4)", 1, 1000),
-        SHOAL_COUNT("steps", 0, &steps, "N", "local steps of a round (8)", 1, 100000),
+        SHOAL_COUNT("steps", 0, &steps, "N", "local steps of a round (12)", 1, 100000),
         SHOAL_STRING("data", 0, &o.data_dir, "DIR", "your own data instead of the households'"),
         SHOAL_STRING("dir", 0, &o.dir, "DIR", "where everything goes (a fresh temporary one)"),
         SHOAL_COUNT("seed", 0, &o.seed, "S", "of the households' requests (1)", 0, 0),
