@@ -242,6 +242,8 @@ static void advance_done(void *ctx)
     } else if (!cohort_over(c) && j->st != SHOAL_ERR_AGAIN) {
         record_stage(c, j);
         stage_failed(c, j);
+    } else {
+        cohort_maybe_advance(c); /* its time may have come meanwhile */
     }
     shoal_free(j);
     cohort_job_done(c);
@@ -307,6 +309,7 @@ void cohort_begin_stage(shoal_cohort *c)
         cohort_end(c, SHOAL_ROUND_FAILED, "out of memory", NULL);
         return;
     }
+    c->due = false;
     c->stage_began_ms = shoal_loop_now_ms(c->env->loop);
     shoal_timer_start(c->deadline, c->task.deadline_ms[c->rec.stage], 0);
 }
