@@ -432,7 +432,7 @@ static shoal_status take_part(agent *a, const shoal_checkin_response *rs, bool *
                            .policy = a->policy,
                            .descriptor = rs->descriptor,
                            .descriptor_n = rs->descriptor_n,
-                           .now_s = now_s(),
+                           .now_s = now_s,
                            .on_stage = on_stage,
                            .ctx = a};
     memcpy(job.base_hash, a->base_hash, sizeof job.base_hash);

@@ -48,7 +48,6 @@ static shoal_status open_session(session *x, const shoal_round_job *job, shoal_e
                                    .task_spki = e->task_spki,
                                    .policy = job->policy,
                                    .last_round = job->record->last_round,
-                                   .now_s = job->now_s,
                                    .ex = job->exec};
     opt.policy.dim = (uint32_t)job->update->n;
     memcpy(opt.task_id, job->record->task_id, sizeof opt.task_id);
@@ -73,7 +72,7 @@ static shoal_status exchange_keys(session *x, shoal_error *err)
     SHOAL_TRY(shoal_sa_client_advertise(x->sa, &x->out, err));
     SHOAL_TRY(send(x, "advertise", err));
     SHOAL_TRY(await(x, "roster", err));
-    SHOAL_TRY(shoal_sa_client_roster(x->sa, x->in.data, x->in.len, &x->out, err));
+    SHOAL_TRY(shoal_sa_client_roster(x->sa, x->in.data, x->in.len, x->job->now_s(), &x->out, err));
     SHOAL_TRY(send(x, "shares", err));
     SHOAL_TRY(await(x, "delivery", err));
     SHOAL_TRY(shoal_sa_client_delivery(x->sa, x->in.data, x->in.len, &x->out, err));
@@ -143,7 +142,7 @@ static shoal_status sign_survivors(session *x, shoal_error *err)
 static shoal_status unmask(session *x, shoal_error *err)
 {
     SHOAL_TRY(await(x, "request", err));
-    SHOAL_TRY(shoal_sa_client_request(x->sa, x->in.data, x->in.len, &x->out, err));
+    SHOAL_TRY(shoal_sa_client_request(x->sa, x->in.data, x->in.len, x->job->now_s(), &x->out, err));
     return send(x, "unmask", err);
 }
 

@@ -39,14 +39,14 @@ typedef struct shoal_round_job {
     uint8_t base_hash[32];  /* of the model file trained on */
     const void *descriptor; /* M0 */
     size_t descriptor_n;
-    int64_t now_s;
+    int64_t (*now_s)(void); /* the clock: a round lasts, and certificates are judged as they come */
     shoal_round_stage_fn *on_stage; /* may be NULL */
     void *ctx;
 } shoal_round_job;
 
 /* DENIED when the device's own policy refuses, TAMPERED when something does not verify, STATE when
- * the session ended without a result. *out is checked: of this session, signed, made from the
- * adapter that was trained on. */
+ * the session ended without a result, TIMEOUT when another device's part in it does not hold now.
+ * *out is checked: of this session, signed, made from the adapter that was trained on. */
 SHOAL_MUST_USE shoal_status shoal_round_run(const shoal_round_job *job, shoal_round_result *out,
                                             shoal_error *err);
 

@@ -340,20 +340,35 @@ static shoal_status check_keys(const shoal_sa_roster *r, shoal_error *err)
     return sound ? SHOAL_OK : tampered(err);
 }
 
+/* Another device's certificate, by the time at which it is shown. One that is not valid now is
+ * neither the server's doing nor this device's policy: it costs this session and no more. */
+static shoal_status check_cert(const shoal_sa_client *c, const void *cert, size_t n, int64_t now_s,
+                               shoal_cert_info *info, shoal_error *err)
+{
+    shoal_error local = {0};
+    shoal_status st =
+        shoal_cert_check(c->opt.ca, c->opt.ca_n, cert, n, SHOAL_CERT_CLIENT, now_s, info, &local);
+    if (st == SHOAL_ERR_DENIED) {
+        return shoal_fail(err, SHOAL_ERR_TIMEOUT, "of another device, %s", local.msg);
+    }
+    if (st != SHOAL_OK && err != NULL) *err = local;
+    return st;
+}
+
 /* Spec 5.3.2: certificate by the pinned CA, hash and id as in the entry, and the signature of M1
  * rebuilt from the entry. */
 static shoal_status check_credential(const shoal_sa_client *c, peer *p, const shoal_sa_entry *e,
-                                     const shoal_sa_credential *k, size_t *n_new, shoal_error *err)
+                                     const shoal_sa_credential *k, int64_t now_s, size_t *n_new,
+                                     shoal_error *err)
 {
     uint8_t hash[32];
     shoal_cert_info info;
     SHOAL_TRY(shoal_sha256(k->cert, k->cert_n, hash, err));
     if (memcmp(hash, e->cert_hash, 32) != 0) return tampered(err);
-    SHOAL_TRY(shoal_cert_check(c->opt.ca, c->opt.ca_n, k->cert, k->cert_n, SHOAL_CERT_CLIENT,
-                               c->opt.now_s, &info, err));
+    SHOAL_TRY(check_cert(c, k->cert, k->cert_n, now_s, &info, err));
     if (memcmp(info.id, e->client_id, SHOAL_ID_BYTES) != 0) return tampered(err);
     memcpy(p->spki, info.spki, SHOAL_SPKI_BYTES);
-    *n_new += c->opt.now_s - info.not_before_s < (int64_t)c->opt.policy.new_s ? 1 : 0;
+    *n_new += now_s - info.not_before_s < (int64_t)c->opt.policy.new_s ? 1 : 0;
 
     shoal_buf m1 = shoal_buf_init(SHOAL_SA_HEAD_BYTES + 4 * 32 + 2 + SHOAL_LIMIT_CERT);
     put_advert_of(&m1, c, e, k->cert, k->cert_n);
@@ -367,7 +382,8 @@ static shoal_status check_credential(const shoal_sa_client *c, peer *p, const sh
 }
 
 /* Spec 5.3.2: exactly its neighbours' certificates, in order; not too many of them new. */
-static shoal_status check_neighbours(shoal_sa_client *c, const shoal_sa_roster *r, shoal_error *err)
+static shoal_status check_neighbours(shoal_sa_client *c, const shoal_sa_roster *r, int64_t now_s,
+                                     shoal_error *err)
 {
     uint16_t near[SHOAL_LIMIT_DEGREE];
     size_t n_new = 0;
@@ -377,7 +393,8 @@ static shoal_status check_neighbours(shoal_sa_client *c, const shoal_sa_roster *
         const shoal_sa_credential *k = &r->credentials[p];
         c->peers[p].index = near[p];
         if (k->index != near[p]) return tampered(err);
-        SHOAL_TRY(check_credential(c, &c->peers[p], &r->entries[near[p] - 1], k, &n_new, err));
+        const shoal_sa_entry *e = &r->entries[near[p] - 1];
+        SHOAL_TRY(check_credential(c, &c->peers[p], e, k, now_s, &n_new, err));
     }
     if (n_new * 100 > c->g.k * (size_t)c->opt.policy.new_percent_max) {
         return denied(err, "too many of the others' certificates are new");
@@ -385,8 +402,8 @@ static shoal_status check_neighbours(shoal_sa_client *c, const shoal_sa_roster *
     return SHOAL_OK;
 }
 
-static shoal_status accept_roster(shoal_sa_client *c, const void *m2, size_t n, shoal_sa_roster *r,
-                                  shoal_error *err)
+static shoal_status accept_roster(shoal_sa_client *c, const void *m2, size_t n, int64_t now_s,
+                                  shoal_sa_roster *r, shoal_error *err)
 {
     SHOAL_TRY(shoal_sa_read_roster(m2, n, c->d.session_id, r, err));
     SHOAL_TRY(find_self(c, r, err));
@@ -394,7 +411,7 @@ static shoal_status accept_roster(shoal_sa_client *c, const void *m2, size_t n, 
     SHOAL_TRY(check_keys(r, err));
     SHOAL_TRY(shoal_sa_roster_hash(r->entries, r->n, c->ctx, c->roster_hash, err));
     SHOAL_TRY(shoal_sa_graph_open(&c->g, &c->d, r->n, c->roster_hash, err));
-    SHOAL_TRY(check_neighbours(c, r, err));
+    SHOAL_TRY(check_neighbours(c, r, now_s, err));
     c->entries = r->entries; /* taken over */
     r->entries = NULL;
     return SHOAL_OK;
@@ -504,13 +521,13 @@ static shoal_status send_shares(shoal_sa_client *c, shoal_buf *out, shoal_error 
     return shoal_sa_sign_tail(out, start, c->opt.key, "shoal/sa1/shares", c->ctx, err);
 }
 
-shoal_status shoal_sa_client_roster(shoal_sa_client *c, const void *m2, size_t n, shoal_buf *out,
-                                    shoal_error *err)
+shoal_status shoal_sa_client_roster(shoal_sa_client *c, const void *m2, size_t n, int64_t now_s,
+                                    shoal_buf *out, shoal_error *err)
 {
     SHOAL_TRY(expect(c, STEP_ROSTER, err));
     size_t start = out->len;
     shoal_sa_roster *r = shoal_calloc(1, sizeof *r);
-    shoal_status st = r != NULL ? accept_roster(c, m2, n, r, err)
+    shoal_status st = r != NULL ? accept_roster(c, m2, n, now_s, r, err)
                                 : shoal_fail(err, SHOAL_ERR_NOMEM, "no memory for a roster");
     if (r != NULL) shoal_sa_roster_clear(r);
     shoal_free(r);
@@ -755,7 +772,7 @@ static const peer *find_peer(const shoal_sa_client *c, uint16_t index)
 
 /* The key a voucher must be signed by. In the complete graph everyone's is known from M2; otherwise
  * the certificate comes along, and is that of the roster. */
-static shoal_status voucher_key(const shoal_sa_client *c, const shoal_sa_voucher *v,
+static shoal_status voucher_key(const shoal_sa_client *c, const shoal_sa_voucher *v, int64_t now_s,
                                 uint8_t spki[SHOAL_SPKI_BYTES], shoal_error *err)
 {
     const shoal_sa_entry *e = &c->entries[v->index - 1];
@@ -771,8 +788,7 @@ static shoal_status voucher_key(const shoal_sa_client *c, const shoal_sa_voucher
         return SHOAL_OK;
     }
     shoal_cert_info info;
-    SHOAL_TRY(shoal_cert_check(c->opt.ca, c->opt.ca_n, v->cert, v->cert_n, SHOAL_CERT_CLIENT,
-                               c->opt.now_s, &info, err));
+    SHOAL_TRY(check_cert(c, v->cert, v->cert_n, now_s, &info, err));
     memcpy(spki, info.spki, SHOAL_SPKI_BYTES);
     return memcmp(info.id, e->client_id, SHOAL_ID_BYTES) == 0 ? SHOAL_OK : tampered(err);
 }
@@ -780,7 +796,7 @@ static shoal_status voucher_key(const shoal_sa_client *c, const shoal_sa_voucher
 /* Spec 5.8.1, Spec 5.8.2: q valid signatures of members of the committee that are in U3, verified
  * under the keys of the roster. */
 static shoal_status check_quorum(const shoal_sa_client *c, const shoal_sa_set *u3,
-                                 const shoal_sa_quorum *q, shoal_error *err)
+                                 const shoal_sa_quorum *q, int64_t now_s, shoal_error *err)
 {
     shoal_sa_survivors s = survivors_of(c, u3);
     if (q->n < c->g.q) return tampered(err);
@@ -788,7 +804,7 @@ static shoal_status check_quorum(const shoal_sa_client *c, const shoal_sa_set *u
         uint8_t spki[SHOAL_SPKI_BYTES];
         uint16_t j = q->items[i].index;
         if (!shoal_sa_set_has(u3, j) || !shoal_sa_set_has(&c->g.committee, j)) return tampered(err);
-        SHOAL_TRY(voucher_key(c, &q->items[i], spki, err));
+        SHOAL_TRY(voucher_key(c, &q->items[i], now_s, spki, err));
         SHOAL_TRY(shoal_sa_survivors_verify(&s, spki, q->items[i].sig, err));
     }
     return SHOAL_OK;
@@ -822,8 +838,8 @@ static void collect_reveals(const shoal_sa_client *c, const shoal_sa_set *u3, sh
     }
 }
 
-static shoal_status answer_request(shoal_sa_client *c, const void *m7, size_t n, shoal_buf *out,
-                                   shoal_error *err)
+static shoal_status answer_request(shoal_sa_client *c, const void *m7, size_t n, int64_t now_s,
+                                   shoal_buf *out, shoal_error *err)
 {
     shoal_sa_set u3;
     shoal_sa_quorum *quorum = &c->tmp.quorum;
@@ -832,21 +848,21 @@ static shoal_status answer_request(shoal_sa_client *c, const void *m7, size_t n,
     SHOAL_TRY(shoal_sa_read_request(m7, n, c->d.session_id, c->g.n, &u3, quorum, err));
     SHOAL_TRY(check_survivors(c, &u3, err));
     if (c->signed_set && !shoal_sa_set_equal(&u3, &c->u3)) return tampered(err);
-    SHOAL_TRY(check_quorum(c, &u3, quorum, err));
+    SHOAL_TRY(check_quorum(c, &u3, quorum, now_s, err));
     collect_reveals(c, &u3, reveals);
     shoal_sa_put_unmask(out, c->d.session_id, reveals);
     shoal_wipe(reveals, sizeof *reveals);
     return shoal_sa_sign_tail(out, start, c->opt.key, "shoal/sa1/unmask", c->ctx, err);
 }
 
-shoal_status shoal_sa_client_request(shoal_sa_client *c, const void *m7, size_t n, shoal_buf *out,
-                                     shoal_error *err)
+shoal_status shoal_sa_client_request(shoal_sa_client *c, const void *m7, size_t n, int64_t now_s,
+                                     shoal_buf *out, shoal_error *err)
 {
     if (c->step != STEP_CLAIM) {
         SHOAL_TRY(expect(c, STEP_REQUEST, err));
     }
     size_t start = out->len;
-    shoal_status st = answer_request(c, m7, n, out, err);
+    shoal_status st = answer_request(c, m7, n, now_s, out, err);
     st = finish(c, st, STEP_DONE, out, start);
     wipe_secrets(c); /* Spec 5.9.1: nothing is left to answer a second request with. */
     return st;

@@ -2,8 +2,9 @@
  *
  * No socket, no clock, no disk: bytes in, bytes out. Each call is one one-way transition; calling
  * out of order gives SHOAL_ERR_STATE and changes nothing; any other failure ends the session, wipes
- * its secrets, and no share is ever revealed afterwards. The caller keeps the bytes of each message
- * and sends exactly the same ones again when it has to retry.
+ * its secrets, and no share is ever revealed afterwards. TIMEOUT is the failure that speaks against
+ * nobody: what another device brought does not hold now, the next session's may. The caller keeps
+ * the bytes of each message and sends exactly the same ones again when it has to retry.
  *
  *   open(descriptor) -> advertise -> roster -> delivery -> members -> input -> [claim] -> request
  *   -> close
@@ -60,7 +61,6 @@ typedef struct shoal_sa_client_options {
     uint8_t task_id[SHOAL_SA_TASK_BYTES];
     uint8_t base_model_hash[32]; /* of the files actually used in training */
     uint8_t adapter_hash[32];
-    int64_t now_s; /* for certificates */
 
     const shoal_exec *ex;         /* borrowed */
     const shoal_entropy *entropy; /* NULL: the system */
@@ -86,9 +86,10 @@ size_t shoal_sa_client_cohort(const shoal_sa_client *c);
 /* Appends M1. */
 SHOAL_MUST_USE shoal_status shoal_sa_client_advertise(shoal_sa_client *c, shoal_buf *out,
                                                       shoal_error *err);
-/* Checks M2, appends M3. */
+/* Checks M2, appends M3. now_s, here and below: seconds since 1970 at this moment and not at the
+ * session's beginning, since a certificate may have been issued meanwhile. */
 SHOAL_MUST_USE shoal_status shoal_sa_client_roster(shoal_sa_client *c, const void *m2, size_t n,
-                                                   shoal_buf *out, shoal_error *err);
+                                                   int64_t now_s, shoal_buf *out, shoal_error *err);
 /* Checks and keeps M4, appends the confirmation. A box that does not open is named there and its
  * dealer's shares are not held; that is no failure. */
 SHOAL_MUST_USE shoal_status shoal_sa_client_delivery(shoal_sa_client *c, const void *m4, size_t n,
@@ -108,7 +109,8 @@ SHOAL_MUST_USE shoal_status shoal_sa_client_claim(shoal_sa_client *c, const void
 /* Checks M7 (certificate of the set this client signed, or, when it never saw the claim, of any
  * set that holds it), appends M8. At most once a session. */
 SHOAL_MUST_USE shoal_status shoal_sa_client_request(shoal_sa_client *c, const void *m7, size_t n,
-                                                    shoal_buf *out, shoal_error *err);
+                                                    int64_t now_s, shoal_buf *out,
+                                                    shoal_error *err);
 
 #ifdef __cplusplus
 }

@@ -10,6 +10,8 @@
 #include "proto/sa_session.h"
 #include "proto/x509.h"
 
+enum { CLOCKS_APART_S = 300 }; /* of two devices, Spec 5.2.1 */
+
 /* ---- open and close ---- */
 
 static shoal_status open_session(shoal_sa_server *s, const shoal_sa_server_options *opt,
@@ -260,6 +262,27 @@ static shoal_status fill_party(shoal_sa_party *p, const uint8_t *id, const shoal
     return shoal_sha256(m->cert, m->cert_n, p->entry.cert_hash, err);
 }
 
+/* Spec 5.2.1: valid now, and for as long as anyone in the session may have to check it: else a
+ * client that joins with an hour too little makes its neighbours refuse the roster. STATE and not
+ * DENIED: with the next certificate the device is welcome. */
+static shoal_status check_cert(const shoal_sa_server *s, const shoal_sa_advert *m, int64_t now_s,
+                               shoal_cert_info *info, shoal_error *err)
+{
+    shoal_error local = {0};
+    uint64_t lasts_ms = 0;
+    for (size_t i = 0; i < SHOAL_SA_STAGES; i++) {
+        lasts_ms += s->d.deadline_ms[i];
+    }
+    shoal_status st = shoal_cert_check(s->ca, s->ca_n, m->cert, m->cert_n, SHOAL_CERT_CLIENT, now_s,
+                                       info, &local);
+    if (st == SHOAL_ERR_DENIED) return shoal_fail(err, SHOAL_ERR_STATE, "%s", local.msg);
+    if (st != SHOAL_OK && err != NULL) *err = local;
+    if (st == SHOAL_OK && info->not_after_s < now_s + (int64_t)(lasts_ms / 1000) + CLOCKS_APART_S) {
+        return shoal_fail(err, SHOAL_ERR_STATE, "the certificate may end before the session does");
+    }
+    return st;
+}
+
 static shoal_status take_advert(shoal_sa_server *s, const uint8_t *id, const void *data, size_t n,
                                 int64_t now_s, const uint8_t hash[32], shoal_error *err)
 {
@@ -269,8 +292,7 @@ static shoal_status take_advert(shoal_sa_server *s, const uint8_t *id, const voi
         return shoal_fail(err, SHOAL_ERR_STATE, "the cohort is full");
     }
     SHOAL_TRY(shoal_sa_read_advert(data, n, s->d.session_id, &m, err));
-    SHOAL_TRY(
-        shoal_cert_check(s->ca, s->ca_n, m.cert, m.cert_n, SHOAL_CERT_CLIENT, now_s, &info, err));
+    SHOAL_TRY(check_cert(s, &m, now_s, &info, err));
     if (memcmp(info.id, id, SHOAL_ID_BYTES) != 0) {
         return shoal_fail(err, SHOAL_ERR_TAMPERED,
                           "the advertised certificate is another client's");

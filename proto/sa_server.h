@@ -47,7 +47,8 @@ shoal_sa_stage shoal_sa_server_stage(const shoal_sa_server *s);
  * (SHOAL_SA_ADVERTISE: M1, SHARES: M3, CONFIRM: confirm, INPUT: M5, SURVIVORS: M6, UNMASK: M8).
  *   OK        accepted, or exactly the bytes accepted before (also after the stage was closed)
  *   DENIED    not a member, or other bytes than before
- *   STATE     too early, too late, or the session is over
+ *   STATE     too early, too late (an M1 whose certificate ends too soon, too), or the session is
+ *             over
  *   FORMAT, TAMPERED   refused; nothing changed, the client may send a right one */
 SHOAL_MUST_USE shoal_status shoal_sa_server_receive(shoal_sa_server *s, shoal_sa_stage stage,
                                                     const uint8_t client_id[SHOAL_ID_BYTES],

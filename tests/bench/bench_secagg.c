@@ -267,7 +267,6 @@ static void open_session(bench *b)
                                        .ca_n = b->ca.len,
                                        .task_spki = b->task_spki,
                                        .policy = shoal_sa_policy_default(),
-                                       .now_s = NOW,
                                        .ex = &b->ex};
         opt.policy.n_min = b->d.n_min;
         if (b->o.degree != 0) opt.policy.security_bits = 0; /* an owner would not take any K */
@@ -325,7 +324,7 @@ static shoal_status act(bench *b, device *dev, shoal_sa_stage stage, const shoal
     switch (stage) {
     case SHOAL_SA_ADVERTISE: return shoal_sa_client_advertise(dev->client, out, &b->err);
     case SHOAL_SA_SHARES:
-        return shoal_sa_client_roster(dev->client, in->data, in->len, out, &b->err);
+        return shoal_sa_client_roster(dev->client, in->data, in->len, NOW, out, &b->err);
     case SHOAL_SA_CONFIRM:
         return shoal_sa_client_delivery(dev->client, in->data, in->len, out, &b->err);
     case SHOAL_SA_INPUT:
@@ -334,7 +333,7 @@ static shoal_status act(bench *b, device *dev, shoal_sa_stage stage, const shoal
     case SHOAL_SA_SURVIVORS:
         return shoal_sa_client_claim(dev->client, in->data, in->len, out, &b->err);
     case SHOAL_SA_UNMASK:
-        return shoal_sa_client_request(dev->client, in->data, in->len, out, &b->err);
+        return shoal_sa_client_request(dev->client, in->data, in->len, NOW, out, &b->err);
     case SHOAL_SA_DONE:
     case SHOAL_SA_FAILED: break;
     }

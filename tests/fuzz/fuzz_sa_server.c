@@ -304,7 +304,7 @@ static void foreign_cert(const game *g, size_t i, shoal_buf *out)
     shoal_cert_template t = {.kind = SHOAL_CERT_CLIENT,
                              .spki = spki,
                              .not_before_s = COHORT_NOW - 50,
-                             .not_after_s = COHORT_NOW + 50,
+                             .not_after_s = COHORT_NOW + 86400,
                              .entropy = &g->c->dev[i].entropy.source};
     must(shoal_cert_issue(c->dev[i].key, c->ca.data, c->ca.len, &t, out, NULL) == SHOAL_OK);
 }

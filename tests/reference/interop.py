@@ -157,7 +157,7 @@ class Reference:
                                len(update), self.last_round, n_min=3)
         me = device.Identity(self.member.key, self.member.cert, self.member.ca,
                              self.member.task_spki)
-        v = device.Device(me, want, m0, time.time())
+        v = device.Device(me, want, m0, time.time)
         self.last_round = v.d.round  # 5.1.2, before M1
         return v
 

@@ -84,7 +84,7 @@ class Session:
             return self.draws[place][name]
 
         return device.Device(device.Identity(k, cert, self.ca, self.task.spki), expected, self.m0,
-                             NOW, draw)
+                             lambda: NOW, draw)
 
     def put(self, name, data, place=0):
         self.lines.append((name, place, data))

@@ -33,7 +33,7 @@ class Cohort:
             key = Key(rng.getrandbits(255) + 1)
             cert = certificates.issue(self.ca_key, "CA", key.spki, times, serial)
             me = device.Identity(key, cert, self.ca, self.task.spki)
-            self.devices.append(device.Device(me, self.want, self.m0, now,
+            self.devices.append(device.Device(me, self.want, self.m0, lambda: now,
                                               lambda _, size: rng.randbytes(size)))
         self.plain = {}
 
@@ -157,7 +157,8 @@ class Sessions(unittest.TestCase):
                        {"adapter_hash": b"x" * 32}, {"dim": 8}, {"n_min": 4}, {"n_min": 32},
                        {"ring_bits_min": 25}, {"clip_norm_max": 0.5}, {"weight_max": 7}):
             want = dataclasses.replace(c.want, **change)
-            self.assertRaises(Refused, device.Device, c.devices[0].me, want, c.m0, c.now)
+            self.assertRaises(Refused, device.Device, c.devices[0].me, want, c.m0,
+                              lambda: c.now)
 
     def test_leaves_that_are_none(self):
         """Another CA, a CA as leaf, a server's certificate, expired, not yet valid."""

@@ -295,7 +295,8 @@ static bool go_through(sitting *s)
         return false;
     }
     s->out.len = 0;
-    if (shoal_sa_client_roster(s->sa, s->in.data, s->in.len, &s->out, &err) != SHOAL_OK) {
+    if (shoal_sa_client_roster(s->sa, s->in.data, s->in.len, (int64_t)time(NULL), &s->out, &err) !=
+        SHOAL_OK) {
         return trouble(s, "roster", 0, &err);
     }
     if (!say(s, "POST", "shares") || p->last == FED_SHARES || !hear(s, "delivery")) {
@@ -325,7 +326,8 @@ static bool go_through(sitting *s)
         return false;
     }
     s->out.len = 0;
-    if (shoal_sa_client_request(s->sa, s->in.data, s->in.len, &s->out, &err) != SHOAL_OK) {
+    if (shoal_sa_client_request(s->sa, s->in.data, s->in.len, (int64_t)time(NULL), &s->out, &err) !=
+        SHOAL_OK) {
         return trouble(s, "request", 0, &err);
     }
     return say(s, "POST", "unmask") && say(s, "POST", "unmask") /* a repeat is acknowledged */
@@ -353,7 +355,6 @@ static bool open_client(sitting *s, const shoal_checkin_response *join, shoal_er
                                    .task_spki = d->who.task_spki,
                                    .policy = shoal_sa_policy_default(),
                                    .last_round = d->last_round,
-                                   .now_s = (int64_t)time(NULL),
                                    .ex = &s->ex};
     opt.policy.n_min = p->n_min;
     opt.policy.dim = m0.codec.dim;

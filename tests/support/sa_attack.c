@@ -42,11 +42,11 @@ shoal_status attack_feed(cohort *c, shoal_sa_stage stage, const shoal_buf *m, sh
     shoal_sa_client *k = c->dev[0].client;
     shoal_error e = {0};
     switch (stage) {
-    case SHOAL_SA_ADVERTISE: return shoal_sa_client_roster(k, m->data, m->len, out, &e);
+    case SHOAL_SA_ADVERTISE: return shoal_sa_client_roster(k, m->data, m->len, c->now_s, out, &e);
     case SHOAL_SA_SHARES: return shoal_sa_client_delivery(k, m->data, m->len, out, &e);
     case SHOAL_SA_CONFIRM: return shoal_sa_client_members(k, m->data, m->len, &e);
     case SHOAL_SA_INPUT: return shoal_sa_client_claim(k, m->data, m->len, out, &e);
-    default: return shoal_sa_client_request(k, m->data, m->len, out, &e);
+    default: return shoal_sa_client_request(k, m->data, m->len, c->now_s, out, &e);
     }
 }
 

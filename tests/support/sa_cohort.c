@@ -47,6 +47,25 @@ static shoal_key *make_key(uint64_t seed)
     return key;
 }
 
+static void certify(cohort *c, device *dev, int64_t from_s, int64_t until_s)
+{
+    uint8_t spki[SHOAL_SPKI_BYTES];
+    shoal_key_spki(dev->key, spki);
+    shoal_cert_template t = {.kind = SHOAL_CERT_CLIENT,
+                             .spki = spki,
+                             .not_before_s = from_s,
+                             .not_after_s = until_s,
+                             .entropy = &dev->entropy.source};
+    shoal_buf_clear(&dev->cert);
+    assert_int_equal(shoal_cert_issue(c->ca_key, c->ca.data, c->ca.len, &t, &dev->cert, &c->err),
+                     SHOAL_OK);
+}
+
+void cohort_certify(cohort *c, size_t i, int64_t from_s, int64_t until_s)
+{
+    certify(c, &c->dev[i], from_s, until_s);
+}
+
 static void make_device(cohort *c, device *dev, uint64_t seed)
 {
     uint8_t spki[SHOAL_SPKI_BYTES];
@@ -55,13 +74,7 @@ static void make_device(cohort *c, device *dev, uint64_t seed)
     shoal_key_spki(dev->key, spki);
     assert_int_equal(shoal_spki_id(spki, dev->id, NULL), SHOAL_OK);
     dev->cert = shoal_buf_init(SHOAL_LIMIT_CERT);
-    shoal_cert_template t = {.kind = SHOAL_CERT_CLIENT,
-                             .spki = spki,
-                             .not_before_s = COHORT_NOW - 60,
-                             .not_after_s = COHORT_NOW + 86400,
-                             .entropy = &dev->entropy.source};
-    assert_int_equal(shoal_cert_issue(c->ca_key, c->ca.data, c->ca.len, &t, &dev->cert, &c->err),
-                     SHOAL_OK);
+    certify(c, dev, COHORT_NOW - 60, COHORT_NOW + 86400);
     for (size_t k = 0; k < SHOAL_SA_DONE; k++) {
         dev->sent[k] = shoal_buf_init(SIZE_MAX / 2);
     }
@@ -100,6 +113,7 @@ void cohort_open(cohort *c, size_t n, uint32_t dim, uint64_t seed)
     assert_int_equal(shoal_ca_create(c->ca_key, "test CA", COHORT_NOW - 60, COHORT_NOW + 1000000,
                                      &e.source, &c->ca, &c->err),
                      SHOAL_OK);
+    c->now_s = COHORT_NOW;
     c->n = n;
     c->dev = shoal_calloc(n, sizeof *c->dev);
     assert_non_null(c->dev);
@@ -150,7 +164,6 @@ shoal_sa_client_options cohort_options(cohort *c, size_t i)
                                    .task_spki = c->task_spki,
                                    .policy = shoal_sa_policy_default(),
                                    .last_round = 0,
-                                   .now_s = COHORT_NOW,
                                    .ex = &c->ex,
                                    .entropy = &c->dev[i].entropy.source};
     opt.policy.n_min = 3;
@@ -236,11 +249,13 @@ shoal_status cohort_feed(cohort *c, size_t i, shoal_sa_stage stage, const shoal_
     shoal_buf_clear(out);
     switch (stage) {
     case SHOAL_SA_ADVERTISE: return shoal_sa_client_advertise(k, out, &c->err);
-    case SHOAL_SA_SHARES: return shoal_sa_client_roster(k, in->data, in->len, out, &c->err);
+    case SHOAL_SA_SHARES:
+        return shoal_sa_client_roster(k, in->data, in->len, c->now_s, out, &c->err);
     case SHOAL_SA_CONFIRM: return shoal_sa_client_delivery(k, in->data, in->len, out, &c->err);
     case SHOAL_SA_INPUT: return upload(c, i, in);
     case SHOAL_SA_SURVIVORS: return shoal_sa_client_claim(k, in->data, in->len, out, &c->err);
-    case SHOAL_SA_UNMASK: return shoal_sa_client_request(k, in->data, in->len, out, &c->err);
+    case SHOAL_SA_UNMASK:
+        return shoal_sa_client_request(k, in->data, in->len, c->now_s, out, &c->err);
     case SHOAL_SA_DONE:
     case SHOAL_SA_FAILED: break;
     }
@@ -265,8 +280,8 @@ shoal_status cohort_send(cohort *c, size_t i, shoal_sa_stage stage)
 {
     const shoal_buf *sent = &c->dev[i].sent[stage];
     if (stage == SHOAL_SA_SURVIVORS && sent->len == 0) return SHOAL_OK; /* not on the committee */
-    return shoal_sa_server_receive(c->server, stage, c->dev[i].id, sent->data, sent->len,
-                                   COHORT_NOW, &c->err);
+    return shoal_sa_server_receive(c->server, stage, c->dev[i].id, sent->data, sent->len, c->now_s,
+                                   &c->err);
 }
 
 shoal_status cohort_act(cohort *c, size_t i, shoal_sa_stage stage)

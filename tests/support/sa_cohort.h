@@ -38,6 +38,7 @@ typedef struct cohort {
     shoal_sa_descriptor d;
     shoal_buf descriptor;
     shoal_sa_server *server;
+    int64_t now_s; /* everyone's clock: COHORT_NOW at first */
     shoal_error err;
 } cohort;
 
@@ -45,6 +46,9 @@ typedef struct cohort {
  * complete). */
 void cohort_open(cohort *c, size_t n, uint32_t dim, uint64_t seed);
 void cohort_close(cohort *c);
+
+/* Another certificate for a device's key, for the next start. */
+void cohort_certify(cohort *c, size_t device_index, int64_t from_s, int64_t until_s);
 
 /* Signs c->d and opens the server and all clients (closing those of a session before). */
 void cohort_start(cohort *c);

@@ -86,6 +86,23 @@ static void test_adverts(void **state)
     assert_int_equal(attack_receive(c, 0, SHOAL_SA_ADVERTISE, mine), SHOAL_OK);
 }
 
+/* Spec 5.2.1: the certificate lasts as long as the session may, six stages of a second, and five
+ * minutes more. */
+static void test_certificate_ends_too_soon(void **state)
+{
+    cohort *c = *state;
+    cohort_start(c);
+    for (size_t i = 0; i < 2; i++) {
+        const int64_t late = COHORT_NOW + 86400 - 306 + (i == 0);
+        assert_int_equal(cohort_answer(c, i, SHOAL_SA_ADVERTISE), SHOAL_OK);
+        const shoal_buf *m1 = &c->dev[i].sent[SHOAL_SA_ADVERTISE];
+        assert_int_equal(shoal_sa_server_receive(c->server, SHOAL_SA_ADVERTISE, c->dev[i].id,
+                                                 m1->data, m1->len, late, &c->err),
+                         i == 0 ? SHOAL_ERR_STATE : SHOAL_OK);
+    }
+    assert_int_equal(shoal_sa_server_counts(c->server).roster, 1);
+}
+
 /* Too early, too late, not a member, and after the cohort is closed. */
 static void test_stages_are_kept(void **state)
 {
@@ -246,10 +263,15 @@ static void test_nobody_is_framed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_changed_messages), cmocka_unit_test(test_adverts),
-        cmocka_unit_test(test_stages_are_kept),  cmocka_unit_test(test_inputs),
-        cmocka_unit_test(test_other_survivors),  cmocka_unit_test(test_liars),
-        cmocka_unit_test(test_too_many_liars),   cmocka_unit_test(test_nobody_is_framed),
+        cmocka_unit_test(test_changed_messages),
+        cmocka_unit_test(test_adverts),
+        cmocka_unit_test(test_certificate_ends_too_soon),
+        cmocka_unit_test(test_stages_are_kept),
+        cmocka_unit_test(test_inputs),
+        cmocka_unit_test(test_other_survivors),
+        cmocka_unit_test(test_liars),
+        cmocka_unit_test(test_too_many_liars),
+        cmocka_unit_test(test_nobody_is_framed),
     };
     return cmocka_run_group_tests(tests, open_cohort, close_cohort);
 }

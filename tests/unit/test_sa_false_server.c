@@ -546,7 +546,7 @@ static void split(cohort *c, size_t corrupt, unsigned answered[2])
         for (size_t i = 0; i < N; i++) {
             shoal_buf out = attack_message();
             shoal_status st =
-                shoal_sa_client_request(c->dev[i].client, m7.data, m7.len, &out, NULL);
+                shoal_sa_client_request(c->dev[i].client, m7.data, m7.len, COHORT_NOW, &out, NULL);
             assert_int_equal(st == SHOAL_OK, out.len > 0);
             if (st == SHOAL_OK) {
                 assert_true((signers[set] >> i & 1) != 0);

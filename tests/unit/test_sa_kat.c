@@ -149,7 +149,6 @@ static void open_device(session *s, uint64_t place)
                                    .task_spki = s->task_spki,
                                    .policy = shoal_sa_policy_default(),
                                    .last_round = 40,
-                                   .now_s = NOW,
                                    .ex = &s->ex,
                                    .entropy = &dev->entropy};
     opt.policy.n_min = 5;
@@ -257,14 +256,14 @@ static shoal_status device_says(session *s, shoal_sa_stage stage, uint64_t place
     shoal_buf in = server_says(s, stage - 1, place);
     shoal_status st = SHOAL_OK;
     switch (stage) {
-    case SHOAL_SA_SHARES: st = shoal_sa_client_roster(c, in.data, in.len, out, &err); break;
+    case SHOAL_SA_SHARES: st = shoal_sa_client_roster(c, in.data, in.len, NOW, out, &err); break;
     case SHOAL_SA_CONFIRM: st = shoal_sa_client_delivery(c, in.data, in.len, out, &err); break;
     case SHOAL_SA_INPUT:
         st = shoal_sa_client_members(c, in.data, in.len, &err);
         if (st == SHOAL_OK) st = write_input(s, place, out, &err);
         break;
     case SHOAL_SA_SURVIVORS: st = shoal_sa_client_claim(c, in.data, in.len, out, &err); break;
-    default: st = shoal_sa_client_request(c, in.data, in.len, out, &err); break;
+    default: st = shoal_sa_client_request(c, in.data, in.len, NOW, out, &err); break;
     }
     if (st != SHOAL_OK) print_error("device %u: %s\n", (unsigned)place, err.msg);
     shoal_buf_clear(&in);

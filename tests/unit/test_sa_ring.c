@@ -538,7 +538,7 @@ static void test_certificate_lies(void **state)
         }
         shoal_sa_put_request(&m7, c->d.session_id, N, &c->server->answered[SHOAL_SA_INPUT], &q);
         shoal_sa_client *k = c->dev[device_at(c, 1)].client;
-        shoal_status st = shoal_sa_client_request(k, m7.data, m7.len, &out, NULL);
+        shoal_status st = shoal_sa_client_request(k, m7.data, m7.len, COHORT_NOW, &out, NULL);
         assert_int_equal(st == SHOAL_OK, attack == 0);
         assert_int_equal(out.len > 0, attack == 0);
         shoal_buf_clear(&m7);

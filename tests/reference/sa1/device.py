@@ -72,9 +72,10 @@ def one_way(stage):
 
 
 class Device:
-    def __init__(self, identity, expected, m0, now, draw=lambda name, n: secrets.token_bytes(n)):
-        """draw(name, n): n random bytes; the name lets vectors say which."""
-        self.me, self.want, self.now, self.draw = identity, expected, now, draw
+    def __init__(self, identity, expected, m0, clock, draw=lambda name, n: secrets.token_bytes(n)):
+        """clock(): seconds since 1970. draw(name, n): n random bytes; the name lets vectors say
+        which."""
+        self.me, self.want, self.clock, self.draw = identity, expected, clock, draw
         self.d, self.ctx = messages.open_descriptor(m0, identity.task_spki)
         self._judge()
         self.session, self.stage, self.signed = self.d.session_id, "advertise", None
@@ -139,7 +140,7 @@ class Device:
 
     def _key_of(self, entry, cert):
         check(H(cert) == entry.cert_hash, "another certificate than the roster's")
-        spki = certificates.check_leaf(self.me.ca, cert, self.now)
+        spki = certificates.check_leaf(self.me.ca, cert, self.clock())
         check(H(spki)[:16] == entry.client_id, "another client's certificate")
         return spki
 

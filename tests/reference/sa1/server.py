@@ -53,6 +53,8 @@ class Server:
         keys, cert, sig = messages.read_advert(self.session, data)
         check(len(self.adverts) < self.d.n_max, "full")
         spki = certificates.check_leaf(self.ca, cert, self.now)
+        last = self.now + sum(self.d.deadline_ms) // 1000 + 300
+        certificates.check_leaf(self.ca, cert, last)  # Spec 5.2.1: to the session's end
         check(H(spki)[:16] == client_id, "another client's certificate")
         verify(spki, "shoal/sa1/advertise", self.ctx, data[:-64], sig)
         used = {k for e, _, _, _ in self.adverts.values() for k in (e.epk_enc, e.epk_mask)}
