@@ -567,7 +567,11 @@ shoal_status shoal_sa_server_receive(shoal_sa_server *s, shoal_sa_stage stage,
 
 bool shoal_sa_server_ready(const shoal_sa_server *s)
 {
-    return s->stage < SHOAL_SA_DONE && answered_count(s) >= expected_count(s);
+    if (s->stage >= SHOAL_SA_DONE) return false;
+    if (s->stage == SHOAL_SA_ADVERTISE) return s->n >= s->d.n_target;
+    /* Not by their number: in UNMASK others than the expected may answer as well. */
+    shoal_sa_set expected = expected_in(s, s->stage);
+    return shoal_sa_set_subset(&expected, &s->answered[s->stage]);
 }
 
 static shoal_status fail_session(shoal_sa_server *s, shoal_error *err)

@@ -457,6 +457,35 @@ static void test_committee_signs(void **state)
     cohort_check_sum(c, all_but(c, 0));
 }
 
+/* Spec 6.1: a member of the committee that came too late to sign may still reveal, and takes
+ * nobody's place: the stage waits for each of the others. */
+static void test_late_signers_replace_nobody(void **state)
+{
+    cohort *c = *state;
+    unsigned late = 0;
+    c->d.round++;
+    cohort_start(c);
+    for (shoal_sa_stage stage = SHOAL_SA_ADVERTISE; stage <= SHOAL_SA_INPUT; stage++) {
+        assert_int_equal(run_stage(c, stage, 0), SHOAL_OK);
+    }
+    for (size_t i = 0; i < N; i++) {
+        bool signs = shoal_sa_client_signs(c->dev[i].client);
+        if (signs && shoal_sa_server_counts(c->server).answered == c->server->g.q) late |= 1u << i;
+        if ((late >> i & 1u) == 0) assert_int_equal(cohort_act(c, i, SHOAL_SA_SURVIVORS), SHOAL_OK);
+    }
+    assert_int_not_equal(late, 0);
+    assert_int_equal(shoal_sa_server_advance(c->server, true, &c->err), SHOAL_OK);
+    for (size_t turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < N; i++) {
+            if ((late >> i & 1u) != (turn == 0)) continue;
+            assert_false(shoal_sa_server_ready(c->server));
+            assert_int_equal(cohort_act(c, i, SHOAL_SA_UNMASK), SHOAL_OK);
+        }
+    }
+    assert_int_equal(shoal_sa_server_advance(c->server, false, &c->err), SHOAL_OK);
+    cohort_check_sum(c, all_but(c, 0));
+}
+
 /* Signs U3 = everyone as the device with that index, for q. */
 static void vouch(const cohort *c, size_t index, shoal_sa_voucher *v)
 {
@@ -578,6 +607,7 @@ int main(void)
         cmocka_unit_test(test_readers_that_refuse),
         cmocka_unit_test(test_impossible_refusals),
         cmocka_unit_test(test_committee_signs),
+        cmocka_unit_test(test_late_signers_replace_nobody),
         cmocka_unit_test(test_certificate_lies),
         cmocka_unit_test(test_revealed_shares_are_of_neighbours),
     };
