@@ -549,6 +549,19 @@ static bool enough(const shoal_sa_client *c, const shoal_sa_set *s)
            count >= c->opt.policy.n_min;
 }
 
+/* Spec 5.5.1: where all that is missing is holders, its neighbours have left, which is nobody's
+ * fault; anything else no honest server says. */
+static shoal_status refuse_dealers(const shoal_sa_client *c, shoal_error *err)
+{
+    size_t count = shoal_sa_set_count(&c->dealt);
+    if (!shoal_sa_set_has(&c->dealt, c->index) || count < c->d.n_min ||
+        count < c->opt.policy.n_min) {
+        return tampered(err);
+    }
+    return shoal_fail(err, SHOAL_ERR_TIMEOUT,
+                      "too few others are left to hold this device's shares");
+}
+
 /* TAMPERED when the tag is wrong. */
 static shoal_status open_box(const shoal_sa_client *c, peer *p, const shoal_sa_box *box,
                              shoal_error *err)
@@ -578,7 +591,7 @@ static shoal_status accept_delivery(shoal_sa_client *c, const void *m4, size_t n
     shoal_sa_boxes *boxes = &c->tmp.dealt.boxes;
     size_t next = 0;
     SHOAL_TRY(shoal_sa_read_delivery(m4, n, c->d.session_id, c->g.n, &c->dealt, boxes, err));
-    if (!enough(c, &c->dealt)) return tampered(err);
+    if (!enough(c, &c->dealt)) return refuse_dealers(c, err);
     for (size_t p = 0; p < c->g.k; p++) {
         uint16_t j = c->peers[p].index;
         if (!shoal_sa_set_has(&c->dealt, j)) continue;

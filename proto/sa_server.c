@@ -111,7 +111,8 @@ static shoal_sa_set expected_in(const shoal_sa_server *s, shoal_sa_stage stage)
 {
     const shoal_sa_set *u3 = &s->answered[SHOAL_SA_INPUT];
     const shoal_sa_set *signers = &s->answered[SHOAL_SA_SURVIVORS];
-    shoal_sa_set out = stage == SHOAL_SA_INPUT    ? s->u2
+    shoal_sa_set out = stage == SHOAL_SA_CONFIRM  ? s->kept
+                       : stage == SHOAL_SA_INPUT  ? s->u2
                        : stage == SHOAL_SA_UNMASK ? *u3
                                                   : s->answered[stage - 1];
     for (size_t w = 0; w < sizeof out.w / sizeof out.w[0]; w++) {
@@ -489,11 +490,13 @@ static bool answered(const shoal_sa_server *s, shoal_sa_stage stage, size_t i)
     return stage == SHOAL_SA_ADVERTISE || shoal_sa_set_has(&s->answered[stage], i + 1);
 }
 
-/* U3 may reveal whether or not it signed; an input is one of U2; a survivor set is signed by the
+/* U3 may reveal whether or not it signed; who has lost its holders has nothing to confirm; an input
+ * is one of U2; a survivor set is signed by the
  * committee; and always only those who answered the stage before. */
 static bool may_answer(const shoal_sa_server *s, shoal_sa_stage stage, size_t i)
 {
     if (i >= s->n) return false;
+    if (stage == SHOAL_SA_CONFIRM) return shoal_sa_set_has(&s->kept, i + 1);
     if (stage == SHOAL_SA_INPUT) return shoal_sa_set_has(&s->u2, i + 1);
     if (stage == SHOAL_SA_UNMASK) return answered(s, SHOAL_SA_INPUT, i);
     if (stage == SHOAL_SA_SURVIVORS && !shoal_sa_set_has(&s->g.committee, i + 1)) return false;
@@ -632,9 +635,16 @@ static shoal_status check_members(const shoal_sa_server *s, const shoal_sa_set *
                       needed_count(s));
 }
 
-static shoal_status check_dealers(const shoal_sa_server *s, shoal_error *err)
+/* Spec 5.5.1: a dealer with too few holders would have to refuse the delivery; it is told that the
+ * session goes on without it, and nobody waits for it. */
+static shoal_status fix_dealers(shoal_sa_server *s, shoal_error *err)
 {
-    shoal_sa_set sustained = shoal_sa_sustained(s, &s->answered[SHOAL_SA_SHARES]);
+    const shoal_sa_set *dealt = &s->answered[SHOAL_SA_SHARES];
+    for (size_t i = 1; i <= s->n; i++) {
+        if (!shoal_sa_set_has(dealt, i) || shoal_sa_holding(s, i, dealt) < s->g.t) continue;
+        shoal_sa_set_add(&s->kept, i);
+    }
+    shoal_sa_set sustained = shoal_sa_sustained(s, dealt);
     return check_members(s, &sustained, err);
 }
 
@@ -669,7 +679,7 @@ static shoal_status close_stage(shoal_sa_server *s, shoal_error *err)
     }
     switch (s->stage) {
     case SHOAL_SA_ADVERTISE: return fix_roster(s, err);
-    case SHOAL_SA_SHARES: return check_dealers(s, err);
+    case SHOAL_SA_SHARES: return fix_dealers(s, err);
     case SHOAL_SA_CONFIRM: return fix_members(s, err);
     case SHOAL_SA_INPUT: return check_openable(s, err);
     case SHOAL_SA_UNMASK: return shoal_sa_unmask(s, err);
@@ -758,6 +768,7 @@ static shoal_status write_request(const shoal_sa_server *s, shoal_buf *out, shoa
 /* Whether this client reads what comes after `stage`. */
 static bool may_read(const shoal_sa_server *s, shoal_sa_stage stage, size_t i)
 {
+    if (stage == SHOAL_SA_SHARES) return i < s->n && shoal_sa_set_has(&s->kept, i + 1);
     if (stage == SHOAL_SA_CONFIRM) return i < s->n && shoal_sa_set_has(&s->u2, i + 1);
     return answered(s, stage == SHOAL_SA_SURVIVORS ? SHOAL_SA_INPUT : stage, i);
 }

@@ -44,7 +44,8 @@ struct shoal_sa_server {
     uint8_t roster_hash[32];
     shoal_sa_set answered[SHOAL_SA_STAGES]; /* U1 (once closed), dealt, confirmed, U3, signers,
                                                revealers */
-    shoal_sa_set u2;                        /* once CONFIRM is closed */
+    shoal_sa_set kept; /* of those who dealt: with t holders among them; once SHARES is closed */
+    shoal_sa_set u2;   /* once CONFIRM is closed */
     shoal_sa_set liars;
 
     shoal_sa_boxes boxes; /* room to read one M3 into */

@@ -147,17 +147,26 @@ static void spoil(const sitting *s, size_t i)
         SHOAL_OK);
 }
 
-/* An honest device ends its part only where its own neighbourhood has become too small. */
-static void assert_lonely(const sitting *s, size_t i, shoal_sa_stage stage)
+/* Spec 5.5.1: who lost too many of its holders is not delivered to. */
+static bool is_lonely(const sitting *s, size_t i)
 {
     const shoal_sa_server *v = s->c->server;
-    assert_int_equal(stage, SHOAL_SA_CONFIRM);
-    assert_true(holders_in(&v->g, index_of(s->c, i), &v->answered[SHOAL_SA_SHARES]) < v->g.t);
+    return holders_in(&v->g, index_of(s->c, i), &v->answered[SHOAL_SA_SHARES]) < v->g.t;
+}
+
+static void assert_left_behind(const sitting *s, size_t i)
+{
+    shoal_buf out = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
+    assert_int_equal(
+        shoal_sa_server_message(s->c->server, SHOAL_SA_SHARES, s->c->dev[i].id, &out, NULL),
+        SHOAL_ERR_DENIED);
+    shoal_buf_clear(&out);
 }
 
 static bool is_asked(const sitting *s, size_t i, shoal_sa_stage stage)
 {
     if (stage <= SHOAL_SA_SHARES) return true;
+    if (stage == SHOAL_SA_CONFIRM) return !is_lonely(s, i);
     if (stage == SHOAL_SA_SURVIVORS) return shoal_sa_client_signs(s->c->dev[i].client);
     return stage != SHOAL_SA_INPUT || shoal_sa_set_has(&s->c->server->u2, index_of(s->c, i));
 }
@@ -172,14 +181,11 @@ static shoal_sa_set answer(sitting *s, shoal_sa_stage stage, tally *t)
         s->here[i] = s->here[i] && !gone;
         if (!s->here[i]) continue;
         if (!is_asked(s, i, stage)) {
-            s->here[i] = stage != SHOAL_SA_INPUT; /* left out of U2 */
+            if (stage == SHOAL_SA_CONFIRM) assert_left_behind(s, i);
+            s->here[i] = stage == SHOAL_SA_SURVIVORS; /* else left out of U2, or before it */
             continue;
         }
-        if (cohort_answer(s->c, i, stage) != SHOAL_OK) {
-            assert_lonely(s, i, stage);
-            s->here[i] = false;
-            continue;
-        }
+        assert_int_equal(cohort_answer(s->c, i, stage), SHOAL_OK); /* no honest one has to leave */
         if (stage == SHOAL_SA_SHARES && s->lies && below(s->rng, 6) == 0) spoil(s, i);
         assert_int_equal(cohort_send(s->c, i, stage), SHOAL_OK);
         if (stage == SHOAL_SA_INPUT) s->in_sum[i] = true;

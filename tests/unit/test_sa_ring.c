@@ -293,6 +293,82 @@ static void test_lonely_client_is_left_out(void **state)
     c->d.threshold = T;
 }
 
+/* A ring of 28, each next to six on either side, t = 7, in which those at 1, 5 and 6 places around
+ * one of them do not deal: of its 12 neighbours 6 are left, of everybody else's 7 or more, also
+ * without it. */
+enum { WIDE = 28 };
+
+static void open_wide(cohort *c, size_t *lonely, unsigned *gone)
+{
+    static const size_t AWAY[] = {1, 5, 6};
+    cohort_open(c, WIDE, 2, 67);
+    c->d.codec.n_max = 100;
+    c->d.codec.ring_bits = 32;
+    c->d.degree = 12;
+    c->d.threshold = 7;
+    assert_int_equal(shoal_codec_fit_scale(&c->d.codec, NULL), SHOAL_OK);
+    cohort_start(c);
+    cohort_run(c, SHOAL_SA_ADVERTISE);
+    const uint16_t *ring = c->server->g.ring;
+    *lonely = device_at(c, ring[0]);
+    *gone = 0;
+    for (size_t a = 0; a < sizeof AWAY / sizeof AWAY[0]; a++) {
+        *gone |= 1u << device_at(c, ring[AWAY[a]]) | 1u << device_at(c, ring[WIDE - AWAY[a]]);
+    }
+}
+
+static shoal_status read_delivery(const cohort *c, size_t i)
+{
+    shoal_buf out = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
+    shoal_status st = shoal_sa_server_message(c->server, SHOAL_SA_SHARES, c->dev[i].id, &out, NULL);
+    shoal_buf_clear(&out);
+    return st;
+}
+
+static void send_confirm(cohort *c, size_t i, shoal_status expected)
+{
+    shoal_sa_refusals none = {.n = 0};
+    shoal_buf m = shoal_buf_init(SHOAL_LIMIT_SA_MESSAGE);
+    shoal_sa_put_confirm(&m, c->d.session_id, &none);
+    assert_int_equal(shoal_sa_server_receive(c->server, SHOAL_SA_CONFIRM, c->dev[i].id, m.data,
+                                             m.len, COHORT_NOW, NULL),
+                     expected);
+    shoal_buf_clear(&m);
+}
+
+/* Spec 5.5.1: whoever is left with fewer than t holders when M3 is over is told so in place of M4
+ * and is not waited for. A server that sends it M4 all the same does not look like a forger. */
+static void test_lonely_dealer_is_told(void **state)
+{
+    (void)state;
+    static cohort c;
+    size_t lonely;
+    unsigned gone;
+    open_wide(&c, &lonely, &gone);
+    for (size_t i = 0; i < WIDE; i++) {
+        if ((gone >> i & 1u) == 0) assert_int_equal(cohort_act(&c, i, SHOAL_SA_SHARES), SHOAL_OK);
+    }
+    assert_int_equal(shoal_sa_server_advance(c.server, true, &c.err), SHOAL_OK);
+    for (size_t i = 0; i < WIDE; i++) {
+        if ((gone >> i & 1u) != 0) continue;
+        assert_int_equal(read_delivery(&c, i), i == lonely ? SHOAL_ERR_DENIED : SHOAL_OK);
+    }
+    send_confirm(&c, lonely, SHOAL_ERR_DENIED);
+    shoal_sa_set kept = c.server->kept;
+    c.server->kept = c.server->answered[SHOAL_SA_SHARES];
+    assert_int_equal(cohort_answer(&c, lonely, SHOAL_SA_CONFIRM), SHOAL_ERR_TIMEOUT);
+    c.server->kept = kept;
+    gone |= 1u << lonely;
+    for (shoal_sa_stage stage = SHOAL_SA_CONFIRM; stage <= SHOAL_SA_UNMASK; stage++) {
+        for (size_t i = 0; i < WIDE; i++) {
+            if ((gone >> i & 1u) == 0) assert_int_equal(cohort_act(&c, i, stage), SHOAL_OK);
+        }
+        assert_int_equal(shoal_sa_server_advance(c.server, false, &c.err), SHOAL_OK);
+    }
+    cohort_check_sum(&c, ((1u << WIDE) - 1u) & ~gone);
+    cohort_close(&c);
+}
+
 /* ---- boxes that do not open (Spec 5.5.2, Spec 5.5.4) ---- */
 
 /* `liar` seals boxes that do not open for the first `n_bad` of its neighbours. */
@@ -603,6 +679,7 @@ int main(void)
     const struct CMUnitTest sessions[] = {
         cmocka_unit_test(test_exactly_t),
         cmocka_unit_test(test_lonely_client_is_left_out),
+        cmocka_unit_test(test_lonely_dealer_is_told),
         cmocka_unit_test(test_dealers_of_bad_boxes),
         cmocka_unit_test(test_readers_that_refuse),
         cmocka_unit_test(test_impossible_refusals),

@@ -36,6 +36,8 @@ class Server:
         """Indices of those who may answer a stage after advertise (6.1)."""
         if stage == "input":
             return self.u2
+        if stage == "confirm":
+            return self.kept
         before = "input" if stage == "unmask" else STAGES[STAGES.index(stage) - 1]
         members = frozenset(map(self._index, self.answers[before]))
         return members & self.graph.committee if stage == "survivors" else members
@@ -119,6 +121,7 @@ class Server:
             if self.stage == "shares":
                 self.dealt = members
                 self.refused = {i: frozenset() for i in members}
+                self.kept = frozenset(i for i in members if len(self._holding(i, members)) >= t)
                 check(len(self._fix_members(members)) >= need, "too few have holders")
             elif self.stage == "confirm":
                 self.u2 = self._fix_members(members)
@@ -199,6 +202,7 @@ class Server:
                     for j in self.graph.neighbours(i)]
             return messages.put_roster(self.session, self.entries, near)
         if name == "delivery":
+            check(i in self.kept, "too few holders of its secrets are left")  # Spec 5.5.1
             boxes = [(j, *self.boxes[j][i]) for j in self.graph.neighbours(i) if j in self.dealt]
             return messages.put_delivery(self.session, self.n, self.dealt, boxes)
         if name == "members":
