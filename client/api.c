@@ -318,7 +318,8 @@ shoal_status shoal_api_session_upload(shoal_api *a, const char *session_hex, con
     return st;
 }
 
-/* One long poll. SHOAL_OK with *there false: nothing yet. */
+/* One long poll. SHOAL_OK with *there false: nothing yet, which has no body (Spec 3.3, Spec 9.1).
+ */
 static shoal_status poll_once(shoal_api *a, const char *session_hex, const char *what,
                               unsigned wait_ms, shoal_buf *out, bool *there, shoal_error *err)
 {
@@ -330,23 +331,29 @@ static shoal_status poll_once(shoal_api *a, const char *session_hex, const char 
     a->retry_after_ms = 0;
     SHOAL_TRY(shoal_net_exchange(a->net, &rq, out, &http, err));
     *there = http == 200;
+    if (http == 202 && out->len != 0) {
+        return shoal_fail(err, SHOAL_ERR_FORMAT, "the server sends something with \"not yet\"");
+    }
     return http == 200 || http == 202 ? SHOAL_OK : fail_refused(a, http, out, err);
 }
 
 shoal_status shoal_api_session_wait(shoal_api *a, const char *session_hex, const char *what,
                                     double give_up_s, shoal_buf *out, shoal_error *err)
 {
-    unsigned failures = 0;
+    unsigned failures = 0; /* or answers that came too soon, one after the other */
     for (;;) {
         bool there = false;
-        double left = give_up_s - shoal_clock_s();
+        double asked_s = shoal_clock_s();
+        double left = give_up_s - asked_s;
         if (left <= 0) return shoal_fail(err, SHOAL_ERR_TIMEOUT, "the round took too long");
         if (a->stop != NULL && a->stop()) return shoal_fail(err, SHOAL_ERR_CANCELLED, "stopped");
         double wait_ms = left * 1e3 < SHOAL_LIMIT_WAIT_MS ? left * 1e3 : SHOAL_LIMIT_WAIT_MS;
         shoal_status st = poll_once(a, session_hex, what, (unsigned)wait_ms, out, &there, err);
         if (st == SHOAL_OK && there) return SHOAL_OK;
         if (st != SHOAL_OK && !passing(st)) return st;
-        if (st == SHOAL_OK)
+        /* Spec 3.3: "not yet" at once, again and again, must not make this a busy loop. */
+        bool too_soon = (shoal_clock_s() - asked_s) * 1e3 < wait_ms / 2;
+        if (st == SHOAL_OK && !too_soon)
             failures = 0;
         else
             SHOAL_TRY(wait_for_next(a, failures++, give_up_s, err));

@@ -260,7 +260,8 @@ enum {
     HANDSHAKE = 2200,    /* either way: a full one, with a certificate of at most 1 KiB */
     RECORD_BYTES = 4096, /* of a body; at most 29 bytes of TLS around each */
     RECORD_EXTRA = 29,
-    HEADERS_BYTES = 1024 /* of a request or an answer, at most, for the guess before it */
+    HEADERS_BYTES = 1024, /* of a request or an answer, at most, for the guess before it */
+    HEADERS_LEAST = 64    /* of one, at least: so that nothing at all is never enough */
 };
 
 static uint64_t with_tls(uint64_t n)
@@ -278,7 +279,8 @@ static shoal_status meter_before(shoal_net *net, const shoal_net_request *rq,
 {
     net->up_now = net->up_lost = net->down_now = net->down_lost = 0;
     if (net->meter.before == NULL) return SHOAL_OK;
-    uint64_t least = (uint64_t)rq->body_len + rq->range_n;
+    uint64_t least =
+        with_tls((uint64_t)rq->body_len + HEADERS_LEAST) + with_tls(rq->range_n + HEADERS_LEAST);
     uint64_t most = with_tls((uint64_t)rq->body_len + HEADERS_BYTES) + HANDSHAKE +
                     with_tls((uint64_t)reply->max + HEADERS_BYTES) + HANDSHAKE;
     return net->meter.before(net->meter.ctx, least, most, err);

@@ -253,11 +253,75 @@ static void a_device_reads_no_more_than_a_cap(void **state)
     web_fixture_close(&a.web);
 }
 
+/* ---- a server that always says "not yet" ------------------------------------------------------
+ */
+
+/* An owner's bound on traffic. */
+typedef struct purse {
+    uint64_t left, received;
+    size_t asked;
+} purse;
+
+static shoal_status before(void *ctx, uint64_t least, uint64_t most, shoal_error *err)
+{
+    purse *p = ctx;
+    assert_true(least <= most);
+    p->asked++;
+    return least <= p->left ? SHOAL_OK : shoal_fail(err, SHOAL_ERR_DENIED, "no more");
+}
+
+static void after(void *ctx, uint64_t sent, uint64_t received)
+{
+    purse *p = ctx;
+    p->received += received;
+    p->left = p->left > sent + received ? p->left - sent - received : 0;
+}
+
+static shoal_status wait_for(answer *a, purse *p, double seconds)
+{
+    shoal_error err = {0};
+    shoal_net_config cfg = {.base_url = a->web.base, .pin = a->web.pin};
+    shoal_net_meter meter = {.before = before, .after = after, .ctx = p};
+    shoal_api api = {0};
+    shoal_buf out = shoal_buf_init(MESSAGE);
+    assert_int_equal(shoal_net_open(&api.net, &cfg, &err), SHOAL_OK);
+    shoal_net_set_meter(api.net, &meter);
+    shoal_status st =
+        shoal_api_session_wait(&api, SESSION, "roster", shoal_clock_s() + seconds, &out, &err);
+    shoal_buf_clear(&out);
+    shoal_net_close(api.net);
+    return st;
+}
+
+/* Spec 3.3. "Not yet" before its time is over does not make a device ask without end, it brings
+ * nothing along, and a bound on traffic ends it. */
+static void not_yet_costs_little(void **state)
+{
+    (void)state;
+    static answer a;
+    a.web.handle = answer_zeros;
+    a.web.ctx = &a;
+    a.status = 202;
+    web_fixture_open(&a.web);
+    purse rich = {.left = UINT64_MAX};
+    assert_int_equal(wait_for(&a, &rich, 3), SHOAL_ERR_TIMEOUT);
+    assert_in_range(rich.asked, 2, 12);
+    purse poor = {.left = 6000}; /* a handshake and a poll or two */
+    assert_int_equal(wait_for(&a, &poor, 30), SHOAL_ERR_DENIED);
+    assert_true(poor.asked > 1 && poor.received < 6000);
+    a.n = MESSAGE;
+    purse once = {.left = UINT64_MAX};
+    assert_int_equal(wait_for(&a, &once, 30), SHOAL_ERR_FORMAT);
+    assert_int_equal(once.asked, 1);
+    web_fixture_close(&a.web);
+}
+
 int main(void)
 {
     curl_global_init(CURL_GLOBAL_DEFAULT);
     shoal_log_set(SHOAL_LOG_ERROR, NULL, NULL);
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_server_reads_no_more_than_a_cap),
-                                       cmocka_unit_test(a_device_reads_no_more_than_a_cap)};
+                                       cmocka_unit_test(a_device_reads_no_more_than_a_cap),
+                                       cmocka_unit_test(not_yet_costs_little)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -213,3 +213,4 @@ class Member:
             status, data = self.connection.call("GET", path)
             if status == 200:
                 return data
+            check(not data, "a body with 202")  # Spec 3.3
