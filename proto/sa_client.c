@@ -145,16 +145,20 @@ shoal_sa_policy shoal_sa_policy_default(void)
                              .new_percent_max = 100};
 }
 
-/* Spec 5.1.2: the graph that a roster of n would have keeps the promises this device asks for. */
+/* Spec 5.1.2: the graph that a roster of n would have keeps the promises this device asks for.
+ * Where it can be complete nothing else is taken: 5 % of 39 clients counts as one (sa_params.h
+ * rounds down), and six neighbours would seem to be enough. */
 static shoal_status judge_graph(const shoal_sa_client *c, size_t n, shoal_error *err)
 {
     const shoal_sa_policy *p = &c->opt.policy;
     shoal_sa_graph g = shoal_sa_graph_shape(&c->d, n);
     shoal_sa_rules rules = {
         .corrupt = p->corrupt, .dropout = p->dropout, .security_bits = p->security_bits};
-    if (g.complete || p->security_bits == 0 || shoal_sa_params_private(&rules, n, g.k, g.t)) {
-        return SHOAL_OK;
+    if (g.complete || p->security_bits == 0) return SHOAL_OK;
+    if (c->d.codec.n_max <= SHOAL_LIMIT_COMPLETE) {
+        return denied(err, "so few clients are to be next to one another, all of them");
     }
+    if (shoal_sa_params_private(&rules, n, g.k, g.t)) return SHOAL_OK;
     return denied(err, "its graph has too few neighbours or too low a threshold");
 }
 

@@ -33,7 +33,8 @@ typedef struct shoal_sa_policy {
     uint32_t weight_max;    /* >= 1 */
     uint32_t committee_min; /* signers of a survivor set, when there are so many */
     /* A k-regular graph must keep the promises of PROTOCOL.md 7 against these, see sa_params.h;
-     * security_bits 0: no demand, which is for tests. */
+     * and is not taken where n_max is at most SHOAL_LIMIT_COMPLETE; security_bits 0: no demand,
+     * which is for tests. */
     double corrupt, dropout;
     uint32_t security_bits;
     /* Of the certificates a roster shows, at most so many percent may be younger than new_s; 100:

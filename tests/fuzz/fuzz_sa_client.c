@@ -532,7 +532,8 @@ static bool allowed(const shoal_sa_client_options *opt, const shoal_sa_descripto
            d->codec.dim == p->dim && d->codec.clip_norm <= p->clip_norm_max &&
            d->codec.weight_max <= p->weight_max &&
            (d->committee >= p->committee_min || d->committee >= d->codec.n_max) &&
-           (graph.complete || shoal_sa_params_private(&rules, d->codec.n_max, graph.k, graph.t));
+           (graph.complete || (d->codec.n_max > SHOAL_LIMIT_COMPLETE &&
+                               shoal_sa_params_private(&rules, d->codec.n_max, graph.k, graph.t)));
 }
 
 /* Another device, with a policy, and a descriptor that differs in one field, or is not the task's.

@@ -484,17 +484,25 @@ static shoal_status judge(cohort *c, const shoal_sa_client_options *opt)
 }
 
 /* Spec 5.1.2. k and t of the table for 1000 clients (78, 52) are taken, less is not; nor a small
- * committee. */
+ * committee, nor any k where the graph can be complete (5 % of 38 rounded down is one client). */
 static void test_downgraded_graphs(void **state)
 {
     (void)state;
     static const struct {
         uint32_t n_max, degree, threshold, committee;
         shoal_status want;
-    } cases[] = {{1000, 78, 52, 128, SHOAL_OK},         {1000, 60, 40, 128, SHOAL_ERR_DENIED},
-                 {1000, 78, 45, 128, SHOAL_ERR_DENIED}, {1000, 4, 3, 128, SHOAL_ERR_DENIED},
-                 {1000, 78, 52, 127, SHOAL_ERR_DENIED}, {1000, 78, 52, 1, SHOAL_ERR_DENIED},
-                 {100, 26, 16, 128, SHOAL_OK},          {100, 22, 12, 128, SHOAL_ERR_DENIED}};
+    } cases[] = {{1000, 78, 52, 128, SHOAL_OK},
+                 {1000, 60, 40, 128, SHOAL_ERR_DENIED},
+                 {1000, 78, 45, 128, SHOAL_ERR_DENIED},
+                 {1000, 4, 3, 128, SHOAL_ERR_DENIED},
+                 {1000, 78, 52, 127, SHOAL_ERR_DENIED},
+                 {1000, 78, 52, 1, SHOAL_ERR_DENIED},
+                 {100, 26, 16, 128, SHOAL_OK},
+                 {100, 22, 12, 128, SHOAL_ERR_DENIED},
+                 {38, 6, 4, 128, SHOAL_ERR_DENIED},
+                 {64, 62, 48, 128, SHOAL_ERR_DENIED},
+                 {64, 0, 0, 128, SHOAL_OK},
+                 {65, 64, 43, 128, SHOAL_OK}};
     cohort c;
     cohort_open(&c, 3, 30, 63);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
