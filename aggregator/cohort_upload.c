@@ -43,7 +43,7 @@ static shoal_status check_open(const shoal_cohort *c, const uint8_t *id, shoal_e
         return shoal_fail(err, SHOAL_ERR_STATE, "the input stage is %s",
                           now < SHOAL_SA_INPUT ? "not open yet" : "closed");
     }
-    if (!m.shared) {
+    if (!m.masks) { /* nothing of it is put on the disk */
         return shoal_fail(err, SHOAL_ERR_STATE,
                           "the session went on without this device; check in again");
     }

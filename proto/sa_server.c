@@ -172,6 +172,7 @@ bool shoal_sa_server_member(const shoal_sa_server *s, size_t i, shoal_sa_member 
     memcpy(out->id, s->party[i]->entry.client_id, SHOAL_ID_BYTES);
     if (s->stage == SHOAL_SA_ADVERTISE) return true;
     out->shared = shoal_sa_set_has(&s->answered[SHOAL_SA_SHARES], i + 1);
+    out->masks = shoal_sa_set_has(&s->u2, i + 1);
     out->uploaded = shoal_sa_set_has(&s->answered[SHOAL_SA_INPUT], i + 1);
     out->signed_set = shoal_sa_set_has(&s->answered[SHOAL_SA_SURVIVORS], i + 1);
     out->unmasked = shoal_sa_set_has(&s->answered[SHOAL_SA_UNMASK], i + 1);

@@ -105,6 +105,7 @@ shoal_sa_counts shoal_sa_server_counts(const shoal_sa_server *s);
 typedef struct shoal_sa_member {
     uint8_t id[SHOAL_ID_BYTES];
     bool shared, uploaded, signed_set, unmasked, lied;
+    bool masks; /* in U2: its input is waited for. Not recorded */
 } shoal_sa_member;
 /* i in 0..counts.roster-1, by client id: more may come in between while advertising. */
 bool shoal_sa_server_member(const shoal_sa_server *s, size_t i, shoal_sa_member *out);
