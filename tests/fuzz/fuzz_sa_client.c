@@ -402,21 +402,6 @@ static void sign_again(game *g, shoal_sa_roster *r, shoal_sa_credential *k, size
     shoal_buf_clear(&m1);
 }
 
-/* A second certificate for a device's key: by the CA, or by one that is not. */
-static void other_cert(game *g, size_t i, bool foreign, shoal_buf *out)
-{
-    uint8_t spki[SHOAL_SPKI_BYTES];
-    const cohort *c = g->c;
-    shoal_key_spki(c->dev[i].key, spki);
-    shoal_cert_template t = {.kind = SHOAL_CERT_CLIENT,
-                             .spki = spki,
-                             .not_before_s = COHORT_NOW - 50,
-                             .not_after_s = COHORT_NOW + 86400,
-                             .entropy = &g->c->dev[i].entropy.source};
-    must(shoal_cert_issue(foreign ? c->dev[i].key : c->ca_key, c->ca.data, c->ca.len, &t, out,
-                          NULL) == SHOAL_OK);
-}
-
 /* What the server does to a neighbour's credential; the rest of the roster fits. */
 static void falsify(game *g, shoal_sa_roster *r, unsigned how, size_t which, shoal_buf *cert)
 {
@@ -429,7 +414,7 @@ static void falsify(game *g, shoal_sa_roster *r, unsigned how, size_t which, sho
     case 1: memcpy(e->epk_enc, r->entries[0].epk_mask, 32); break;
     case 2: memset(e->epk_mask, 0xff, 32); break;
     case 3:
-    case 4: other_cert(g, i, how == 3, cert); break;
+    case 4: cohort_other_cert(g->c, i, how == 3, cert); break;
     case 5: /* another device under this name */
         signer = i % (DEVICES - 1) + 1;
         (void)shoal_buf_put(cert, g->c->dev[signer].cert.data, g->c->dev[signer].cert.len);

@@ -14,7 +14,6 @@
 #include "kernels/base/hash.h"
 #include "proto/sa_graph.h"
 #include "proto/sa_wire.h"
-#include "proto/x509.h"
 #include "tests/fuzz/script.h"
 #include "tests/support/sa_cohort.h"
 
@@ -295,20 +294,6 @@ static void advance(game *g, bool deadline)
     must(g->stage < SHOAL_SA_DONE || st == SHOAL_ERR_STATE);
 }
 
-/* A certificate for a device's key by a CA of its own. */
-static void foreign_cert(const game *g, size_t i, shoal_buf *out)
-{
-    uint8_t spki[SHOAL_SPKI_BYTES];
-    const cohort *c = g->c;
-    shoal_key_spki(c->dev[i].key, spki);
-    shoal_cert_template t = {.kind = SHOAL_CERT_CLIENT,
-                             .spki = spki,
-                             .not_before_s = COHORT_NOW - 50,
-                             .not_after_s = COHORT_NOW + 86400,
-                             .entropy = &g->c->dev[i].entropy.source};
-    must(shoal_cert_issue(c->dev[i].key, c->ca.data, c->ca.len, &t, out, NULL) == SHOAL_OK);
-}
-
 static void read_own_advert(const game *g, size_t i, shoal_sa_advert *m)
 {
     const shoal_buf *b = &g->c->dev[i].sent[SHOAL_SA_ADVERTISE];
@@ -338,7 +323,7 @@ static void false_advert(game *g, script *s, size_t i)
         signer = j;
     }
     if (how == 4) {
-        foreign_cert(g, i, &cert);
+        cohort_other_cert(g->c, i, true, &cert);
         m.cert = cert.data;
         m.cert_n = cert.len;
     }

@@ -47,7 +47,8 @@ static shoal_key *make_key(uint64_t seed)
     return key;
 }
 
-static void certify(cohort *c, device *dev, int64_t from_s, int64_t until_s)
+static void issue(cohort *c, device *dev, const shoal_key *by, int64_t from_s, int64_t until_s,
+                  shoal_buf *out)
 {
     uint8_t spki[SHOAL_SPKI_BYTES];
     shoal_key_spki(dev->key, spki);
@@ -56,9 +57,19 @@ static void certify(cohort *c, device *dev, int64_t from_s, int64_t until_s)
                              .not_before_s = from_s,
                              .not_after_s = until_s,
                              .entropy = &dev->entropy.source};
+    assert_int_equal(shoal_cert_issue(by, c->ca.data, c->ca.len, &t, out, &c->err), SHOAL_OK);
+}
+
+static void certify(cohort *c, device *dev, int64_t from_s, int64_t until_s)
+{
     shoal_buf_clear(&dev->cert);
-    assert_int_equal(shoal_cert_issue(c->ca_key, c->ca.data, c->ca.len, &t, &dev->cert, &c->err),
-                     SHOAL_OK);
+    issue(c, dev, c->ca_key, from_s, until_s, &dev->cert);
+}
+
+void cohort_other_cert(cohort *c, size_t i, bool foreign, shoal_buf *out)
+{
+    issue(c, &c->dev[i], foreign ? c->dev[i].key : c->ca_key, COHORT_NOW - 50, COHORT_NOW + 86400,
+          out);
 }
 
 void cohort_certify(cohort *c, size_t i, int64_t from_s, int64_t until_s)

@@ -49,6 +49,8 @@ void cohort_close(cohort *c);
 
 /* Another certificate for a device's key, for the next start. */
 void cohort_certify(cohort *c, size_t device_index, int64_t from_s, int64_t until_s);
+/* Appends a second certificate for its key: by the CA, or by one that is not. */
+void cohort_other_cert(cohort *c, size_t i, bool foreign, shoal_buf *out);
 
 /* Signs c->d and opens the server and all clients (closing those of a session before). */
 void cohort_start(cohort *c);
