@@ -67,6 +67,21 @@ static shoal_status forgo_ca(const run_setup *u, shoal_error *err)
     return st;
 }
 
+/* Two on one database would each end the other's rounds as left behind. */
+static shoal_status be_the_only_one(const run_setup *u, shoal_error *err)
+{
+    char path[SHOAL_DIR_PATH];
+    int fd; /* stays open: the lock goes with the process */
+    SHOAL_TRY(shoal_dir_path(u->dir, "run.lock", path, err));
+    shoal_status st = shoal_file_lock(path, &fd, err);
+    if (st != SHOAL_ERR_AGAIN) {
+        return st;
+    }
+    shoal_fail(err, SHOAL_ERR_AGAIN, "an aggregator is already running in %s", u->dir);
+    shoal_hint(err, "stop it first; another deployment needs a directory of its own");
+    return SHOAL_ERR_AGAIN;
+}
+
 /* Everything that writes into DIR itself: keys, the log, the database's own files. */
 static shoal_status touch_files(run_setup *u, shoal_error *err)
 {
@@ -91,6 +106,7 @@ static shoal_status set_up(run_setup *u, const run_options *o, shoal_error *err)
     shoal_process_no_core();
     SHOAL_TRY(start_ca(u, err));
     SHOAL_TRY(become_owner(u, err));
+    SHOAL_TRY(be_the_only_one(u, err));
     if (o->port_file != NULL) {
         SHOAL_TRY(shoal_file_writer_open(&u->port_file, o->port_file, 0644, err));
     }

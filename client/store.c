@@ -204,16 +204,8 @@ shoal_status shoal_store_lock_take(const shoal_store *s, shoal_store_lock *lock,
     char path[SHOAL_PATH_MAX];
     lock->fd = -1;
     SHOAL_TRY(shoal_store_path(s, path, err, "lock"));
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) return shoal_fail_errno(err, errno, "cannot open %s", path);
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_SETLK, &whole) == 0) {
-        lock->fd = fd;
-        return SHOAL_OK;
-    }
-    int why = errno;
-    (void)close(fd);
-    if (why != EACCES && why != EAGAIN) return shoal_fail_errno(err, why, "cannot lock %s", path);
+    shoal_status st = shoal_file_lock(path, &lock->fd, err);
+    if (st != SHOAL_ERR_AGAIN) return st;
     shoal_fail(err, SHOAL_ERR_AGAIN, "another agent is already at work in %.200s", s->root);
     shoal_hint(err, "stop it first, or give this one its own SHOAL_HOME");
     return SHOAL_ERR_AGAIN;

@@ -350,3 +350,21 @@ void shoal_file_reader_close(shoal_file_reader *r)
     shoal_free(r->path);
     *r = (shoal_file_reader){.fd = -1};
 }
+
+shoal_status shoal_file_lock(const char *path, int *fd, shoal_error *err)
+{
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*fd < 0) {
+        return shoal_fail_errno(err, errno, "cannot open %s", path);
+    }
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(*fd, F_SETLK, &whole) == 0) {
+        return SHOAL_OK;
+    }
+    int why = errno;
+    (void)close(*fd);
+    *fd = -1;
+    return why == EACCES || why == EAGAIN
+               ? shoal_fail(err, SHOAL_ERR_AGAIN, "another process holds %s", path)
+               : shoal_fail_errno(err, why, "cannot lock %s", path);
+}

@@ -78,6 +78,11 @@ void shoal_file_reader_close(shoal_file_reader *r);
  * turns it off. Not for use outside tests. */
 void shoal_file_fail_at(uint64_t n, int errno_value);
 
+/* Takes the lock file `path`, made when it is not there; AGAIN when another process holds it. The
+ * lock goes when *fd is closed, or with the process. (POSIX record lock: this process must not open
+ * the file again.) */
+SHOAL_MUST_USE shoal_status shoal_file_lock(const char *path, int *fd, shoal_error *err);
+
 #ifdef __cplusplus
 }
 #endif

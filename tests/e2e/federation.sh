@@ -92,6 +92,7 @@ printf ',{"role":"user","content":"c?"},{"role":"assistant","content":"d"}]}\n' 
   --local-epochs 0 --local-steps 3 --batch 2 --ctx 256 --rounds 3 --clients 4 --min-clients 3 \
   --train-timeout 60 --stage-timeout 3 2>"$dir/task.err" || fail "task create"
 start_server 0
+expect 3 "already running" "$aggregator" run "$server" --port 0
 
 # ---- joining ------------------------------------------------------------------------------------
 mapfile -t links < <("$aggregator" invite --dir "$server" --count 5)
